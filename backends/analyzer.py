@@ -1,0 +1,176 @@
+"""`Analyzer`: detect, align, describe, with the models of one pack on one backend."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..utils.boxes import largest_or_central
+from ..utils.errors import ModelError
+from ..utils.faces import Faces, empty_rows
+from ..utils.images import Images, check_values
+from ..utils.packs import TASK_FIELDS, ModelPack
+from ..utils.packs.checksums import verify_sha256
+from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
+from .pieces import halving_when_full, images_at_once
+
+#: Called with work done and work in all between pieces of work; what it raises passes through.
+Progress = Callable[[int, int], None]
+
+_serials = itertools.count()
+
+#: Faces cut out and described in one run of a network.
+_FACES_A_RUN = 32
+
+
+class Analyzer:
+    """Detects and describes faces; models are opened when first needed, and kept.
+
+    One analyzer may be shared by any number of threads and facades: it holds no settings.
+    """
+
+    def __init__(self, pack: ModelPack, backend: Backend, placement: Placement) -> None:
+        self.pack = pack
+        self.backend = backend
+        self.placement = placement
+        #: Names this analyzer in cache keys; never used twice, unlike `id`.
+        self.serial = next(_serials)
+        self._models: dict[str, Detector | Head] = {}
+        self._lock = threading.RLock()
+
+    def model(self, task: str) -> Detector | Head:
+        """The opened model of a task; the first call loads it.
+
+        Raises:
+            ModelError: The pack has none, or its file is damaged.
+            BackendUnavailable: The backend can't run it as asked.
+        """
+        with self._lock:
+            if task not in self._models:
+                verify_sha256(self.pack.model(task))
+                self._models[task] = self.backend.open(self.pack, task, self.placement)
+            return self._models[task]
+
+    def runs_on(self) -> dict[str, RunsOn]:
+        """What each model opened so far really runs on, by task."""
+        with self._lock:
+            return {task: model.runs_on for task, model in self._models.items()}
+
+    @torch.no_grad()
+    def detect(
+        self, images: Images, options: DetectionOptions, on_progress: Progress | None = None
+    ) -> Faces:
+        """Finds the faces of all images, chunk by chunk.
+
+        Args:
+            images: Any sizes, any device; they go to the model's device a chunk at a time.
+            options: Input sizes and thresholds.
+            on_progress: Called with images done and images in all after each chunk.
+
+        Returns:
+            Faces on the model's device, in the images' order, best score first within each.
+
+        Raises:
+            InvalidInput: Images hold NaN, infinite or absurd values.
+        """
+        detector = self._detector()
+        found, positions, extremes = [], [], []
+        largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
+        for chunk in images.chunks(images_at_once(detector.device, largest)):
+            batch = chunk.to(detector.device)
+            limits = batch.extremes()
+            if limits is not None:
+                # The caller's pixels, not the copy on the device: that is to be let go.
+                extremes.append((chunk, limits))
+            found.append(halving_when_full(batch, partial(detector.detect, options=options)))
+            positions.extend(batch.positions)
+            if on_progress:
+                on_progress(len(positions), len(images))
+        check_values(extremes)
+        if not found:
+            return Faces.empty(device=detector.device)
+        return Faces.cat(found).placed(positions, images.sizes_hw)
+
+    @torch.no_grad()
+    def describe(
+        self,
+        images: Images,
+        faces: Faces,
+        tasks: Sequence[str],
+        on_progress: Progress | None = None,
+    ) -> Faces:
+        """Adds what the heads of these tasks tell about faces that were found.
+
+        Args:
+            images: Those in which `faces` were found.
+            faces: On any device; the result stays there.
+            tasks: Such as `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`.
+            on_progress: Called with face descriptions done and in all after each run.
+        """
+        total = len(tasks) * len(faces)
+        done = 0
+        for task in tasks:
+            head = self._head(task)
+            parts: list[dict[str, Tensor]] = []
+            for start in range(0, len(faces), _FACES_A_RUN):
+                some = faces[start : start + _FACES_A_RUN]
+                parts.append(dict(head.describe(images, some)))
+                done += len(some)
+                if on_progress:
+                    on_progress(done, total)
+            if parts:
+                columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            else:
+                columns = self._no_rows(task, faces.device)
+            if "embeddings" in columns:
+                faces = faces.with_fields(
+                    **columns, embedding_space=self.pack.embedding_space or self.pack.name
+                )
+            else:
+                faces = faces.with_fields(**columns)
+        return faces
+
+    def _no_rows(self, task: str, device: torch.device) -> dict[str, Tensor]:
+        """The fields of a task for no faces at all."""
+        shapes = self.pack.model(task).output_shapes
+        dim = (shapes[0][-1] if shapes else None) or 512
+        return {name: empty_rows(name, dim, device) for name in TASK_FIELDS[task]}
+
+    def _detector(self) -> Detector:
+        model = self.model("detection")
+        if not isinstance(model, Detector):
+            raise ModelError(
+                f"{self.backend.name} opened {model!r} as a detector of {self.pack.name}"
+            )
+        return model
+
+    def recognizer(self) -> Recognizer:
+        """The opened recognition model."""
+        model = self.model("recognition")
+        if not isinstance(model, Recognizer):
+            raise ModelError(f"{self.backend.name} has no recognition for {self.pack.name}")
+        return model
+
+    def _head(self, task: str) -> Head:
+        model = self.model(task)
+        if not isinstance(model, Head):
+            raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")
+        return model
+
+
+def limit_faces(faces: Faces, limit: int, metric: str = "default") -> Faces:
+    """At most `limit` faces an image, chosen and ordered as InsightFace does; 0 keeps all."""
+    if limit <= 0 or not len(faces) or max(faces.per_image()) <= limit:
+        return faces
+    kept = []
+    for image, size_hw in enumerate(faces.image_sizes):
+        rows = (faces.image_index == image).nonzero()[:, 0]
+        if len(rows) > limit:
+            rows = rows[largest_or_central(faces.boxes[rows], size_hw, limit, metric)]
+        kept.append(rows)
+    return faces[torch.cat(kept)]

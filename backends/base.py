@@ -1,0 +1,202 @@
+"""What every backend offers: `Backend`, and what it opens: `Session`, `Detector`, `Head`.
+
+A backend that runs ONNX graphs subclasses `GraphBackend` and writes one method, `open_session`.
+A backend with a pipeline of its own (a cascade, a wrapped library) writes `open` itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..utils.faces import Faces
+from ..utils.images import ImageBatch, Images
+from ..utils.packs import ModelFile, ModelPack
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is to run.
+
+    Attributes:
+        device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
+        precision: `fp32`, `fp16` or `bf16`.
+        strict: Whether running anywhere else than asked is an error instead of a warning.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """What a detector is asked for.
+
+    Attributes:
+        sizes_wh: Network input sizes in pixels, width first; the finds of all are merged by NMS.
+        threshold: Lowest score of a face, 0..1.
+        nms_threshold: Overlap (IoU with InsightFace's +1 areas) above which the weaker face goes.
+    """
+
+    sizes_wh: tuple[tuple[int, int], ...] = ((640, 640),)
+    threshold: float = 0.5
+    nms_threshold: float = 0.4
+
+
+@dataclass(frozen=True)
+class RunsOn:
+    """What a model really runs on, found out after it was opened.
+
+    Attributes:
+        device: The device in the backend's terms, such as `cpu` or `cuda:0`.
+        provider: The execution provider or engine, such as `CUDAExecutionProvider` or `torch`.
+        share: Share of the graph's nodes that the provider took, 0..1; None where unknown.
+        note: Why it differs from what was asked, and the remedy; empty when it does not.
+    """
+
+    device: str
+    provider: str
+    share: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        share = "" if self.share is None else f", {self.share:.0%} of its nodes"
+        return f"{self.provider} on {self.device}{share}"
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One opened network."""
+
+    #: Where `run` expects its input and leaves its results.
+    device: torch.device
+    runs_on: RunsOn
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network; the caller owns the results.
+
+        Args:
+            x: `[B,C,H,W]` on `device`, in the dtype of the graph's input.
+
+        Returns:
+            The graph's outputs in its order, on `device`.
+        """
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds faces in images."""
+
+    #: Where it expects the images.
+    device: torch.device
+    runs_on: RunsOn
+    #: The only input size (width, height) the network takes, or None when it takes any.
+    fixed_size_wh: tuple[int, int] | None
+
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
+        """Every face of a batch of equal-sized images on `device`.
+
+        Returns:
+            Rows grouped by image, best score first within each; `image_index` counts the images
+            of this batch.
+        """
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Tells something about faces that were found: identity, landmarks, age."""
+
+    task: str
+    runs_on: RunsOn
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """Fields of `Faces` by name, one row a face of `faces` (at least one), on its device."""
+        ...
+
+
+@runtime_checkable
+class Recognizer(Head, Protocol):
+    """The head of task `recognition`: identity embeddings."""
+
+    #: Where `embed` expects its crops.
+    device: torch.device
+    #: Side in pixels of the aligned crops it takes.
+    size: int
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """Embeds aligned crops `[N,3,size,size]` float32 RGB 0..255: `[N,D]` float32."""
+        ...
+
+
+class Backend(ABC):
+    """A way to run models. One file in this folder is one backend; see `registry`."""
+
+    #: The name users choose.
+    name: str
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """Why this backend can't run here and the one step that mends it; None when it can."""
+
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """Devices this backend can be asked for here, best first; empty when it is missing."""
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        """Precisions it offers on a device, the default first."""
+        return ("fp32",)
+
+    def packs(self) -> tuple[ModelPack, ...]:
+        """Packs that come with the backend itself, no download needed."""
+        return ()
+
+    def accepts(self, pack: ModelPack) -> str | None:
+        """Why this backend can't run a pack, or None when it can."""
+        return None
+
+    def embedding_refusal(self, pack: ModelPack) -> str | None:
+        """Why ArcFace consumers must not read `embedding` from this pack's faces, or None."""
+        return None
+
+    @abstractmethod
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+        """Loads the model of one task of a pack.
+
+        Raises:
+            BackendUnavailable: It can't run as asked; the message has the remedy.
+            ModelError: The file is damaged or not what the pack says.
+        """
+
+
+class GraphBackend(Backend):
+    """A backend that runs the pack's ONNX graphs; the tasks around them are shared."""
+
+    def accepts(self, pack: ModelPack) -> str | None:
+        foreign = [model.path.name for model in pack.models if model.path.suffix != ".onnx"]
+        if foreign:
+            return f"it runs ONNX graphs, and pack {pack.name!r} is made of {', '.join(foreign)}"
+        return None
+
+    @abstractmethod
+    def open_session(self, model: ModelFile, placement: Placement) -> Session:
+        """Opens one graph."""
+
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+        from .sessions.managed import ManagedSession
+        from .tasks import open_task
+
+        model = pack.model(task)
+        size_bytes = model.path.stat().st_size // (1 if placement.precision == "fp32" else 2)
+        session = ManagedSession(
+            model.path.name, partial(self.open_session, model, placement), size_bytes
+        )
+        return open_task(pack, model, session)

@@ -1,0 +1,233 @@
+"""`FaceAnalysis`: the drop-in for InsightFace's object of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...utils.draw import draw_like_insightface
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ..analyzer import Analyzer, Progress, limit_faces
+from ..base import DetectionOptions
+from ..pool import shared_analyzer
+from .face import Face
+from .frames import FACE_KEYS, Frame, FrameRecord, ResultCache, faces_from_arrays, image_key
+from .models import DetectionModel, HeadModel, RecognitionModel
+from .sizes import parse_sizes
+
+_records: ResultCache = ResultCache()
+
+
+class FaceAnalysis:
+    """What consumers of InsightFace call: same calls, same fields, same order.
+
+    Every loader call makes its own object, since consumers write to it and patch it; the models
+    behind it are shared. Detection runs in `get`; everything else when a field is first read. The
+    same image is analysed once.
+
+    Attributes:
+        det_model: The detector; setting its `input_size` takes effect with the next call.
+        models: By task, `detection` first.
+        analyzer: The shared models.
+        max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
+        why: Why this backend was chosen, for people.
+        det_thresh, det_size, model_dir: As upstream.
+    """
+
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        options: DetectionOptions | None = None,
+        max_faces: int = 0,
+        embedding_refusal: str | None = None,
+        why: str = "as given",
+        tasks: Sequence[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            analyzer: The models to use.
+            options: Detection settings to begin with; by default 640 x 640 at 0.5.
+            max_faces: See the attribute.
+            embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
+            why: Why this backend was chosen, for people.
+            tasks: Tasks of the pack to offer besides detection; None offers all.
+        """
+        self.analyzer = analyzer
+        self.max_faces = max_faces
+        self.why = why
+        self._loaded_options = options or DetectionOptions()
+        self.det_model = DetectionModel(self, self._loaded_options)
+        self.models: dict[str, Any] = {"detection": self.det_model}
+        for task in analyzer.pack.tasks:
+            if tasks is not None and task not in tasks:
+                continue
+            if task == "recognition":
+                self.models[task] = RecognitionModel(self, task)
+            elif task in FACE_KEYS:
+                self.models[task] = HeadModel(self, task)
+        self.model_dir = str(analyzer.pack.folder)
+        self._embedding_refusal = embedding_refusal
+
+    @property
+    def det_thresh(self) -> float:
+        return self.det_model.det_thresh
+
+    @det_thresh.setter
+    def det_thresh(self, value: float) -> None:
+        self.det_model.det_thresh = value
+
+    @property
+    def det_size(self) -> Any:
+        sizes = self.det_model.input_sizes
+        return sizes[0] if len(sizes) == 1 else list(sizes)
+
+    @det_size.setter
+    def det_size(self, value: Any) -> None:
+        self.det_model.input_sizes = value
+
+    def prepare(self, ctx_id: int = 0, det_thresh: float = 0.5, det_size: Any = None) -> None:
+        """Sets threshold and size, as often as one likes; the last call counts.
+
+        Args:
+            ctx_id: Below 0 moves the models to the CPU.
+            det_thresh: Lowest score of a face, 0..1.
+            det_size: Width and height, a list of such pairs, or None for 128 and 640 merged.
+
+        Raises:
+            InvalidInput: No such size.
+        """
+        sizes = parse_sizes(det_size)
+        for task, model in self.models.items():
+            if task == "detection":
+                model.prepare(ctx_id, input_size=sizes, det_thresh=det_thresh)
+            else:
+                model.prepare(ctx_id)
+
+    def to_cpu(self) -> None:
+        """Moves this object, and no other, to models on the CPU."""
+        old = self.analyzer
+        if old.placement.device != "cpu":
+            self.analyzer = shared_analyzer(
+                old.pack, old.backend, replace(old.placement, device="cpu", precision="fp32")
+            )
+
+    def get(self, img: np.ndarray, max_num: int = 0, det_metric: str = "default") -> list[Face]:
+        """Finds the faces of one image.
+
+        Args:
+            img: `[H,W,3]` uint8 BGR.
+            max_num: Most faces to give back; 0 is no limit but the object's own.
+            det_metric: How to choose among too many: `default` weighs size and nearness to the
+                centre, `max` size alone.
+
+        Returns:
+            Faces, best score first; an empty list when there are none.
+
+        Raises:
+            InvalidInput: Not such an image.
+        """
+        boxes, landmarks = self.det_model.detect(img, max_num=max_num, metric=det_metric)
+        if len(boxes) == 0:
+            return []
+        frame = self._frame(img, boxes, landmarks)
+        return [
+            self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
+            for row, box in enumerate(boxes)
+        ]
+
+    def _frame(self, img: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray | None) -> Frame:
+        analyzer = self.analyzer
+        found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
+        key = (analyzer.serial, image_key(img), found)
+        record = _records.get_or_make(
+            key, lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2]))
+        )
+        return Frame(img, record, analyzer)
+
+    def _face(
+        self, img: np.ndarray, frame: Frame, row: int, box: np.ndarray, kps: np.ndarray | None
+    ) -> Face:
+        face = Face(bbox=box[:4].copy(), kps=None if kps is None else kps.copy(), det_score=box[4])
+        if self._embedding_refusal:
+            face.refuse("embedding", self._embedding_refusal)
+        for task, model in self.models.items():
+            if isinstance(model, HeadModel) and "get" not in vars(model):
+                face.expect(FACE_KEYS[model.taskname], frame, row)
+            elif task != "detection":
+                model.get(img, face)  # a model or method that the consumer put there
+        return face
+
+    # The pack's own nodes ------------------------------------------------------------------------
+
+    def options(self) -> DetectionOptions:
+        """The detection settings it was loaded with.
+
+        What consumers set on `det_model` is for `get` alone: it must not change what a node finds
+        that happens to run after them.
+        """
+        return self._loaded_options
+
+    def analyze(
+        self, images: Images, tasks: Sequence[str] = (), on_progress: Progress | None = None
+    ) -> Faces:
+        """Detects the faces of a batch of images and describes them.
+
+        Args:
+            images: Any sizes, any device.
+            tasks: What to add, such as `recognition`.
+            on_progress: Called with work done and work in all between pieces of work.
+
+        Returns:
+            Faces on the model's device.
+        """
+        steps = _Steps(on_progress, 1 + len(tasks))
+        faces = self.analyzer.detect(images, self.options(), steps.part(0))
+        steps.done(0)
+        faces = limit_faces(faces, self.max_faces)
+        for number, task in enumerate(tasks, start=1):
+            faces = self.describe(images, faces, [task], steps.part(number))
+            steps.done(number)
+        return faces
+
+    def describe(
+        self,
+        images: Images,
+        faces: Faces,
+        tasks: Iterable[str],
+        on_progress: Progress | None = None,
+    ) -> Faces:
+        """Adds what the models of these tasks tell about faces that were found."""
+        return self.analyzer.describe(images, faces, list(tasks), on_progress)
+
+    def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
+        return draw_like_insightface(img, faces)
+
+
+class _Steps:
+    """Makes one progress report of several steps that each report their own."""
+
+    def __init__(self, on_progress: Progress | None, steps: int) -> None:
+        self._on_progress = on_progress
+        self._steps = steps
+        self._finished = 0
+
+    def part(self, number: int) -> Callable[[int, int], None] | None:
+        if self._on_progress is None:
+            return None
+        report = self._on_progress
+
+        def on_part(done: int, total: int) -> None:
+            self._finished = number + 1 if done == total else number
+            report(number * total + done, self._steps * total)
+
+        return on_part
+
+    def done(self, number: int) -> None:
+        """Reports the end of a step that had nothing to report itself: no image, no face."""
+        if self._on_progress is not None and self._finished <= number:
+            self._on_progress(number + 1, self._steps)

@@ -1,0 +1,181 @@
+"""The entries of `FaceAnalysis.models`: what consumers call on single networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...utils.images import Images
+from ...utils.letterbox import stretch
+from ..analyzer import limit_faces
+from ..base import DetectionOptions
+from .frames import FACE_KEYS, ResultCache, face_fields, faces_from_arrays, image_key
+from .sizes import parse_sizes
+
+if TYPE_CHECKING:
+    from .facade import FaceAnalysis
+
+_detections: ResultCache = ResultCache()
+
+
+class ModelView:
+    """One network of a `FaceAnalysis`."""
+
+    def __init__(self, owner: FaceAnalysis, task: str) -> None:
+        self._owner = owner
+        self.taskname = task
+
+    def prepare(self, ctx_id: int, **kwargs: Any) -> None:
+        """Below 0 moves the whole object to the CPU."""
+        if ctx_id < 0:
+            self._owner.to_cpu()
+
+    @property
+    def session(self) -> Any:
+        """The engine's own session, such as `onnxruntime.InferenceSession`; loads the model."""
+        model: Any = self._owner.analyzer.model(self.taskname)
+        session = getattr(model, "session", model)
+        return getattr(session, "raw", session)
+
+    @property
+    def model_file(self) -> str:
+        return str(self._owner.analyzer.pack.model(self.taskname).path)
+
+
+class DetectionModel(ModelView):
+    """The detector.
+
+    Attributes:
+        det_thresh: Lowest score of a face, 0..1.
+        nms_thresh: Overlap above which the weaker of two faces goes, 0..1.
+        input_sizes: Every input size in use, `((width, height), ...)`.
+    """
+
+    def __init__(self, owner: FaceAnalysis, options: DetectionOptions) -> None:
+        super().__init__(owner, "detection")
+        self.det_thresh = options.threshold
+        self.nms_thresh = options.nms_threshold
+        self._input_sizes = options.sizes_wh
+
+    @property
+    def input_sizes(self) -> tuple[tuple[int, int], ...]:
+        return self._input_sizes
+
+    @input_sizes.setter
+    def input_sizes(self, value: Any) -> None:
+        self._input_sizes = parse_sizes(value)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the (largest) input; setting it makes it the only one."""
+        fixed = self._owner.analyzer.pack.model("detection").fixed_size_wh
+        return fixed or self._input_sizes[-1]
+
+    @input_size.setter
+    def input_size(self, value: Any) -> None:
+        self._input_sizes = parse_sizes(value)
+
+    def options(self) -> DetectionOptions:
+        return DetectionOptions(self._input_sizes, float(self.det_thresh), float(self.nms_thresh))
+
+    def prepare(self, ctx_id: int, **kwargs: Any) -> None:
+        """Sets `input_size`, `det_thresh`, `nms_thresh` as far as given."""
+        super().prepare(ctx_id)
+        if kwargs.get("nms_thresh") is not None:
+            self.nms_thresh = kwargs["nms_thresh"]
+        if kwargs.get("det_thresh") is not None:
+            self.det_thresh = kwargs["det_thresh"]
+        if kwargs.get("input_size") is not None:
+            self.input_sizes = kwargs["input_size"]
+
+    def detect(
+        self,
+        img: np.ndarray,
+        input_size: Any = None,
+        max_num: int = 0,
+        metric: str = "default",
+        det_thresh: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Boxes and landmarks of one image.
+
+        Args:
+            img: `[H,W,3]` uint8 BGR.
+            input_size: For this call only: width and height, or a list of such pairs.
+            max_num: Most faces; 0 takes the loader's limit.
+            metric: `default` or `max`, see `FaceAnalysis.get`.
+            det_thresh: For this call only.
+
+        Returns:
+            `[N,5]` float32 boxes with score, best first, and `[N,5,2]` float32 landmarks (None
+            when the detector has none).
+        """
+        options = self.options()
+        if input_size is not None:
+            options = replace(options, sizes_wh=parse_sizes(input_size))
+        if det_thresh is not None:
+            options = replace(options, threshold=float(det_thresh))
+        images = Images.from_bgr(img)
+        limit = max_num or self._owner.max_faces
+        analyzer = self._owner.analyzer
+
+        def find() -> tuple[np.ndarray, np.ndarray | None]:
+            faces = limit_faces(analyzer.detect(images, options).to("cpu"), limit, metric)
+            boxes = torch.cat((faces.boxes, faces.scores[:, None]), 1).numpy()
+            return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
+
+        key = (analyzer.serial, image_key(img), options, limit, metric)
+        boxes, landmarks = _detections.get_or_make(key, find)
+        # Callers own what they get: the cache must not change when they do.
+        return boxes.copy(), None if landmarks is None else landmarks.copy()
+
+
+class HeadModel(ModelView):
+    """A network that tells something about a face: landmarks, gender and age, identity."""
+
+    def get(self, img: np.ndarray, face: Any) -> Any:
+        """Fills in a face with `bbox` and `kps` found in this image, and gives the result back."""
+        boxes = np.array([[*face.bbox, 1.0]], dtype=np.float32)
+        kps = None if face.kps is None else np.asarray(face.kps, dtype=np.float32)[None]
+        faces = faces_from_arrays(boxes, kps, img.shape[:2])
+        described = self._owner.analyzer.describe(Images.from_bgr(img), faces, [self.taskname])
+        (values,) = face_fields(described, self.taskname)
+        for key, value in values.items():
+            face[key] = value
+        results = tuple(values[key] for key in FACE_KEYS[self.taskname])
+        return results if self.taskname == "genderage" else results[0]
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Width and height of the crops it takes."""
+        return self._owner.analyzer.pack.model(self.taskname).fixed_size_wh
+
+    @property
+    def input_mean(self) -> float:
+        return self._owner.analyzer.pack.model(self.taskname).mean
+
+    @property
+    def input_std(self) -> float:
+        return self._owner.analyzer.pack.model(self.taskname).std
+
+
+class RecognitionModel(HeadModel):
+    """The identity network."""
+
+    def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
+        recognizer = self._owner.analyzer.recognizer()
+        crops = [
+            stretch(next(Images.from_bgr(img).chunks()), (recognizer.size, recognizer.size))
+            for img in (imgs if isinstance(imgs, list) else [imgs])
+        ]
+        with torch.no_grad():
+            features = recognizer.embed(torch.cat(crops).to(recognizer.device))
+        return features.cpu().numpy()
+
+    def compute_sim(self, feat1: np.ndarray, feat2: np.ndarray) -> float:
+        """Cosine similarity of two embeddings."""
+        first, second = np.ravel(feat1), np.ravel(feat2)
+        return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))

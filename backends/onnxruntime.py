@@ -1,0 +1,238 @@
+"""Backend `onnxruntime`: the pack's graphs on the execution providers of ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ..utils import host
+from ..utils.errors import BackendUnavailable, ModelError
+from ..utils.packs import ModelFile
+from .base import GraphBackend, Placement, RunsOn, Session
+from .providers import (
+    CPU,
+    ProviderRow,
+    attempts,
+    device_name,
+    listed_providers,
+    parse_device,
+    row_of_provider,
+    session_request,
+)
+from .providers import probe as probe
+from .providers.check import (
+    conflict,
+    explain_fallback,
+    found_out,
+    installed_distributions,
+    pip,
+    read_assignment,
+)
+from .sessions.one_by_one import OneByOne
+from .sessions.ort_session import OrtSession, out_of_memory
+
+_log = logging.getLogger("FastFace")
+
+_LOG_ERRORS = 3
+#: Waiting threads sleep instead of spinning: the pools of a detector's and a recogniser's session
+#: take each other's cores. Detection and 6 recognitions on 2 cores: 72 ms spinning, 35 ms not.
+_FEW_CORES = {
+    "session.intra_op.allow_spinning": "0",
+    "session.inter_op.allow_spinning": "0",
+}
+#: What the runtime says of graphs that are newer than itself or use operators it hasn't got.
+_NEEDS_NEWER_RUNTIME = (
+    "under development and support for this is limited",
+    "Unsupported model IR version",
+    "is not a registered function/op",
+    "No Op registered for",
+    "Could not find an implementation for",
+)
+#: Names of the runtime's errors that are about the file, whatever the provider.
+_DAMAGED = frozenset({"InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile"})
+_PACK_FOLDER = Path(__file__).parent.parent
+
+
+class OnnxRuntimeBackend(GraphBackend):
+    """Runs ONNX graphs as they are, and says where they really run."""
+
+    name = "onnxruntime"
+
+    def __init__(self, cache_folder: Path | None = None) -> None:
+        """`cache_folder`: where providers that compile keep engines; by default the pack's own."""
+        self._cache_folder = cache_folder
+        self._said: set[str] = set()
+
+    def missing(self) -> str | None:
+        remedy = f"run `python install.py` in {_PACK_FOLDER} with the Python of ComfyUI"
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            if error.name != "onnxruntime":
+                return f"onnxruntime needs the module {error.name!r}, which is missing; {remedy}"
+            return f"onnxruntime is not installed; {remedy}"
+        # What wheels built for another Python, numpy or set of system libraries raise.
+        except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
+            return f"onnxruntime is installed but does not load ({error}); {remedy}"
+        if not hasattr(onnxruntime, "InferenceSession"):
+            return (
+                "onnxruntime is only a remainder of an earlier installation (it has no "
+                f"InferenceSession); {remedy}"
+            )
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        if self.missing():
+            return ()
+        import onnxruntime
+
+        return probe.usable_devices(onnxruntime)
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        return parse_device(device)[0].precisions
+
+    def open_session(self, model: ModelFile, placement: Placement) -> Session:
+        """Opens one graph and finds out what runs it.
+
+        A graph that isn't known to take batches is run one image at a time; graphs in fp16 run in
+        fp16 whatever the precision.
+
+        Raises:
+            BackendUnavailable: The runtime is missing, doesn't offer the precision, or `strict`
+                can't be kept.
+            InvalidInput: There is no such device.
+            ModelError: The file is missing, damaged, or nothing this runtime can run.
+        """
+        row, index = parse_device(placement.device)
+        if reason := self.missing():
+            raise BackendUnavailable(reason)
+        if placement.precision not in row.precisions:
+            raise BackendUnavailable(
+                f"onnxruntime on {row.device}: got precision {placement.precision!r}, offered: "
+                f"{', '.join(row.precisions)}; choose that, or the torch backend for others"
+            )
+        if not model.path.is_file():
+            raise ModelError(f"{model.path} is not there; download the pack again")
+        session = self._open(model.path, row, index, placement.strict)
+        return session if model.takes_batches else OneByOne(session, model)
+
+    def _open(self, path: Path, row: ProviderRow, index: int, strict: bool) -> OrtSession:
+        import onnxruntime as runtime
+
+        errors = probe.runtime_errors(runtime)
+        failures = [text for text in [probe.prepare(runtime, row)] if text]
+        listed = listed_providers(runtime)
+        raw, verified = None, True
+        for candidate, as_strict in attempts(row, strict, listed):
+            try:
+                raw = self._create(runtime, path, candidate, index, as_strict, listed)
+                verified = as_strict or not strict
+                break
+            except errors as error:
+                if bad_file := _bad_file(path, candidate, error):
+                    raise bad_file from error
+                # A strict refusal names no node; the attempt that follows it shows which.
+                if not as_strict:
+                    failures.append(f"{candidate.provider}: {error}")
+
+        facts = probe.circumstances(runtime, row, index, failures[0] if failures else "")
+        asked = f"{path.name}: asked for {device_name(row, index)} ({row.provider})"
+        if raw is None:
+            reason = explain_fallback(row, CPU, facts)
+            raise BackendUnavailable(f"{asked}, which can't run it: {reason}")
+        assignment = read_assignment(raw)
+        runs_on = found_out(row, index, raw.get_providers(), assignment, facts)
+        if strict and (runs_on.note or not (verified or assignment)):
+            note = runs_on.note or "the CPU would get nodes, and this onnxruntime can't say which"
+            raise BackendUnavailable(f"{asked} and nothing else, got {runs_on}: {note}")
+        if runs_on.note:
+            self._warn_once(runs_on.note, f"{asked}, got {runs_on}: {runs_on.note}")
+        elif several := conflict(facts.distributions):
+            self._warn_once(several, several)
+        return OrtSession(raw, runs_on, _binds_on(runtime, runs_on, index), path.name, errors)
+
+    def _create(
+        self,
+        runtime: ModuleType,
+        path: Path,
+        row: ProviderRow,
+        index: int,
+        strict: bool,
+        listed: frozenset[str],
+    ) -> Any:
+        """One InferenceSession; raises what the runtime raises."""
+        providers, config = session_request(row, index, strict, listed, self._engine_folder(row))
+        options = runtime.SessionOptions()
+        options.log_severity_level = _LOG_ERRORS
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_mem_pattern = row.memory_pattern
+        options.intra_op_num_threads = probe.usable_cores()
+        options.inter_op_num_threads = 1
+        for name, value in {**_FEW_CORES, **config}.items():
+            options.add_session_config_entry(name, value)
+        # A failing provider is ours to report: the runtime's own fallback prints to stdout, and
+        # even in the middle of a run it would go on with the CPU.
+        quiet = {"enable_fallback": 0}
+        if row.provider in runtime.get_available_providers():
+            return runtime.InferenceSession(str(path), options, providers=providers, **quiet)
+        # A plugin's device is picked from a list instead of by an option.
+        devices = [device for device in runtime.get_ep_devices() if device.ep_name == row.provider]
+        plugin_options = {k: v for k, v in providers[0][1].items() if k != "device_id"}
+        options.add_provider_for_devices(devices[index : index + 1], plugin_options)
+        return runtime.InferenceSession(str(path), options, **quiet)
+
+    def _engine_folder(self, row: ProviderRow) -> Path | None:
+        """Where compiled engines go; None when nowhere, with a warning if that was not the plan."""
+        if not row.cache_options:
+            return None
+        folder = (self._cache_folder or host.cache_folder() / "engines") / row.device
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+            reason = "it is not writable"
+        except OSError as error:
+            reason = str(error)
+        self._warn_once(
+            str(folder),
+            f"engines of {row.device} are not kept and will be built again at each start, because "
+            f"{folder} can't be used: {reason}",
+        )
+        return None
+
+    def _warn_once(self, reason: str, text: str) -> None:
+        """Says a thing once: a pack has several models, opened again and again, and one reason."""
+        if reason not in self._said:
+            self._said.add(reason)
+            _log.warning("onnxruntime: %s", text)
+
+
+def _binds_on(runtime: ModuleType, runs_on: RunsOn, index: int) -> torch.device | None:
+    """The CUDA device whose tensors the session can share with torch, if any."""
+    value = runtime.capi.onnxruntime_pybind11_state.OrtValue
+    shares = row_of_provider(runs_on.provider).binds_on == "cuda" and torch.cuda.is_available()
+    # Before 1.22 the wheels can't hand device memory over; then the runtime copies.
+    return torch.device("cuda", index) if shares and hasattr(value, "__dlpack__") else None
+
+
+def _bad_file(path: Path, row: ProviderRow, error: Exception) -> ModelError | None:
+    """The error to raise when the file is to blame rather than the provider; else None."""
+    text = str(error).strip()
+    if any(sign in text for sign in _NEEDS_NEWER_RUNTIME):
+        installed = next((name for name, _ in installed_distributions()), "onnxruntime")
+        return ModelError(
+            f"{path} needs operators this onnxruntime doesn't have ({text}); "
+            f"update it with: {pip(f'install --upgrade {installed}')}, or choose the torch backend"
+        )
+    unrunnable = row.provider == CPU and not out_of_memory(error)
+    if type(error).__name__ in _DAMAGED or "Load model from" in text or unrunnable:
+        return ModelError(
+            f"{path} ({path.stat().st_size} bytes) is no ONNX graph that can be run ({text}); it "
+            "is damaged or something else under that name: delete it and download the pack again"
+        )
+    return None

@@ -1,0 +1,80 @@
+"""Finds the backends: every `Backend` class in a file of this folder is one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import pkgutil
+from functools import lru_cache
+from types import ModuleType
+
+from ..utils.errors import BackendUnavailable
+from ..utils.packs import ModelPack
+from .base import Backend, Detector, Head, Placement
+
+_log = logging.getLogger("FastFace")
+
+
+class BrokenBackend(Backend):
+    """Stands in for a backend whose own file does not load, so that the others still do."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self._reason = reason
+
+    def missing(self) -> str:
+        return self._reason
+
+    def devices(self) -> tuple[str, ...]:
+        return ()
+
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+        raise BackendUnavailable(self._reason)
+
+
+@lru_cache(maxsize=1)
+def all_backends() -> dict[str, Backend]:
+    """Every backend by name, whether it can run here or not."""
+    package = __package__ or ""
+    folder = importlib.import_module(package).__path__
+    found: dict[str, Backend] = {}
+    for info in pkgutil.iter_modules(folder):
+        if info.ispkg or info.name == "registry":
+            continue
+        try:
+            module = importlib.import_module(f"{package}.{info.name}")
+            found.update({backend.name: backend for backend in _backends_of(module)})
+        except Exception as error:  # noqa: BLE001 - whatever breaks one file must not hide the rest
+            _log.exception("backend file %s does not load", info.name)
+            reason = (
+                f"backends/{info.name}.py does not load: {error!r}; run `python install.py doctor`"
+            )
+            found[info.name] = BrokenBackend(info.name, reason)
+    return found
+
+
+def _backends_of(module: ModuleType) -> list[Backend]:
+    """One object of each `Backend` class that is written in a file."""
+    return [
+        kind()
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if kind.__module__ == module.__name__
+        and issubclass(kind, Backend)
+        and not inspect.isabstract(kind)
+    ]
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of this name, if it can run here.
+
+    Raises:
+        BackendUnavailable: No such backend, or it is missing something; says what.
+    """
+    backends = all_backends()
+    if name not in backends:
+        raise BackendUnavailable(f"got backend {name!r}, expected one of {sorted(backends)}")
+    reason = backends[name].missing()
+    if reason:
+        raise BackendUnavailable(f"backend {name!r} can't run here: {reason}")
+    return backends[name]

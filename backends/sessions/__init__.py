@@ -1,0 +1,1 @@
+"""Opened networks: tensors in, tensors out, whatever runs them."""

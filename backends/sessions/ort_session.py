@@ -1,0 +1,159 @@
+"""`OrtSession`: one graph opened in ONNX Runtime; torch tensors in, torch tensors out."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...utils.errors import (
+    BackendUnavailable,
+    FastFaceError,
+    InvalidInput,
+    ModelError,
+    OutOfMemory,
+)
+from ..base import RunsOn
+from ..providers import CPU
+
+#: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.
+_DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {
+    "tensor(float)": (torch.float32, np.float32),
+    "tensor(float16)": (torch.float16, np.float16),
+    "tensor(double)": (torch.float64, np.float64),
+    "tensor(uint8)": (torch.uint8, np.uint8),
+}
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of the runtime or of torch is about too little memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text or "bad_alloc" in text
+
+
+class OrtSession:
+    """One opened network; safe to run from several threads."""
+
+    def __init__(
+        self,
+        raw: Any,
+        runs_on: RunsOn,
+        binds_on: torch.device | None,
+        file_name: str,
+        errors: tuple[type[Exception], ...],
+    ) -> None:
+        """Takes over an InferenceSession.
+
+        Args:
+            raw: The InferenceSession.
+            runs_on: What was found out about it.
+            binds_on: The device whose memory the provider reads in place; None when tensors go
+                through host memory.
+            file_name: Names the graph in errors.
+            errors: What the runtime raises.
+
+        Raises:
+            ModelError: The graph doesn't take one image tensor.
+        """
+        inputs = raw.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+            got = ", ".join(f"{entry.name}: {entry.type}" for entry in inputs) or "none"
+            raise ModelError(
+                f"{file_name} has the inputs {got}; expected one image tensor of type "
+                f"{', '.join(_DTYPES)}: this is not a face network, remove it from the pack"
+            )
+        self.raw = raw
+        self.runs_on = runs_on
+        self._input: str = inputs[0].name
+        self._shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
+        self._dtype, self._numpy_dtype = _DTYPES[inputs[0].type]
+        self._outputs: list[str] = [entry.name for entry in raw.get_outputs()]
+        self._file_name = file_name
+        self._errors = errors
+        self._binds = binds_on is not None
+        self.device = binds_on or torch.device("cpu")
+        # The CPU provider may run one session from many threads. DirectML may not, and on a GPU
+        # two runs would only wait for each other while sharing a provider's scratch memory.
+        self._lock = contextlib.nullcontext() if runs_on.provider == CPU else threading.Lock()
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network; the caller owns the results.
+
+        Args:
+            x: `[B,C,H,W]` on `device`, of any dtype: it is cast to the graph's. Not copied when it
+                is contiguous and has that dtype already.
+
+        Returns:
+            The graph's outputs in its order, on `device`.
+
+        Raises:
+            InvalidInput: `x` is empty, elsewhere, or not of the graph's shape.
+            OutOfMemory: The provider has too little memory for it.
+            BackendUnavailable: The provider failed otherwise.
+            ModelError: The graph can't be computed for this input.
+        """
+        self._check(x)
+        x = x.detach().to(self._dtype).contiguous()
+        try:
+            with self._lock:
+                return self._run_bound(x) if self._binds else self._run_on_host(x)
+        except self._errors as error:
+            raise self._explained(error, x) from error
+
+    def _check(self, x: Tensor) -> None:
+        if x.device != self.device:
+            raise InvalidInput(
+                f"{self._file_name}: got a tensor on {x.device}, expected it on {self.device}; "
+                "move it with x.to(session.device)"
+            )
+        fits = len(self._shape) == x.ndim and all(
+            want is None or want == got for want, got in zip(self._shape, x.shape, strict=True)
+        )
+        if not fits or x.numel() == 0:
+            expected = ["any" if size is None else size for size in self._shape]
+            raise InvalidInput(
+                f"{self._file_name}: got a tensor of shape {tuple(x.shape)}, expected {expected}"
+            )
+
+    def _run_on_host(self, x: Tensor) -> tuple[Tensor, ...]:
+        results = self.raw.run(self._outputs, {self._input: x.numpy()})
+        return tuple(torch.from_numpy(result) for result in results)
+
+    def _run_bound(self, x: Tensor) -> tuple[Tensor, ...]:
+        # The runtime computes on a stream of its own, which knows nothing of torch's: what torch
+        # has queued to make x must be done before the runtime reads it.
+        stream = torch.cuda.current_stream(self.device)
+        stream.synchronize()
+        binding = self.raw.io_binding()
+        where = (self.device.type, self.device.index or 0)
+        binding.bind_input(self._input, *where, self._numpy_dtype, tuple(x.shape), x.data_ptr())
+        for name in self._outputs:
+            # Without a buffer the runtime allocates: only it knows how many rows there will be.
+            binding.bind_output(name, *where)
+        # Returns when the runtime's stream is done.
+        self.raw.run_with_iobinding(binding)
+        values = binding.get_outputs_as_ortvaluevector()
+        # Cloned, because the runtime's arena would hand the memory to its next run as soon as torch
+        # lets go of it, even while torch's stream is still reading; and it dies with the session.
+        results = tuple(torch.from_dlpack(values[i]).clone() for i in range(len(self._outputs)))
+        stream.synchronize()
+        return results
+
+    def _explained(self, error: Exception, x: Tensor) -> FastFaceError:
+        where = f"{self._file_name}: {self.runs_on.provider} failed for {tuple(x.shape)}: {error}"
+        if out_of_memory(error):
+            return OutOfMemory(
+                f"{where}; it ran out of memory: use fewer images at a time or a smaller det_size, "
+                "or free memory by unloading models"
+            )
+        if self.runs_on.provider != CPU:
+            return BackendUnavailable(
+                f"{where}; choose device cpu, or reload the model once the device works again"
+            )
+        return ModelError(
+            f"{where}; the file may be damaged: delete it and download the pack again"
+        )

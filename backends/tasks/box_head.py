@@ -1,0 +1,39 @@
+"""What the heads that look at the square around a box have in common."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...utils.align import centred_square, crop_faces
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.packs import ModelFile, ModelPack
+from ..base import Session
+from .inputs import normalise, square_side
+
+
+class BoxHead:
+    """A head whose input is an upright square crop around the box, cut by `centred_square`."""
+
+    #: Side of the square over the longer side of the box.
+    expansion = 1.5
+
+    def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
+        self.model = model
+        self.task = model.task
+        self.session = session
+        self.runs_on = session.runs_on
+        self.size = square_side(model)
+
+    def predict(self, images: Images, faces: Faces) -> tuple[Tensor, Tensor]:
+        """Runs the network on every face.
+
+        Returns:
+            The first output, `[N,...]` float32, and the matrices `[N,2,3]` from source to
+            crop pixels, both on the session's device.
+        """
+        matrices = centred_square(faces.boxes.to(self.session.device), self.size, self.expansion)
+        image_index = faces.image_index.to(self.session.device)
+        crops = crop_faces(images, image_index, matrices, self.size)
+        (raw,) = self.session.run(normalise(crops, self.model))
+        return raw.float().reshape(len(crops), -1), matrices

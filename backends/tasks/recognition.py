@@ -1,0 +1,54 @@
+"""ArcFace and its kin: aligned crop in, identity embedding out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ...utils.align import arcface_template, crop_faces, similarity_transform
+from ...utils.errors import ModelError
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.packs import ModelFile, ModelPack
+from ..base import Session
+from .inputs import normalise, square_side
+
+
+class Recognition:
+    """Embeds faces.
+
+    Source:
+        Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition",
+        arXiv:1801.07698; conventions as in insightface 2.1, `model_zoo/arcface_onnx.py`.
+    """
+
+    task = "recognition"
+
+    def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
+        self.model = model
+        self.session = session
+        self.device = session.device
+        self.runs_on = session.runs_on
+        self.size = square_side(model)
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """`embeddings` `[N,D]` float32, not normalised.
+
+        Raises:
+            ModelError: The faces have no landmarks to align by.
+        """
+        if faces.landmarks is None:
+            raise ModelError(
+                "the detector of this pack gives no landmarks, so faces can't be aligned for "
+                "recognition; choose a pack whose detector has them (its name ends in kps)"
+            )
+        landmarks = faces.landmarks.to(self.device)
+        matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
+        crops = crop_faces(images, faces.image_index.to(self.device), matrices, self.size)
+        return {"embeddings": self.embed(crops).to(faces.device)}
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """Embeds aligned crops `[N,3,size,size]` float32 RGB 0..255: `[N,D]` float32."""
+        (embeddings,) = self.session.run(normalise(crops, self.model))
+        return embeddings.float().reshape(len(crops), -1)

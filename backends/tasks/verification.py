@@ -1,0 +1,30 @@
+"""Face or not: the second look that insightface 2.x packs bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.packs import ModelFile, ModelPack
+from ..base import Session
+from .box_head import BoxHead
+
+
+class Verification(BoxHead):
+    """Scores how likely a box really holds a face.
+
+    Source:
+        insightface 2.1, `model_zoo/face_verifier.py`.
+    """
+
+    def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
+        super().__init__(pack, model, session)
+        self.expansion = model.expansion
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """`verification` `[N]` float32, 0..1."""
+        raw, _ = self.predict(images, faces)
+        return {"verification": raw[:, 0].to(faces.device)}

@@ -1,0 +1,177 @@
+"""The command line of `install.py`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from .console import run_visibly, say, table
+from .environment import EnvironmentFailed, ensure, is_running_inside
+from .installation import install_missing
+from .remedies import INSTALL_SCRIPT
+
+HELP = """\
+usage: python install.py [command] [options]
+
+With no command: adds the packages that are missing to the Python that runs this script. It never
+touches one that is there: torch, numpy, an ONNX Runtime or any other. ComfyUI-Manager runs this.
+  --dry-run             print the exact commands, run none
+  --strict              exit with 3 when an optional package could not be added
+  --tests               also add the tools that the tests need
+
+Commands:
+  demo [PHOTO]          analyse a photo and write an annotated picture
+  test [PYTEST ARGS]    run ruff, the type checker and the tests
+  doctor [--json]       say what is installed, what works, what is wrong and what mends it
+  help                  print this
+
+`demo` and `test` need nothing but this folder and Python 3.10 or newer. The first time they make
+an environment of their own in the folder .env next to this script and install torch there (minutes,
+several GB); later they use it again. For a Python that has everything already, nothing is made and
+nothing is installed if
+  - it is the environment's own Python that runs this script, or
+  - the variable FASTFACE_PYTHON names it, or
+  - it runs this script with --here right behind the command: python install.py test --here
+
+Exit status: 0 when all went well, 1 when something did not, 2 for a wrong command line; `test`
+ends with pytest's own where that is not 0.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Those of the command line.
+
+    Returns:
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A Windows console may be unable to show a path's letters; that is no reason to stop.
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return dispatch(list(arguments))
+    except EnvironmentFailed as error:
+        say(f"The environment can't be used: {error}.")
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped. What was half-made is made again next time.")
+        return 130
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Finds the command and runs it."""
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "demo": run_demo,
+        "test": run_tests,
+        "doctor": run_doctor,
+        "help": show_help,
+        "--help": show_help,
+        "-h": show_help,
+    }
+    options = {"--dry-run", "--strict", "--tests"}
+    name = arguments[0] if arguments else ""
+    if name in commands:
+        return commands[name](arguments[1:])
+    if options.issuperset(arguments):
+        return install_missing(
+            with_tests="--tests" in arguments,
+            strict="--strict" in arguments,
+            dry_run="--dry-run" in arguments,
+        )
+    if name.startswith("-"):
+        return refuse(f"Without a command only {', '.join(sorted(options))} are understood.")
+    return refuse(f"There is no command {name!r}.")
+
+
+def refuse(reason: str) -> int:
+    """Says what is wrong with the command line.
+
+    Returns:
+        2.
+    """
+    sys.stderr.write(
+        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], doctor [--json], help; without one, "
+        "what is missing is installed.\n"
+    )
+    return 2
+
+
+def show_help(arguments: list[str]) -> int:
+    """Prints the help text."""
+    say(HELP.rstrip())
+    return 0
+
+
+def run_demo(arguments: list[str]) -> int:
+    """Analyses a photo, in the environment or in the interpreter that was named."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        return show_help([])
+    status = run_elsewhere("demo", arguments, with_tests=False)
+    if status is not None:
+        return status
+    from install import import_pack
+
+    import_pack("fastface")
+    return importlib.import_module("fastface.demo").main(without_here(arguments))
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Runs ruff, the type checker and pytest, which gets the arguments and has the last word."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        return show_help([])
+    status = run_elsewhere("test", arguments, with_tests=True)
+    if status is not None:
+        return status
+    folder = INSTALL_SCRIPT.parent
+    checks = {
+        "ruff check": ["ruff", "check", "."],
+        "ruff format": ["ruff", "format", "--check", "."],
+        "basedpyright": ["basedpyright", "--pythonpath", sys.executable],
+    }
+    results: dict[str, int] = {}
+    for name, command in checks.items():
+        say(f"== {name}")
+        results[name] = run_visibly([sys.executable, "-m", *command], folder)
+    say("== summary before pytest")
+    say(table([(name, "FAILED" if status else "ok") for name, status in results.items()]))
+    say("== pytest")
+    command = [sys.executable, "-m", "pytest", *without_here(arguments)]
+    return run_visibly(command, folder) or int(any(results.values()))
+
+
+def run_doctor(arguments: list[str]) -> int:
+    """Says what is installed, what works and what is wrong."""
+    if arguments not in ([], ["--json"]):
+        return refuse(f"doctor understands --json, not {subprocess.list2cmdline(arguments)}.")
+    from .doctor import examine_and_report
+
+    return examine_and_report(as_json=bool(arguments))
+
+
+def without_here(arguments: list[str]) -> list[str]:
+    """The arguments behind `--here`."""
+    return arguments[1:] if arguments[:1] == ["--here"] else arguments
+
+
+def run_elsewhere(command: str, arguments: list[str], with_tests: bool) -> int | None:
+    """Runs a command with another interpreter, unless the running one is the right one.
+
+    Returns:
+        The exit status, or None when the command is to go on here.
+
+    Raises:
+        EnvironmentFailed: There is no environment and none can be made.
+    """
+    if arguments[:1] == ["--here"]:
+        return None
+    named = os.environ.get("FASTFACE_PYTHON")
+    if not named and is_running_inside():
+        return None
+    python = named or ensure(with_tests)
+    return run_visibly([python, str(INSTALL_SCRIPT), command, "--here", *arguments])

@@ -1,0 +1,51 @@
+"""The nodes, found by discovery: a module in this folder with `NODES` is one, or a few, nodes.
+
+`NODES` maps each node's id, which never changes, to its class. A module that fails to import is
+reported with its traceback and costs only its own nodes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+from collections.abc import Sequence
+
+_log = logging.getLogger("FastFace")
+
+
+def discover(package: str, folders: Sequence[str]) -> dict[str, type]:
+    """Collects the `NODES` of every module in a package's folders, in the order of their names."""
+    found: dict[str, type] = {}
+    for module_info in sorted(pkgutil.iter_modules(folders), key=lambda info: info.name):
+        try:
+            module = importlib.import_module(f"{package}.{module_info.name}")
+        except Exception:  # noqa: BLE001  whatever one module raises, the others must load
+            _log.exception(
+                "nodes/%s.py failed to load; its nodes are missing, the others work",
+                module_info.name,
+            )
+            continue
+        for node_id, node in getattr(module, "NODES", {}).items():
+            if node_id in found:
+                _log.error("two nodes are called %s; that of %s is left out", node_id, module)
+                continue
+            found[node_id] = node
+    return found
+
+
+def _replace_insightface() -> None:
+    try:
+        from ..backends.dropin.replacement import replace_if_wanted
+
+        replace_if_wanted()
+    except Exception:  # noqa: BLE001  a wish that can't be granted must not cost the nodes
+        _log.exception("insightface's FaceAnalysis is not replaced")
+
+
+_replace_insightface()
+NODE_CLASS_MAPPINGS = discover(__name__, __path__)
+NODE_DISPLAY_NAME_MAPPINGS = {
+    node_id: node.DISPLAY_NAME  # pyright: ignore[reportAttributeAccessIssue]
+    for node_id, node in NODE_CLASS_MAPPINGS.items()
+}

@@ -1,0 +1,134 @@
+"""`FastFaceDetect`: finds faces, draws them, and gives masks and boxes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..utils import host
+from ..utils.draw import annotate as draw_faces
+from ..utils.faces import Faces
+from ..utils.images import Images
+from ..utils.masks import MASK_SHAPES, face_masks
+from .progress import reporter
+from .sockets import (
+    CATEGORY,
+    FACE_ANALYSIS,
+    FACE_ANALYSIS_TOOLTIP,
+    FACES,
+    image_input,
+    require_face_analysis,
+    size_of,
+)
+
+BBOX_FORMATS = ("xywh", "xyxy")
+_MOST_PREVIEWS = 4
+
+
+class FastFaceDetect:
+    DISPLAY_NAME = "FastFace Detect"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Finds all faces in an image or a batch, and shows where they are. "
+        "No face at all is a normal result: empty lists, black masks, count 0."
+    )
+    FUNCTION = "detect"
+    RETURN_TYPES = (FACES, "IMAGE", "MASK", "BBOX", "INT")
+    RETURN_NAMES = ("faces", "annotated", "mask", "bbox", "count")
+    OUTPUT_TOOLTIPS = (
+        "Boxes, scores and landmarks of all faces, and the image each belongs to.",
+        "The images with boxes, landmarks, and number and score of each face (if annotate is on).",
+        "One mask an image, 1 where a face is; hard edges.",
+        "One flat list of whole-pixel boxes, in the order of the images and, within one, by score; "
+        "cut off at the image's border.",
+        "Number of faces in all images together.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
+                "images": image_input(),
+                "mask_shape": (
+                    list(MASK_SHAPES),
+                    {
+                        "tooltip": "`ellipse` fills the ellipse inside each face's box, `box` the "
+                        "whole box. Grow or blur it with the mask nodes of ComfyUI."
+                    },
+                ),
+                "bbox_format": (
+                    list(BBOX_FORMATS),
+                    {
+                        "tooltip": "What the four numbers of a bbox are, in pixels: `xywh` left, "
+                        "top, width, height (KJNodes, MTB); `xyxy` left, top, right, bottom."
+                    },
+                ),
+                "annotate": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "On: draws the faces and previews the first images on the node. "
+                        "Off: annotated is the input, unchanged and without a copy; choose it for "
+                        "long videos.",
+                    },
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    def detect(
+        self,
+        faceanalysis: Any,
+        images: Tensor,
+        mask_shape: str = "ellipse",
+        bbox_format: str = "xywh",
+        annotate: bool = True,
+        node_id: str | None = None,
+    ) -> dict[str, Any]:
+        face_analysis = require_face_analysis(faceanalysis)
+        checked = Images.from_comfy(images)
+        faces = face_analysis.analyze(checked, on_progress=reporter(node_id))
+        masks = face_masks(faces, size_of(images), mask_shape, images.device)
+        boxes = whole_pixel_boxes(faces, bbox_format)
+        ui, annotated = _annotated(images, faces) if annotate else ({}, images)
+        return {"ui": ui, "result": (faces, annotated, masks, boxes, len(faces))}
+
+
+def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, int, int]]:
+    """Boxes in the form most nodes with a BBOX socket take: a flat list of tuples of int.
+
+    Args:
+        faces: Their boxes are rounded, and clamped to their images.
+        bbox_format: `xywh` or `xyxy`.
+    """
+    boxes = []
+    for image, box in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
+        height, width = faces.image_sizes[image]
+        left, right = (min(max(round(x), 0), width) for x in box[::2])
+        top, bottom = (min(max(round(y), 0), height) for y in box[1::2])
+        far_corner = (right, bottom) if bbox_format == "xyxy" else (right - left, bottom - top)
+        boxes.append((left, top, *far_corner))
+    return boxes
+
+
+def _annotated(images: Tensor, faces: Faces) -> tuple[dict[str, Any], Tensor]:
+    """What to show on the node, and the images `[B,H,W,3]` float32 with the faces drawn."""
+    faces = faces.to("cpu")
+    result = torch.empty(*images.shape[:3], 3, device=images.device)
+    previews = []
+    for position, image in enumerate(images):
+        host.check_interrupted()
+        pixels = image if images.dtype == torch.uint8 else image.float().mul(255).round()
+        rgb = pixels[..., :3].clamp(0, 255).to("cpu", torch.uint8).expand(-1, -1, 3)
+        picture = draw_faces(np.ascontiguousarray(rgb.numpy()), faces.of_image(position))
+        result[position] = torch.tensor(picture, device=images.device).float() / 255
+        if position < _MOST_PREVIEWS:
+            previews.append(picture)
+    return host.preview(previews), result
+
+
+NODES = {"FastFaceDetect": FastFaceDetect}

@@ -1,0 +1,88 @@
+"""`FastFaceEmbed`: turns faces into identity vectors."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from ..utils.choose import largest_of_each_image
+from ..utils.embedding import Embedding, mean_embedding
+from ..utils.faces import Faces
+from ..utils.images import Images
+from .progress import reporter
+from .sockets import (
+    CATEGORY,
+    EMBEDDING,
+    FACE_ANALYSIS,
+    FACE_ANALYSIS_TOOLTIP,
+    FACES,
+    FACES_TOOLTIP,
+    image_input,
+    require_face_analysis,
+    require_faces_of,
+)
+
+_log = logging.getLogger("FastFace")
+
+
+class FastFaceEmbed:
+    DISPLAY_NAME = "FastFace Embed"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Describes who is in the images: one identity vector a face, and the mean of them. "
+        "Give several photos of one person to get a steadier mean."
+    )
+    FUNCTION = "embed"
+    RETURN_TYPES = (FACES, EMBEDDING)
+    RETURN_NAMES = ("faces", "mean_embedding")
+    OUTPUT_TOOLTIPS = (
+        "The faces that were described, with their embeddings as the network gave them.",
+        "The mean of these embeddings, not normalised, with the name of the embedding space; "
+        "empty if there was no face.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
+                "images": image_input("Embeddings are computed from these pixels."),
+                "which": (
+                    ["largest", "all"],
+                    {
+                        "tooltip": "`largest` describes the face with the largest box of each "
+                        "image, as InstantID does; `all` describes every face, so the mean mixes "
+                        "all people in the images."
+                    },
+                ),
+            },
+            "optional": {"faces": (FACES, {"tooltip": FACES_TOOLTIP})},
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    def embed(
+        self,
+        faceanalysis: Any,
+        images: Tensor,
+        which: str = "largest",
+        faces: Faces | None = None,
+        node_id: str | None = None,
+    ) -> tuple[Faces, Embedding]:
+        face_analysis = require_face_analysis(faceanalysis)
+        checked = Images.from_comfy(images)
+        report = reporter(node_id)
+        if faces is None:
+            faces = face_analysis.analyze(checked, on_progress=report)
+        else:
+            faces = require_faces_of(faces, checked)
+        if which == "largest":
+            faces = faces[largest_of_each_image(faces)]
+        faces = face_analysis.describe(checked, faces, ("recognition",), on_progress=report)
+        if len(faces) == 0:
+            _log.warning("no face in %d image(s): the mean embedding is empty", len(checked))
+        return faces, mean_embedding(faces)
+
+
+NODES = {"FastFaceEmbed": FastFaceEmbed}

@@ -1,0 +1,87 @@
+"""`FastFaceKeypoints`: the images that InstantID's ControlNet takes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..utils.choose import largest_of_each_image
+from ..utils.draw import draw_keypoints
+from ..utils.errors import ModelError
+from ..utils.faces import Faces
+from ..utils.images import Images
+from .progress import reporter
+from .sockets import (
+    CATEGORY,
+    FACE_ANALYSIS,
+    FACE_ANALYSIS_TOOLTIP,
+    FACES,
+    FACES_TOOLTIP,
+    image_input,
+    require_face_analysis,
+    require_faces_of,
+    size_of,
+)
+
+_log = logging.getLogger("FastFace")
+
+
+class FastFaceKeypoints:
+    DISPLAY_NAME = "FastFace Keypoints"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Draws the keypoint image of the largest face of each image, as InstantID's own "
+        "preprocessor draws it. An image without a face gives a black one, so the batch keeps its "
+        "length."
+    )
+    FUNCTION = "draw"
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("keypoints",)
+    OUTPUT_TOOLTIPS = ("One keypoint image an image, of its size; for InstantID's image_kps.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
+                "images": image_input("The keypoint images have their size."),
+            },
+            "optional": {"faces": (FACES, {"tooltip": FACES_TOOLTIP})},
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    def draw(
+        self,
+        faceanalysis: Any,
+        images: Tensor,
+        faces: Faces | None = None,
+        node_id: str | None = None,
+    ) -> tuple[Tensor]:
+        face_analysis = require_face_analysis(faceanalysis)
+        checked = Images.from_comfy(images)
+        if faces is None:
+            faces = face_analysis.analyze(checked, on_progress=reporter(node_id))
+        else:
+            faces = require_faces_of(faces, checked)
+        faces = faces[largest_of_each_image(faces)].to("cpu")
+        if faces.landmarks is None:
+            raise ModelError(
+                "the detector of this model pack gives no landmarks, which keypoint images are "
+                "made of; choose a pack whose detector has them, such as antelopev2 or buffalo_l"
+            )
+        keypoints = torch.zeros(*images.shape[:3], 3)
+        for position, landmarks in zip(
+            faces.image_index.tolist(), faces.landmarks.numpy(), strict=True
+        ):
+            drawn = draw_keypoints(landmarks, size_of(images))
+            keypoints[position] = torch.from_numpy(drawn).float() / 255
+        without = sorted(set(range(len(checked))) - set(faces.image_index.tolist()))
+        if without:
+            _log.warning("no face in image(s) %s: their keypoint images are black", without)
+        return (keypoints,)
+
+
+NODES = {"FastFaceKeypoints": FastFaceKeypoints}

@@ -1,0 +1,193 @@
+"""`FastFaceLoader`: opens a model pack with a backend and hands out the drop-in object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.loading import (
+    DETECTION_MODES,
+    backend_names,
+    describe_loaded,
+    device_names,
+    load_face_analysis,
+    pack_names,
+)
+from ..utils import host
+from .progress import reporter
+from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE
+
+
+class FastFaceLoader:
+    DISPLAY_NAME = "FastFace Loader"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Opens face models and hands out an object that works wherever InsightFace's does "
+        "(InstantID, IPAdapter FaceID, PuLID) and in the FastFace nodes. "
+        "`info` says what really runs where."
+    )
+    FUNCTION = "load"
+    RETURN_TYPES = (FACE_ANALYSIS, INSIGHTFACE, "STRING")
+    RETURN_NAMES = ("faceanalysis", "insightface", "info")
+    OUTPUT_TOOLTIPS = (
+        "For the FastFace nodes, InstantID, PuLID and other nodes with a FACEANALYSIS input.",
+        "The same object for nodes with an INSIGHTFACE input, such as IPAdapter FaceID.",
+        "Pack, licence, backend, and for each model the device and provider it really runs on.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model_pack": (
+                    pack_names(host.insightface_roots()),
+                    {
+                        "tooltip": "The weights. `auto` takes the best pack that is installed. "
+                        "Packs are found in models/insightface/models, in the folders of "
+                        "extra_model_paths.yaml, ~/.insightface/models and FASTFACE_MODELS. A "
+                        "known pack that is not installed is downloaded only if download_missing "
+                        "is on."
+                    },
+                ),
+                "backend": (
+                    backend_names(),
+                    {
+                        "tooltip": "What runs the models. `auto` takes the fastest that works "
+                        "here with the chosen pack and device; info tells which and why."
+                    },
+                ),
+                "device": (
+                    device_names(),
+                    {
+                        "tooltip": "Where the models run. `auto` takes the best device of the "
+                        "backend. If the device turns out not to work, the models run elsewhere "
+                        "with a warning, or not at all if strict is on."
+                    },
+                ),
+                "precision": (
+                    ["auto", "fp32", "fp16", "bf16"],
+                    {
+                        "tooltip": "Arithmetic of the networks. `auto` takes what the backend "
+                        "recommends on the device; fp32 is the reference; fp16 and bf16 are "
+                        "faster on GPUs and differ in the last digits. What the backend can't do "
+                        "is refused."
+                    },
+                ),
+                "detection": (
+                    list(DETECTION_MODES),
+                    {
+                        "tooltip": "`standard` looks once, at det_size, as InsightFace 0.7 did. "
+                        "`auto` looks at 128 and 640 pixels and merges both: it also finds faces "
+                        "that fill the picture, costs little more, and ignores det_size."
+                    },
+                ),
+                "det_size": (
+                    "INT",
+                    {
+                        "default": 640,
+                        "min": 64,
+                        "max": 4096,
+                        "step": 32,
+                        "tooltip": "Side in pixels of the square to which the detector scales "
+                        "each image; a multiple of 32. Larger finds smaller faces, takes time with "
+                        "its square, and may miss faces that fill the picture. Only with detection "
+                        "`standard`. Nodes of other packs may set their own size.",
+                    },
+                ),
+                "det_threshold": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Lowest score (0 to 1) of a face. Lower finds more blurred, "
+                        "turned and covered faces, and more that are none. 0 takes what suits the "
+                        "pack: 0.5 for InsightFace's; info shows it.",
+                    },
+                ),
+                "max_faces": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1000,
+                        "step": 1,
+                        "tooltip": "Most faces kept of each image; large and central ones stay. "
+                        "0 keeps all.",
+                    },
+                ),
+                "strict": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "On: an error if any model can't run on the chosen device. "
+                        "Off: it runs elsewhere, with one warning in the log and in info.",
+                    },
+                ),
+                "download_missing": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "On: a known pack that is not installed is downloaded from its "
+                        "authors (up to 0.4 GB). Mind its licence, which info states: the weights "
+                        "of InsightFace are for non-commercial research only. Off: nothing is ever "
+                        "downloaded.",
+                    },
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model_pack: str | None = None) -> bool | str:
+        # None: the value comes from another node and is checked when it is there.
+        names = pack_names(host.insightface_roots())
+        if model_pack is None or model_pack in names:
+            return True
+        return (
+            f"the pack {model_pack!r} this workflow was made with is not here; put it into "
+            f"ComfyUI/models/insightface/models/{model_pack}, or choose one of {', '.join(names)}"
+        )
+
+    @classmethod
+    def IS_CHANGED(cls, **_inputs: Any) -> str:
+        # A pack that was installed meanwhile changes what `auto` means.
+        return ",".join(pack_names(host.insightface_roots()))
+
+    def load(
+        self,
+        model_pack: str,
+        backend: str,
+        device: str,
+        precision: str,
+        detection: str,
+        det_size: int,
+        det_threshold: float,
+        max_faces: int,
+        strict: bool,
+        download_missing: bool,
+        node_id: str | None = None,
+    ) -> dict[str, Any]:
+        face_analysis = load_face_analysis(
+            model_pack=model_pack,
+            backend=backend,
+            device=device,
+            precision=precision,
+            detection=detection,
+            det_size=det_size,
+            det_threshold=det_threshold,
+            max_faces=max_faces,
+            strict=strict,
+            extra_roots=host.insightface_roots(),
+            download_missing=download_missing,
+            on_download=reporter(node_id),
+        )
+        info = describe_loaded(face_analysis)
+        host.show_text(info, node_id)
+        return {
+            "ui": {"text": [info]},
+            "result": (face_analysis, face_analysis, info),
+        }
+
+
+NODES = {"FastFaceLoader": FastFaceLoader}

@@ -1,0 +1,90 @@
+"""Opt-in: packs that build insightface's FaceAnalysis themselves get ours."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.dropin.replacement import VARIABLE, replace_class, replace_if_wanted
+from fastface.utils.errors import InvalidInput
+
+insightface_app = pytest.importorskip("insightface.app")
+
+
+@pytest.fixture
+def upstream():
+    """insightface's class, as it was before and after the test."""
+    kind = insightface_app.FaceAnalysis
+    yield kind
+    if "__new__" in vars(kind):
+        # Deleting it again would leave a class that takes no arguments: a habit of CPython's.
+        kind.__new__ = lambda cls, *_, **__: object.__new__(cls)
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_nothing_happens_unless_asked_for(upstream, monkeypatch, value: str | None) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(VARIABLE, value)
+    before = upstream.__new__
+    assert not replace_if_wanted()
+    assert upstream.__new__ is before
+
+
+def test_a_wrong_value_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, "yes")
+    with pytest.raises(InvalidInput, match="'yes', expected 0 or 1"):
+        replace_if_wanted()
+
+
+def test_the_class_gives_our_object(upstream, test_data: Path, monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    assert replace_if_wanted()
+    # As InstantID's loader has it: root, name, provider; then prepare.
+    folder = str(test_data / "models")
+    app = upstream(name=folder, root=str(test_data), providers=["CPUExecutionProvider"])
+    assert isinstance(app, FaceAnalysis)
+    assert app.det_size == [(128, 128), (640, 640)]
+    app.prepare(ctx_id=0, det_size=(640, 640))
+    assert app.get(np.zeros((64, 64, 3), np.uint8)) == []
+
+
+def test_allowed_modules_limit_the_models(upstream, test_data: Path) -> None:
+    replace_class(upstream)
+    app = upstream(name=str(test_data / "models"), allowed_modules=["detection"])
+    assert list(app.models) == ["detection"]
+
+
+def test_our_insightface_backend_still_gets_the_original(upstream, test_data: Path, monkeypatch):
+    from fastface.backends.loading import load_face_analysis
+    from fastface.backends.pool import forget_analyzers
+    from fastface.backends.registry import all_backends
+
+    replace_class(upstream)
+    monkeypatch.setenv("FASTFACE_MODELS", str(test_data / "models"))
+    forget_analyzers()
+    all_backends()["insightface"]._opened.clear()
+    app = load_face_analysis(model_pack="models", backend="insightface", device="cpu")
+    model = app.analyzer.model("detection")
+    assert type(model._model).__module__.startswith("insightface.")
+
+
+def test_subclasses_and_what_we_lack_stay_upstreams(upstream, tmp_path: Path, caplog) -> None:
+    replace_class(upstream)
+
+    class Derived(upstream):
+        def __init__(self) -> None:
+            self.made = True
+
+    assert Derived().made
+    (tmp_path / "empty").mkdir()
+    with (
+        caplog.at_level(logging.WARNING, logger="FastFace"),
+        pytest.raises(AssertionError),  # upstream's, for a folder without a detector
+    ):
+        upstream(name=str(tmp_path / "empty"))
+    assert "insightface's own FaceAnalysis is used" in caplog.text

@@ -1,0 +1,122 @@
+"""The detector finds what insightface's SCRFD finds in the same outputs, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastface.backends.base import DetectionOptions, Detector
+from fastface.backends.tasks import open_task
+from fastface.utils.faces import Faces
+from fastface.utils.images import Images
+from tests.backends.tasks.fake_network import FakeSession, model_of, pack_of
+from tests.utils.upstream_scrfd import made_up_outputs, upstream_scrfd
+
+pytest.importorskip("insightface")
+pytest.importorskip("cv2")
+
+SIZE_HW = (90, 150)
+
+
+def image_number(number: int) -> np.ndarray:
+    """`[90,150,3]` uint8 BGR; the network tells it by the grey level of its first pixel."""
+    return np.full((*SIZE_HW, 3), 10 * number, np.uint8)
+
+
+def outputs_of(blob: np.ndarray, count: int) -> list[np.ndarray]:
+    """What the made-up network gives for one canvas `[3,h,w]`: `[A,1]`, `[A,4]`, `[A,10]`."""
+    number = round((float(blob[0, 0, 0]) * 128 + 127.5) / 10)
+    random = np.random.default_rng([number, *blob.shape[1:]])
+    outputs = [output[0] for output in made_up_outputs(random, count, blob.shape[1:], 1)]
+    levels = 3 if count in (6, 9) else 5
+    for scores in outputs[:levels]:
+        # Only a few pass the threshold, and none at all in the image of grey level 0.
+        scores *= (random.random(scores.shape) < 0.2) & (number > 0)
+    return outputs
+
+
+class BatchSession(FakeSession):
+    def __init__(self, count: int) -> None:
+        super().__init__(None)
+        self.count = count
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.inputs.append(x)
+        singles = [outputs_of(blob, self.count) for blob in x.numpy()]
+        return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*singles, strict=True))
+
+
+class OneImageSession:
+    """As insightface's SCRFD looks at an ONNX Runtime session."""
+
+    def __init__(self, upstream_session: Any, count: int) -> None:
+        self.get_inputs, self.get_outputs = (
+            upstream_session.get_inputs,
+            upstream_session.get_outputs,
+        )
+        self.count = count
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return outputs_of(feeds["input"][0], self.count)
+
+
+def upstream_detect(
+    count: int, image: np.ndarray, options: DetectionOptions
+) -> tuple[np.ndarray, np.ndarray | None]:
+    detector = upstream_scrfd([np.zeros((1, 1), np.float32)] * count, options.nms_threshold)
+    detector.session = OneImageSession(detector.session, count)
+    return detector.detect(image, list(options.sizes_wh), det_thresh=options.threshold)
+
+
+def detect(count: int, numbers: list[int], options: DetectionOptions, **model: Any) -> Faces:
+    described = model_of("detection", model.get("side"))
+    detector = open_task(pack_of(described), described, BatchSession(count))
+    assert isinstance(detector, Detector)
+    rgb = np.stack([image_number(n)[..., ::-1] for n in numbers] or [np.zeros((*SIZE_HW, 3))])
+    images = Images.from_comfy(torch.from_numpy(rgb.astype(np.uint8)))
+    (batch,) = images.chunks()
+    return detector.detect(batch, options)
+
+
+@pytest.mark.parametrize("count", [6, 9, 10, 15])
+@pytest.mark.parametrize("sizes", [((128, 128),), ((128, 128), (256, 256)), ((256, 128),)], ids=str)
+def test_same_faces_as_insightface(count: int, sizes: tuple[tuple[int, int], ...]):
+    options = DetectionOptions(sizes, 0.8, 0.4)
+    numbers = [3, 0, 7, 3]
+    faces = detect(count, numbers, options)
+    assert faces.image_sizes == (SIZE_HW,) * 4
+    assert faces.image_index.tolist() == sorted(faces.image_index.tolist())
+    for image, number in enumerate(numbers):
+        found, landmarks = upstream_detect(count, image_number(number), options)
+        one = faces.of_image(image)
+        assert (len(found) > 3) == (number > 0)
+        assert (one.scores.numpy() == found[:, 4]).all() and len(one) == len(found)
+        assert (one.boxes.numpy() == found[:, :4]).all()
+        if count in (6, 10):
+            assert one.landmarks is None and landmarks is None
+        else:
+            assert one.landmarks is not None
+            assert (one.landmarks.numpy() == landmarks).all()
+
+
+def test_no_face_in_any_image():
+    faces = detect(9, [0, 0], DetectionOptions(((128, 128),)))
+    assert len(faces) == 0 and faces.per_image() == [0, 0]
+    assert faces.landmarks is not None and faces.landmarks.shape == (0, 5, 2)
+
+
+def test_a_graph_of_fixed_size_gets_that_size():
+    faces = detect(9, [5], DetectionOptions(((640, 640),), 0.8), side=128)
+    expected = detect(9, [5], DetectionOptions(((128, 128),), 0.8))
+    assert len(faces) and torch.equal(faces.boxes, expected.boxes)
+
+
+def test_thresholds_are_those_of_the_options():
+    def found(threshold: float, nms_threshold: float) -> int:
+        return len(detect(9, [5], DetectionOptions(((128, 128),), threshold, nms_threshold)))
+
+    assert found(0.9, 0.4) < found(0.8, 0.4) < found(0.8, 0.9)

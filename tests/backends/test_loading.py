@@ -1,0 +1,326 @@
+"""From a user's choices to an object: which pack, which backend, which device, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastface.backends import loading, registry
+from fastface.backends.base import Placement
+from fastface.backends.loading import describe_loaded, load_face_analysis
+from fastface.backends.pool import forget_analyzers
+from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
+from fastface.utils.packs import ModelFile, ModelPack
+from tests.nodes.fakes import FakeBackend
+
+
+class Backend(FakeBackend):
+    """A backend that has, lacks and refuses what a test says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.reason: str | None = None
+        self.refusal: str | None = None
+        self.offered: tuple[str, ...] = ("cpu",)
+        self.own: tuple[ModelPack, ...] = ()
+        self.opened: list[tuple[str, str, Placement]] = []
+
+    def missing(self) -> str | None:
+        return self.reason
+
+    def devices(self) -> tuple[str, ...]:
+        return self.offered
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        return ("fp32",) if device == "cpu" else ("fp16", "fp32")
+
+    def packs(self) -> tuple[ModelPack, ...]:
+        return self.own
+
+    def accepts(self, pack: ModelPack) -> str | None:
+        return self.refusal
+
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Any:
+        self.opened.append((pack.name, task, placement))
+        return super().open(pack, task, placement)
+
+
+class World:
+    """The backends and packs there are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.backends = {
+            name: Backend(name) for name in ("facenet", "insightface", "onnxruntime", "zebra")
+        }
+        self.installed: dict[str, ModelPack] = {}
+
+    def install(self, name: str, *tasks: str) -> ModelPack:
+        self.installed[name] = self.pack(name, *tasks)
+        return self.installed[name]
+
+    def pack(self, name: str, *tasks: str) -> ModelPack:
+        models = []
+        for task in tasks or ("detection", "recognition"):
+            path = self.folder / f"{name}-{task}.onnx"
+            path.write_bytes(b"weights")
+            models.append(ModelFile(path, task))
+        return ModelPack(name, self.folder, tuple(models))
+
+    def load_pack(self, name: str, extra_roots: Any = ()) -> ModelPack:
+        if name not in self.installed:
+            raise ModelError(f"there is no model pack {name!r}")
+        return self.installed[name]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(tmp_path)
+    monkeypatch.setattr(loading, "all_backends", lambda: world.backends)
+    monkeypatch.setattr(registry, "all_backends", lambda: world.backends)
+    monkeypatch.setattr(
+        loading, "find_packs", lambda _roots=(): dict.fromkeys(world.installed, tmp_path)
+    )
+    monkeypatch.setattr(loading, "load_pack", world.load_pack)
+    forget_analyzers()
+    yield world
+    forget_analyzers()
+
+
+class TestChoices:
+    def test_with_nothing_installed_there_is_auto_and_what_can_be_downloaded(self, world: World):
+        names = loading.pack_names()
+        assert names[0] == "auto" and {"antelopev2", "buffalo_l"} < set(names)
+
+    def test_installed_packs_come_first_and_none_twice(self, world: World):
+        world.install("mine")
+        world.install("buffalo_l")
+        world.backends["zebra"].own = (world.pack("stripes"),)
+        names = loading.pack_names()
+        assert names[:4] == ["auto", "mine", "buffalo_l", "stripes"]
+        assert len(names) == len(set(names))
+
+    def test_backends_are_listed_whether_they_run_here_or_not(self, world: World):
+        world.backends["zebra"].reason = "no stripes"
+        assert loading.backend_names() == ["auto", *world.backends]
+
+    def test_devices_are_the_same_on_every_machine(self, world: World):
+        assert loading.device_names()[0] == "auto"
+        assert {"cpu", "cuda", "mps", "directml", "tensorrt"} < set(loading.device_names())
+
+
+class TestPack:
+    def test_none_at_all(self, world: World):
+        with pytest.raises(ModelError, match=r"no model pack is installed: .*python install.py"):
+            load_face_analysis()
+
+    def test_auto_prefers_known_packs_then_others_then_a_backends_own(self, world: World):
+        world.backends["zebra"].own = (world.pack("stripes"),)
+        assert load_face_analysis().analyzer.pack.name == "stripes"
+        world.install("mine")
+        assert load_face_analysis().analyzer.pack.name == "mine"
+        world.install("buffalo_l")
+        assert load_face_analysis().analyzer.pack.name == "buffalo_l"
+
+    def test_auto_takes_the_own_pack_of_a_backend_that_was_chosen(self, world: World):
+        world.install("buffalo_l")
+        world.backends["zebra"].own = (world.pack("stripes"),)
+        assert load_face_analysis(backend="zebra").analyzer.pack.name == "stripes"
+        assert load_face_analysis(backend="onnxruntime").analyzer.pack.name == "buffalo_l"
+
+    def test_nothing_is_downloaded_unasked(self, world: World):
+        with pytest.raises(ModelError, match="there is no model pack 'buffalo_l'"):
+            load_face_analysis(model_pack="buffalo_l")
+
+    @pytest.mark.parametrize("name", ["buffalo_l", "mine"])
+    def test_a_known_pack_is_downloaded_when_asked_for(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, name: str
+    ):
+        asked: list[Any] = []
+
+        def download_pack(pack: Any, root: Path, on_progress: Any = None) -> None:
+            asked.append(on_progress)
+            world.install(name)
+
+        monkeypatch.setattr("fastface.utils.download.fetch.download_pack", download_pack)
+        choose = {"model_pack": name, "download_missing": True, "on_download": print}
+        if name == "mine":
+            with pytest.raises(ModelError):
+                load_face_analysis(**choose)
+            assert asked == []
+            return
+        assert load_face_analysis(**choose).analyzer.pack.name == name
+        load_face_analysis(**choose)
+        assert asked == [print], "what is there is not downloaded again"
+
+    def test_one_without_a_detector_is_refused_at_once(self, world: World):
+        world.install("half", "recognition")
+        with pytest.raises(ModelError, match=r"'half' .* has no detection model"):
+            load_face_analysis(model_pack="half")
+
+
+class TestBackend:
+    @pytest.fixture(autouse=True)
+    def installed(self, world: World) -> None:
+        world.install("mine")
+
+    def test_auto_takes_the_best_that_can_and_says_why_not_the_others(self, world: World):
+        assert load_face_analysis().analyzer.backend.name == "onnxruntime"
+        world.backends["onnxruntime"].reason = "onnxruntime is not installed"
+        app = load_face_analysis()
+        assert app.analyzer.backend.name == "insightface"
+        assert "onnxruntime is not installed" in app.why and "mine" in app.why
+        world.backends["insightface"].refusal = "no ONNX files"
+        assert load_face_analysis().analyzer.backend.name == "facenet"
+
+    def test_when_none_can_every_reason_is_given(self, world: World):
+        for name, backend in world.backends.items():
+            backend.reason = f"{name} is not here"
+        with pytest.raises(BackendUnavailable) as refused:
+            load_face_analysis()
+        for name in ("onnxruntime", "insightface", "facenet"):
+            assert f"{name}: {name} is not here" in str(refused.value)
+
+    def test_one_that_was_chosen_is_taken_or_refused_never_replaced(self, world: World):
+        app = load_face_analysis(backend="zebra")
+        assert app.analyzer.backend.name == "zebra" and app.why == "as chosen"
+        world.backends["zebra"].refusal = "only stripes"
+        with pytest.raises(BackendUnavailable, match="'zebra': only stripes"):
+            load_face_analysis(backend="zebra", model_pack="mine")
+        world.backends["zebra"].reason = "no stripes"
+        with pytest.raises(BackendUnavailable, match="'zebra' can't run here: no stripes"):
+            load_face_analysis(backend="zebra", model_pack="mine")
+        with pytest.raises(BackendUnavailable, match="expected one of"):
+            load_face_analysis(backend="lion")
+
+    @pytest.mark.parametrize(
+        ("torch_has", "onnxruntime_is", "taken"),
+        [
+            (("cuda", "cpu"), None, "torch"),
+            (("cpu",), None, "onnxruntime"),
+            (("cpu",), "not installed", "torch"),
+        ],
+    )
+    def test_auto_takes_torch_on_a_gpu_and_onnxruntime_on_a_cpu(
+        self, world: World, torch_has: tuple[str, ...], onnxruntime_is: str | None, taken: str
+    ):
+        world.backends["torch"] = Backend("torch")
+        world.backends["torch"].offered = torch_has
+        world.backends["onnxruntime"].reason = onnxruntime_is
+        assert load_face_analysis().analyzer.backend.name == taken
+
+    def test_auto_takes_one_that_has_the_device(self, world: World):
+        world.backends["insightface"].offered = ("cuda", "cpu")
+        app = load_face_analysis(device="cuda:1")
+        assert app.analyzer.backend.name == "insightface"
+        assert "onnxruntime: has no device cuda:1, only cpu" in app.why
+
+    def test_where_none_has_the_device_the_best_says_itself_what_it_could_not_do(
+        self, world: World
+    ):
+        world.backends["torch"] = Backend("torch")
+        app = load_face_analysis(device="cuda")
+        assert app.analyzer.backend.name == "onnxruntime"
+        assert app.analyzer.placement.device == "cuda" and "no backend has" in app.why
+
+
+class TestPlacement:
+    @pytest.fixture(autouse=True)
+    def installed(self, world: World) -> None:
+        world.install("mine")
+
+    @pytest.mark.parametrize(
+        ("offered", "device", "precision"),
+        [
+            (("cpu",), "cpu", "fp32"),
+            (("cpu", "cuda"), "cuda", "fp16"),
+            (("tensorrt", "cuda", "cpu"), "cuda", "fp16"),
+            (("coreml", "cpu"), "cpu", "fp32"),
+            (("directml", "cpu"), "directml", "fp16"),
+        ],
+    )
+    def test_auto(self, world: World, offered: tuple[str, ...], device: str, precision: str):
+        world.backends["onnxruntime"].offered = offered
+        assert load_face_analysis().analyzer.placement == Placement(device, precision)
+
+    def test_what_is_chosen_goes_to_the_backend_as_it_is(self, world: World):
+        """Also a device that is not offered: the backend says whether and why it falls back."""
+        app = load_face_analysis(device="cuda:1", precision="fp32", strict=True)
+        assert app.analyzer.placement == Placement("cuda:1", "fp32", strict=True)
+
+    @pytest.mark.parametrize(
+        ("choice", "says"),
+        [
+            ({"device": "gpu"}, "'gpu'.*'cuda'"),
+            ({"device": ""}, "''.*'cpu'"),
+            ({"precision": "int4"}, "'int4'.*'fp32'.*'onnxruntime' on cpu"),
+            ({"precision": "fp16"}, "'fp16'.*'fp32'.*on cpu"),
+            ({"detection": "best"}, "'best'.*'standard'"),
+            ({"det_size": 0}, "0.*multiple of 32"),
+            ({"det_size": 650}, "650.*multiple of 32"),
+            ({"det_threshold": -0.1}, "-0.1"),
+            ({"det_threshold": 1.5}, "1.5"),
+            ({"det_threshold": float("nan")}, "nan"),
+            ({"max_faces": -1}, "-1.*0"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_value_is_refused(self, world: World, choice: dict[str, Any], says: str):
+        with pytest.raises(InvalidInput, match=f"got .*{says}"):
+            load_face_analysis(**choice)
+
+
+class TestLoaded:
+    @pytest.fixture(autouse=True)
+    def installed(self, world: World) -> None:
+        world.install("mine")
+
+    def test_each_call_gives_an_object_of_its_own_over_shared_models(self, world: World):
+        first, second = load_face_analysis(), load_face_analysis(det_size=320, max_faces=3)
+        assert first is not second and first.analyzer is second.analyzer
+        assert (first.det_size, second.det_size) == ((640, 640), (320, 320))
+        assert world.backends["onnxruntime"].opened == [("mine", "detection", Placement())], (
+            "the detector is opened at once, the rest when it is read"
+        )
+
+    @pytest.mark.parametrize(
+        ("detection", "sizes"),
+        [("standard", ((320, 320),)), ("auto", ((128, 128), (640, 640)))],
+    )
+    def test_settings(self, world: World, detection: str, sizes: Any):
+        app = load_face_analysis(detection=detection, det_size=320, det_threshold=0.3, max_faces=2)
+        assert app.options().sizes_wh == app.det_model.input_sizes == sizes
+        assert app.options().threshold == app.det_thresh == 0.3
+        assert app.max_faces == 2
+
+    def test_no_threshold_takes_the_packs_own(self, world: World):
+        world.installed["mine"] = replace(world.installed["mine"], det_threshold=0.7)
+        assert load_face_analysis(det_threshold=0).det_thresh == 0.7
+        assert load_face_analysis(det_threshold=0.2).det_thresh == 0.2
+
+    def test_description(self, world: World):
+        app = load_face_analysis(det_size=320, det_threshold=0.3, max_faces=2)
+        text = describe_loaded(app)
+        for part in (
+            "pack: mine in ",
+            str(world.folder),
+            "licence: unknown",
+            "backend: onnxruntime (auto",
+            "asked for: cpu, fp32",
+            "detection: runs on fake on cpu",
+            "recognition: opened when first read",
+            "320 x 320, threshold 0.3, faces an image: 2",
+        ):
+            assert part in text
+        app.analyzer.model("recognition")
+        assert "recognition: runs on fake on cpu" in describe_loaded(app)
+
+    def test_description_says_what_is_not_there(self, world: World):
+        world.install("half", "detection")
+        text = describe_loaded(load_face_analysis(model_pack="half", strict=True))
+        assert "no recognition model" in text and "strict" in text and "no limit" in text

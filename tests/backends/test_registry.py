@@ -1,0 +1,77 @@
+"""Discovery of backends: a file is a backend, and a broken one hides no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from fastface.backends import facenet, registry
+from fastface.backends.base import Backend, Placement
+from fastface.utils.errors import BackendUnavailable
+from fastface.utils.packs import ModelPack
+
+PACK = ModelPack("none", None, ())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Discovers anew, and forgets what a test made of it."""
+    registry.all_backends.cache_clear()
+    yield
+    registry.all_backends.cache_clear()
+
+
+def test_every_file_with_a_backend_is_found_under_its_name():
+    backends = registry.all_backends()
+    assert {"onnxruntime", "insightface", "facenet"} <= set(backends)
+    assert all(name == backend.name for name, backend in backends.items())
+    assert all(isinstance(backend, Backend) for backend in backends.values())
+    assert "base" not in backends and "registry" not in backends
+
+
+def test_every_backend_says_what_it_is_without_being_opened():
+    for backend in registry.all_backends().values():
+        reason = backend.missing()
+        assert reason is None or reason.strip()
+        devices = backend.devices()
+        assert bool(devices) == (reason is None)
+        for device in devices:
+            assert "fp32" in backend.precisions(device)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("driver too old"), ImportError("libcudart.so")])
+def test_a_backend_that_can_not_be_made_stands_as_missing(
+    fresh: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+):
+    def fail(self: Backend) -> None:
+        raise error
+
+    monkeypatch.setattr(facenet.FacenetBackend, "__init__", fail)
+    with caplog.at_level(logging.ERROR, "FastFace"):
+        backends = registry.all_backends()
+    assert {"onnxruntime", "insightface", "facenet"} <= set(backends)
+    broken = backends["facenet"]
+    assert str(error) in broken.missing() and "doctor" in broken.missing()
+    assert broken.devices() == () and broken.packs() == ()
+    assert "facenet" in caplog.text
+    with pytest.raises(BackendUnavailable, match=str(error)):
+        registry.get_backend("facenet")
+    with pytest.raises(BackendUnavailable, match=str(error)):
+        broken.open(PACK, "detection", Placement())
+
+
+@pytest.mark.parametrize("name", ["", "onnx", "base", "ONNXRUNTIME"])
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str):
+    with pytest.raises(BackendUnavailable, match=r"expected one of .*'facenet'.*'onnxruntime'"):
+        registry.get_backend(name)
+
+
+def test_a_missing_backend_is_refused_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(facenet.FacenetBackend, "missing", lambda self: "not here; do this")
+    with pytest.raises(BackendUnavailable, match=r"'facenet' can't run here: not here; do this"):
+        registry.get_backend("facenet")

@@ -1,0 +1,255 @@
+"""The nodes in a real ComfyUI; runs when COMFYUI_PATH names a checkout.
+
+COMFYUI_PYTHON names the interpreter that has ComfyUI's requirements (default: that of the tests).
+COMFYUI_INSTANTID_PATH names a checkout of cubiq/ComfyUI_InstantID (default: the one in
+COMFYUI_PATH/custom_nodes, if any). FASTFACE_TEST_DATA adds the tests with real weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastface
+from tests.comfyui.comfyui_server import PACK_FOLDER, ComfyServer, link, options_of
+from tests.comfyui.prompts import Prompt, detect, loader, node, save, show
+
+pytestmark = pytest.mark.comfyui
+
+ROOT = Path(inspect.getfile(fastface)).parent
+NODES = ("FastFaceLoader", "FastFaceDetect", "FastFaceEmbed", "FastFaceKeypoints")
+PHOTO, FACES_IN_PHOTO = "t1.jpg", 6
+
+MTCNN = {"model_pack": "facenet-mtcnn"}
+SCRFD = {"model_pack": "scrfd_mobilefacenet"}
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Path:
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
+        pytest.skip("COMFYUI_PATH names no ComfyUI checkout")
+    if not (Path(path) / "main.py").is_file():
+        pytest.fail(f"COMFYUI_PATH is {path!r}, where there is no main.py")
+    return Path(path).resolve()
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    return os.environ.get("COMFYUI_PYTHON") or sys.executable
+
+
+@pytest.fixture(scope="module")
+def installed(python: str) -> dict[str, str]:
+    """Where the interpreter of ComfyUI has the packages that these tests need."""
+    names = ("facenet_pytorch", "torchvision", "insightface", "cv2", "onnxruntime")
+    script = (
+        "import importlib.util as u, json; "
+        f"print(json.dumps({{n: u.find_spec(n).origin for n in {names!r} if u.find_spec(n)}}))"
+    )
+    found = json.loads(subprocess.check_output([python, "-c", script], text=True, timeout=120))
+    missing = sorted(set(names) - set(found))
+    if missing:
+        pytest.skip(f"{python} lacks {', '.join(missing)}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def instantid(checkout: Path) -> Path | None:
+    for path in (
+        os.environ.get("COMFYUI_INSTANTID_PATH", ""),
+        checkout / "custom_nodes" / "ComfyUI_InstantID",
+    ):
+        if path and (Path(path) / "InstantID.py").is_file():
+            return Path(path).resolve()
+    return None
+
+
+@pytest.fixture(scope="module")
+def options(checkout: Path, python: str) -> str:
+    known = options_of(checkout, python)
+    if "--base-directory" not in known:
+        pytest.skip(f"the ComfyUI in {checkout} is too old to be started outside its own folder")
+    return known
+
+
+@pytest.fixture(scope="module")
+def comfyui(
+    checkout: Path,
+    python: str,
+    options: str,
+    installed: dict[str, str],
+    instantid: Path | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ComfyServer]:
+    base = tmp_path_factory.mktemp("comfyui")
+    link(ROOT, base / "custom_nodes" / PACK_FOLDER)
+    if instantid:
+        link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
+    photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
+    link(photo, base / "input" / PHOTO)
+    weights = os.environ.get("FASTFACE_TEST_DATA")
+    if weights:
+        packs = base / "models" / "insightface" / "models"
+        for file in (Path(weights) / "models").glob("*.onnx"):
+            link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
+    with ComfyServer(checkout, python, base, options) as server:
+        yield server
+
+
+def pixels(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def settings(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    if name == "scrfd":
+        request.getfixturevalue("test_data")
+        return SCRFD
+    return MTCNN
+
+
+def test_nodes_are_listed(comfyui: ComfyServer):
+    for name in NODES:
+        info = comfyui.call(f"/object_info/{name}")[name]
+        assert info["category"] == "FastFace" and info["description"]
+        assert info["python_module"] == f"custom_nodes.{PACK_FOLDER}"
+
+
+def test_help_pages_are_served(checkout: Path, python: str, options: str, tmp_path: Path):
+    # In a folder without spaces: aiohttp 3.14 serves no static files of one with spaces.
+    link(ROOT, tmp_path / "custom_nodes" / "fast-face.v1")
+    with ComfyServer(checkout, python, tmp_path, options) as server:
+        for name in NODES:
+            page = server.get(f"/extensions/fast-face.v1/docs/{name}.md").decode()
+            assert page.startswith("# FastFace ")
+
+
+@pytest.mark.parametrize("engine", ["mtcnn", "scrfd"])
+def test_first_light(comfyui: ComfyServer, engine: str, request: pytest.FixtureRequest):
+    prompt: Prompt = {
+        "photo": node("LoadImage", image=PHOTO),
+        "loader": loader(**settings(engine, request)),
+        "detect": detect(),
+        "save": save("detect", 1),
+        "count": show("detect", 4),
+        "boxes": show("detect", 3),
+        "info": show("loader", 2),
+    }
+    outputs = comfyui.run(prompt)
+    assert outputs["count"]["text"] == [str(FACES_IN_PHOTO)]
+    assert len(json.loads(outputs["boxes"]["text"][0])) == FACES_IN_PHOTO
+    assert "runs on" in outputs["info"]["text"][0]
+    photo = pixels(comfyui.base / "input" / PHOTO)
+    annotated = pixels(comfyui.image_path(outputs["save"]))
+    assert annotated.shape == photo.shape
+    assert 0.001 < (annotated != photo).any(axis=2).mean() < 0.2
+    assert comfyui.image_path(outputs["detect"]).is_file()  # the preview on the node
+
+
+@pytest.mark.parametrize("engine", ["mtcnn", "scrfd"])
+def test_instantid_takes_our_object_and_draws_what_we_draw(
+    comfyui: ComfyServer, instantid: Path | None, engine: str, request: pytest.FixtureRequest
+):
+    if instantid is None:
+        pytest.skip("COMFYUI_INSTANTID_PATH names no checkout of ComfyUI_InstantID")
+    outputs = comfyui.run(
+        {
+            "photo": node("LoadImage", image=PHOTO),
+            "loader": loader(**settings(engine, request)),
+            "theirs": node(
+                "FaceKeypointsPreprocessor", faceanalysis=["loader", 0], image=["photo", 0]
+            ),
+            "ours": node("FastFaceKeypoints", faceanalysis=["loader", 0], images=["photo", 0]),
+            "save theirs": save("theirs"),
+            "save ours": save("ours"),
+        }
+    )
+    theirs, ours = (
+        pixels(comfyui.image_path(outputs[name])) for name in ("save theirs", "save ours")
+    )
+    assert theirs.any()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_embeds_the_faces_that_were_found(comfyui: ComfyServer, test_data: Path):
+    outputs = comfyui.run(
+        {
+            "photo": node("LoadImage", image=PHOTO),
+            "loader": loader(**SCRFD),
+            "detect": detect(),
+            "embed": node(
+                "FastFaceEmbed",
+                faceanalysis=["loader", 0],
+                images=["photo", 0],
+                faces=["detect", 0],
+                which="all",
+            ),
+            "mean": show("embed", 1),
+        }
+    )
+    assert "Embedding(vector=tensor" in outputs["mean"]["text"][0]
+
+
+def test_no_face_is_a_normal_result(comfyui: ComfyServer):
+    outputs = comfyui.run(
+        {
+            "photo": node("EmptyImage", width=320, height=200, batch_size=2, color=0x336699),
+            "loader": loader(**MTCNN),
+            "detect": detect(),
+            "count": show("detect", 4),
+            "boxes": show("detect", 3),
+            "mask": node("MaskToImage", mask=["detect", 2]),
+            "save": save("mask"),
+        }
+    )
+    assert outputs["count"]["text"] == ["0"] and outputs["boxes"]["text"] == ["[]"]
+    assert len(outputs["save"]["images"]) == 2
+
+
+def test_a_pack_that_is_gone_is_refused_with_what_to_do(comfyui: ComfyServer):
+    prompt: Prompt = {"loader": loader(model_pack="of_another_machine"), "info": show("loader", 2)}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        comfyui.call("/prompt", {"prompt": prompt})
+    errors = json.loads(refused.value.read())["node_errors"]["loader"]["errors"]
+    assert "models/insightface/models/of_another_machine" in errors[0]["details"]
+
+
+def test_interruption_stops_a_long_batch_and_the_next_prompt_runs(comfyui: ComfyServer):
+    prompt: Prompt = {
+        "photo": node("LoadImage", image=PHOTO),
+        "small": node("ImageScaleBy", image=["photo", 0], upscale_method="area", scale_by=0.2),
+        "batch": node("RepeatImageBatch", image=["small", 0], amount=600),
+        "loader": loader(**MTCNN),
+        "detect": detect("batch", annotate=False),
+        "count": show("detect", 4),
+    }
+    # The interruption may come before the node has begun: then wait longer, with other settings,
+    # so that ComfyUI's cache does not answer.
+    for attempt in itertools.count(1):
+        prompt["loader"] = loader(**MTCNN | {"det_threshold": 0.9 + attempt / 1000})
+        prompt_id = comfyui.queue(prompt)
+        time.sleep(attempt)
+        comfyui.call("/interrupt", {})
+        status = comfyui.result(prompt_id)["status"]
+        assert status["status_str"] == "error", f"it ran to its end\n{comfyui.log()}"
+        event, details = status["messages"][-1]
+        assert event == "execution_interrupted", details
+        if details["node_type"] == "FastFaceDetect":
+            break
+        assert attempt < 8, f"interrupted in {details['node_type']} each time"
+    prompt["detect"] = detect("photo")
+    assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]

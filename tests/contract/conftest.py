@@ -1,0 +1,193 @@
+"""The real insightface beside the drop-in object, on the same weights and photos."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from torch import Tensor
+
+from fastface.backends.analyzer import Analyzer
+from fastface.backends.base import Backend, GraphBackend, Placement, Session
+from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.loading import load_face_analysis
+from fastface.backends.registry import get_backend
+from fastface.utils.packs import ModelFile
+from fastface.utils.packs.read import read_pack
+from tests.contract.random_heads import write_random_heads
+
+Load = Callable[..., FaceAnalysis]
+
+
+@pytest.fixture(scope="session")
+def photo(test_data: Path) -> Callable[[str], np.ndarray]:
+    """Reads a photo as OpenCV does: `[H,W,3]` uint8 BGR, a new array each time."""
+
+    def read(name: str) -> np.ndarray:
+        image = cv2.imread(str(test_data / "images" / name))
+        assert image is not None, name
+        return image
+
+    return read
+
+
+@pytest.fixture
+def crowd(photo: Callable[[str], np.ndarray]) -> np.ndarray:
+    """Five faces, of which the one of best score is not the largest: that one is covered."""
+    picture = photo("multiface.jpg")
+    picture[420:580, 830:980] = 0
+    return picture
+
+
+@pytest.fixture
+def portrait(photo: Callable[[str], np.ndarray]) -> np.ndarray:
+    """One face."""
+    return photo("rot_0.jpg")
+
+
+@pytest.fixture
+def close_up(portrait: np.ndarray) -> np.ndarray:
+    """The inside of the portrait's face: at 640 pixels it is larger than any anchor."""
+    left, top, side = 97, 122, 136
+    return np.ascontiguousarray(portrait[top : top + side, left : left + side])
+
+
+@pytest.fixture
+def landscape() -> np.ndarray:
+    """No face."""
+    rows = np.linspace(0, 255, 240, dtype=np.uint8)
+    return np.repeat(np.repeat(rows[:, None, None], 320, 1), 3, 2)
+
+
+@pytest.fixture
+def load(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Loads the test data as a user loads a pack, once more with each call."""
+    monkeypatch.setenv("FASTFACE_MODELS", str(test_data / "models"))
+
+    def loaded(**choices: Any) -> FaceAnalysis:
+        return load_face_analysis(
+            **{"model_pack": "models", "backend": "onnxruntime", "device": "cpu", **choices}
+        )
+
+    return loaded
+
+
+@pytest.fixture
+def app(load: Load) -> FaceAnalysis:
+    """An object of this test's own, as one loader node hands it out."""
+    return load()
+
+
+@pytest.fixture(scope="session")
+def _upstream(test_data: Path) -> Any:
+    insightface_app = pytest.importorskip("insightface.app")
+    return insightface_app.FaceAnalysis(
+        name=str(test_data / "models"), providers=["CPUExecutionProvider"]
+    )
+
+
+@pytest.fixture
+def upstream(_upstream: Any) -> Any:
+    """The real thing on the same files, prepared as consumers do."""
+    _upstream.prepare(ctx_id=0, det_size=(640, 640))
+    return _upstream
+
+
+class CountedSession:
+    """Notes how many images each network was given in each run."""
+
+    def __init__(self, session: Session, task: str, runs: list[tuple[str, int]]) -> None:
+        self._session, self._task, self._runs = session, task, runs
+        self.device, self.runs_on = session.device, session.runs_on
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        self._runs.append((self._task, len(x)))
+        return self._session.run(x)
+
+
+_opened: dict[ModelFile, Session] = {}
+
+
+class CountingBackend(GraphBackend):
+    """Another backend, with every run of a network noted in `runs`."""
+
+    def __init__(self, backend: Backend) -> None:
+        assert isinstance(backend, GraphBackend)
+        self.name = backend.name
+        self.runs: list[tuple[str, int]] = []
+        self._backend = backend
+
+    def missing(self) -> str | None:
+        return self._backend.missing()
+
+    def devices(self) -> tuple[str, ...]:
+        return self._backend.devices()
+
+    def open_session(self, model: ModelFile, placement: Placement) -> Session:
+        # Opened once for all tests; what they found out is kept by analyzer, so never shared.
+        if model not in _opened:
+            _opened[model] = self._backend.open_session(model, placement)
+        return CountedSession(_opened[model], model.task, self.runs)
+
+
+class Counted:
+    """An object over models that nothing else uses, and what its networks did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.backend = CountingBackend(get_backend("onnxruntime"))
+        self.analyzer = Analyzer(read_pack("counted", folder), self.backend, Placement())
+        self.app = FaceAnalysis(self.analyzer)
+
+    def since(self) -> list[tuple[str, int]]:
+        """Task and number of images of every run since the last call."""
+        runs, self.backend.runs[:] = list(self.backend.runs), []
+        return runs
+
+    def totals(self) -> dict[str, int]:
+        """Images by task since the last call."""
+        counter: Counter[str] = Counter()
+        for task, images in self.since():
+            counter[task] += images
+        return dict(counter)
+
+
+@pytest.fixture
+def counted(test_data: Path) -> Counted:
+    return Counted(test_data / "models")
+
+
+@pytest.fixture(scope="session")
+def five_models(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of five models as antelopev2 is: real detection and recognition, random heads."""
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("packs") / "five"
+    folder.mkdir()
+    for path in (test_data / "models").glob("*.onnx"):
+        shutil.copy(path, folder)
+    write_random_heads(folder)
+    return folder
+
+
+@pytest.fixture
+def full_app(five_models: Path, monkeypatch: pytest.MonkeyPatch) -> FaceAnalysis:
+    monkeypatch.setenv("FASTFACE_MODELS", str(five_models.parent))
+    return load_face_analysis(model_pack="five", backend="onnxruntime", device="cpu")
+
+
+@pytest.fixture
+def full_counted(five_models: Path) -> Counted:
+    return Counted(five_models)
+
+
+@pytest.fixture(scope="session")
+def full_upstream(five_models: Path) -> Iterator[Any]:
+    insightface_app = pytest.importorskip("insightface.app")
+    app = insightface_app.FaceAnalysis(name=str(five_models), providers=["CPUExecutionProvider"])
+    app.prepare(ctx_id=0, det_size=(640, 640))
+    yield app

@@ -1,0 +1,91 @@
+"""What holds for every node, found by walking the registry: a new node is tested by existing."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+
+import pytest
+
+import fastface
+from fastface import nodes
+
+ROOT = Path(inspect.getfile(fastface)).parent
+NODES = sorted(nodes.NODE_CLASS_MAPPINGS.items())
+IDS = [node_id for node_id, _ in NODES]
+
+
+def inputs_of(node: type) -> dict[str, tuple]:
+    declared = node.INPUT_TYPES()
+    assert set(declared) <= {"required", "optional", "hidden"}
+    return declared.get("required", {}) | declared.get("optional", {})
+
+
+def test_the_nodes_of_the_design_are_there():
+    assert {"FastFaceLoader", "FastFaceDetect", "FastFaceEmbed", "FastFaceKeypoints"} <= set(IDS)
+    assert set(nodes.NODE_DISPLAY_NAME_MAPPINGS) == set(IDS)
+
+
+@pytest.mark.parametrize("node_id, node", NODES, ids=IDS)
+class TestEveryNode:
+    def test_is_described(self, node_id: str, node: type):
+        assert node.CATEGORY == "FastFace" and node.DISPLAY_NAME.startswith("FastFace ")
+        assert node.DESCRIPTION.endswith(".")
+        assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
+        assert all(tooltip.endswith(".") for tooltip in node.OUTPUT_TOOLTIPS)
+
+    def test_every_input_has_a_tooltip_and_a_sensible_range(self, node_id: str, node: type):
+        for name, (kind, options) in inputs_of(node).items():
+            assert options["tooltip"].endswith("."), name
+            if isinstance(kind, list):
+                assert kind and options.get("default", kind[0]) in kind, name
+            elif kind in ("INT", "FLOAT"):
+                assert options["min"] <= options["default"] <= options["max"], name
+                assert options["step"] > 0, name
+
+    def test_the_function_takes_what_is_declared(self, node_id: str, node: type):
+        taken = inspect.signature(getattr(node, node.FUNCTION)).parameters
+        declared = node.INPUT_TYPES()
+        assert set(taken) - {"self"} == set(inputs_of(node)) | set(declared.get("hidden", {}))
+        for name in (*declared.get("optional", {}), *declared.get("hidden", {})):
+            assert taken[name].default is None, name
+
+    def test_has_a_help_page_that_names_every_input_and_output(self, node_id: str, node: type):
+        page = ROOT / fastface.WEB_DIRECTORY / "docs" / f"{node_id}.md"
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {node.DISPLAY_NAME}\n")
+        for name in (*inputs_of(node), *node.RETURN_NAMES):
+            assert f"`{name}`" in text, name
+
+
+class TestDiscovery:
+    @pytest.fixture
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / f"nodes_of_{tmp_path.name}"  # Python remembers packages by name
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return folder
+
+    def test_nothing_there(self, package: Path):
+        assert nodes.discover(package.name, [str(package)]) == {}
+
+    def test_a_broken_module_hides_no_other(self, package: Path, caplog):
+        (package / "a_broken.py").write_text("raise ZeroDivisionError('broken on purpose')")
+        (package / "b_works.py").write_text("class Works: ...\nNODES = {'Works': Works}")
+        (package / "c_no_node.py").write_text("")
+        with caplog.at_level(logging.ERROR, "FastFace"):
+            found = nodes.discover(package.name, [str(package)])
+        assert list(found) == ["Works"]
+        (record,) = caplog.records
+        assert "a_broken.py" in record.getMessage() and record.exc_info
+        assert "broken on purpose" in str(record.exc_info[1])
+
+    def test_two_nodes_of_one_id(self, package: Path, caplog):
+        for name in ("a", "b"):
+            (package / f"{name}.py").write_text(f"class {name}: ...\nNODES = {{'Same': {name}}}")
+        with caplog.at_level(logging.ERROR, "FastFace"):
+            found = nodes.discover(package.name, [str(package)])
+        assert found["Same"].__name__ == "a"
+        assert "two nodes are called Same" in caplog.text

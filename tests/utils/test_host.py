@@ -1,0 +1,180 @@
+"""The seam to ComfyUI, with and without one: old and new versions are imitated by small modules."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from fastface.utils import host
+
+
+@pytest.fixture(autouse=True)
+def no_remembered_folders():
+    host._is_writable.cache_clear()
+    yield
+    host._is_writable.cache_clear()
+
+
+class Interrupted(BaseException):
+    """As ComfyUI's own exception in new versions."""
+
+
+@pytest.fixture
+def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """A ComfyUI of the new kind; tests take away what an old one lacks."""
+    paths = {"checkpoints": (["somewhere"], set())}
+
+    def add_model_folder_path(name: str, folder: str, is_default: bool = False) -> None:
+        known = paths.setdefault(name, ([], set()))[0]
+        if folder not in known:
+            known.append(folder)
+
+    folder_paths = ModuleType("folder_paths")
+    folder_paths.__dict__.update(
+        models_dir=str(tmp_path / "models"),
+        folder_names_and_paths=paths,
+        add_model_folder_path=add_model_folder_path,
+        get_folder_paths=lambda name: list(paths[name][0]),
+        get_user_directory=lambda: str(tmp_path / "user"),
+        get_temp_directory=lambda: str(tmp_path / "temp"),
+    )
+    state = SimpleNamespace(interrupted=False, bars=[], texts=[], folder_paths=folder_paths)
+
+    class ProgressBar:
+        def __init__(self, total: int, node_id: str | None = None) -> None:
+            self.total, self.node_id, self.current = total, node_id, 0
+            state.bars.append(self)
+
+        def update_absolute(self, value: int, total: int | None = None) -> None:
+            self.current = value
+
+    def throw_exception_if_processing_interrupted() -> None:
+        if state.interrupted:
+            raise Interrupted
+
+    comfy, utils = ModuleType("comfy"), ModuleType("comfy.utils")
+    management, server = ModuleType("comfy.model_management"), ModuleType("server")
+    utils.__dict__["ProgressBar"] = ProgressBar
+    management.__dict__.update(
+        throw_exception_if_processing_interrupted=throw_exception_if_processing_interrupted,
+        get_torch_device=lambda: torch.device("meta"),
+    )
+    send = SimpleNamespace(send_progress_text=lambda text, node: state.texts.append((node, text)))
+    server.__dict__["PromptServer"] = SimpleNamespace(instance=send)
+    for module in (folder_paths, comfy, utils, management, server):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    state.utils, state.server = utils, server
+    return state
+
+
+class TestOutside:
+    def test_everything_has_a_sane_default(self):
+        assert not host.in_comfyui()
+        assert host.insightface_roots() == ()
+        host.progress_bar(3, "1").update_absolute(1, 3)
+        host.check_interrupted()
+        host.show_text("text", "1")
+        assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {}
+        assert host.torch_device().type in ("cpu", "cuda")
+
+    def test_a_foreign_module_called_folder_paths_is_not_comfyui(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "folder_paths", ModuleType("folder_paths"))
+        assert not host.in_comfyui()
+
+    @pytest.mark.parametrize(
+        "platform, variable, expected",
+        [
+            ("linux", "XDG_CACHE_HOME", "comfyui-fastface"),
+            ("win32", "LOCALAPPDATA", "comfyui-fastface"),
+            ("linux", None, ".cache/comfyui-fastface"),
+            ("darwin", None, "Library/Caches/comfyui-fastface"),
+            ("win32", None, "AppData/Local/comfyui-fastface"),
+        ],
+    )
+    def test_cache_folder_of_the_platform(
+        self, monkeypatch, tmp_path: Path, platform: str, variable: str | None, expected: str
+    ):
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            monkeypatch.delenv(name, raising=False)
+        if variable:
+            monkeypatch.setenv(variable, str(tmp_path))
+        assert host.cache_folder() == tmp_path / expected
+        assert (tmp_path / expected).is_dir()
+
+
+class TestInside:
+    def test_roots_keep_what_others_registered(self, comfyui, tmp_path: Path):
+        comfyui.folder_paths.add_model_folder_path("insightface", "/shared/insightface")
+        own = tmp_path / "models" / "insightface"
+        assert host.insightface_roots() == (own, Path("/shared/insightface"))
+        assert host.insightface_roots() == (own, Path("/shared/insightface"))
+        registered = comfyui.folder_paths.folder_names_and_paths["insightface"][0]
+        assert registered == ["/shared/insightface", str(own)]
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_progress_bar(self, comfyui, old: bool):
+        if old:
+            new = comfyui.utils.ProgressBar
+            comfyui.utils.ProgressBar = lambda total: new(total)
+        host.progress_bar(5, "7").update_absolute(2, 5)
+        (bar,) = comfyui.bars
+        assert (bar.total, bar.current, bar.node_id) == (5, 2, None if old else "7")
+
+    def test_interruption_passes_through(self, comfyui):
+        host.check_interrupted()
+        comfyui.interrupted = True
+        with pytest.raises(Interrupted):
+            host.check_interrupted()
+
+    def test_device(self, comfyui):
+        assert host.torch_device() == torch.device("meta")
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_text_on_the_node(self, comfyui, old: bool):
+        if old:
+            comfyui.server.PromptServer.instance = SimpleNamespace()
+        host.show_text("runs on cpu", "3")
+        host.show_text("no node", None)
+        assert comfyui.texts == ([] if old else [("3", "runs on cpu")])
+
+    def test_preview_is_small(self, comfyui, tmp_path: Path):
+        from PIL import Image
+
+        assert host.preview([]) == {}
+        shown = host.preview([np.zeros((600, 3000, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)])
+        assert [entry["type"] for entry in shown["images"]] == ["temp", "temp"]
+        sizes = [Image.open(tmp_path / "temp" / e["filename"]).size for e in shown["images"]]
+        assert sizes == [(1024, 205), (1, 1)]
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_cache_folder(self, comfyui, tmp_path: Path, old: bool):
+        if old:
+            del comfyui.folder_paths.get_user_directory
+        expected = tmp_path / ("temp/fastface" if old else "user/__fastface")
+        assert host.cache_folder() == expected and expected.is_dir()
+
+    def test_unwritable_cache_folder_is_named_once(self, comfyui, tmp_path: Path, caplog):
+        (tmp_path / "user").write_text("a file where a folder should be")
+        with caplog.at_level(logging.WARNING, "FastFace"):
+            for _ in range(2):
+                assert host.cache_folder() == tmp_path / "temp" / "fastface"
+        (record,) = caplog.records
+        assert str(tmp_path / "user" / "__fastface") in record.getMessage()
+        assert "write permission" in record.getMessage()
+
+    def test_nothing_is_writable_but_the_temp_folder(self, comfyui, monkeypatch, tmp_path: Path):
+        for name in ("user", "temp", "cache"):
+            (tmp_path / name).write_text("")
+        monkeypatch.setattr(host, "_platform_cache_folder", lambda: tmp_path / "cache")
+        folder = host.cache_folder()
+        assert folder.is_dir() and folder.parent == Path(tempfile.gettempdir())
+        folder.rmdir()

@@ -1,0 +1,25 @@
+"""What torch can compute on here."""
+
+from __future__ import annotations
+
+import torch
+
+
+def torch_devices() -> tuple[str, ...]:
+    """Device types torch offers on this machine, fastest first, `cpu` last.
+
+    ROCm cards answer to `cuda`, as everywhere in torch. Asking creates no CUDA context.
+    """
+    found = []
+    if torch.cuda.is_available():
+        found.append("cuda")
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        found.append("xpu")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return (*found, "cpu")
+
+
+def widest_float(device: torch.device | str) -> torch.dtype:
+    """The most exact floating type of a device: float64, but float32 on MPS, which has no more."""
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64

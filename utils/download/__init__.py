@@ -1,0 +1,1 @@
+"""Downloads of model packs: resumable, verified, whole or not at all."""

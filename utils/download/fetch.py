@@ -1,0 +1,183 @@
+"""Downloads files and known packs: verified, and put in place in one step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import DownloadError, ModelError
+from .archive import remove_leftovers, unpack_zip
+from .disk import disk_errors, exclusive, file_sha256
+from .transfer import Progress, Transfer
+
+logger = logging.getLogger("FastFace")
+
+TIMEOUT_SECONDS = 30.0
+#: Weights hardly compress: a zip of them unpacks to at most about this multiple of its size.
+UNPACKED_RATIO = 1.25
+
+
+class DownloadablePack(Protocol):
+    """What a download needs to know of a pack; `files` maps file names to their sha256 or None."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def size_mb(self) -> float | None: ...
+    @property
+    def files(self) -> Mapping[str, str | None]: ...
+
+
+def download_file(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    on_progress: Progress | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Path:
+    """Downloads a file, or goes on with a download that broke off.
+
+    What arrived lies in `<name>.part` beside the target until it is whole and verified. A target
+    that is already there, say put there by hand, is verified and kept. Proxies are taken from the
+    environment.
+
+    Args:
+        url: http or https address.
+        target: File to make; missing folders are made too.
+        sha256: Expected hash in hexadecimal, where known.
+        on_progress: Gets `(done_bytes, total_bytes)` for every block, with total 0 while unknown,
+            and while another process downloads the same file. What it raises ends the download and
+            comes out unchanged; the next call goes on from there.
+        timeout_seconds: Longest silence of the server.
+
+    Returns:
+        `target`.
+
+    Raises:
+        InvalidInput: The address is neither http nor https.
+        DownloadError: Unreachable, refused, broken off again and again, not the expected content,
+            or the disk is full or can't be written.
+    """
+    transfer = Transfer(url, target, on_progress or _unreported, timeout_seconds)
+    with disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(target, transfer.report_waiting):
+        _obtain(transfer, sha256)
+    return target
+
+
+def download_pack(
+    known: DownloadablePack,
+    models_root: Path,
+    on_progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Path:
+    """Downloads and unpacks a known pack that the user chose.
+
+    A zip that is already in `models_root` under the name `<pack>.zip` is used instead. The zip is
+    removed once its content is in place.
+
+    Args:
+        known: The pack.
+        models_root: Folder with one folder a pack; made if missing.
+        on_progress: As in `download_file`.
+        notify: Gets the licence notice, which also goes to the log, before the first byte.
+
+    Returns:
+        The pack's folder.
+
+    Raises:
+        DownloadError: As `download_file`.
+        ModelError: The zip, or a file already in the pack's folder, is not the released one.
+    """
+    folder = models_root / known.name
+    archive = models_root / f"{known.name}.zip"
+    transfer = Transfer(
+        known.url, archive, on_progress or _unreported, TIMEOUT_SECONDS, UNPACKED_RATIO
+    )
+    with disk_errors(models_root):
+        models_root.mkdir(parents=True, exist_ok=True)
+    with exclusive(archive, transfer.report_waiting):
+        remove_leftovers(folder)
+        if known.files and not _missing_files(known, folder):
+            return folder
+        put_by_hand = archive.exists()
+        if not put_by_hand:
+            _show_notice(known, folder, notify)
+        _obtain(transfer, known.sha256)
+        try:
+            unpack_zip(archive, folder, expected_sha256=known.files)
+        except ModelError:
+            if not put_by_hand:  # kept, it would fail every later try too
+                archive.unlink()
+            raise
+        with disk_errors(models_root):
+            archive.unlink()
+    return folder
+
+
+def _unreported(done_bytes: int, total_bytes: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def _obtain(transfer: Transfer, sha256: str | None) -> None:
+    """Leaves the verified file at the target, downloaded if it isn't there."""
+    target = transfer.target
+    if target.exists():
+        if got := _wrong_hash(target, sha256):
+            raise DownloadError(
+                f"{target} has the sha256 {got}, expected {sha256}; delete it and run again"
+            )
+        return
+    transfer.complete_part()
+    if got := _wrong_hash(transfer.part, sha256):
+        transfer.discard()
+        raise transfer.error(
+            f"what arrived has the sha256 {got}, expected {sha256}, and was deleted; run again, "
+            "and if the hash stays wrong, the file on the server is not the released one"
+        )
+    transfer.put_in_place()
+
+
+def _wrong_hash(path: Path, expected: str | None) -> str | None:
+    """The hash of the file if another one is expected, else None."""
+    if expected is None or (got := file_sha256(path)) == expected.lower():
+        return None
+    return got
+
+
+def _missing_files(known: DownloadablePack, folder: Path) -> list[str]:
+    """Names of the pack's files that are not in the folder; a foreign file there is refused."""
+    missing = []
+    for name, expected in known.files.items():
+        path = folder / name
+        if not path.exists():
+            missing.append(name)
+        elif got := _wrong_hash(path, expected):
+            raise ModelError(
+                f"{path} is not the released file of {known.name}: it has the sha256 {got}, "
+                f"expected {expected}; move it away or delete it, then choose the pack again"
+            )
+    return missing
+
+
+def _show_notice(
+    known: DownloadablePack, folder: Path, notify: Callable[[str], None] | None
+) -> None:
+    size = f" ({known.size_mb:,.0f} MB)" if known.size_mb else ""
+    notice = (
+        f"downloading {known.name}{size} from {known.url} to {folder}; "
+        f"licence of these weights: {known.licence}"
+    )
+    logger.info(notice)
+    if notify:
+        notify(notice)

@@ -1,0 +1,25 @@
+"""The errors this pack raises: each says what was got, what was expected and what to do."""
+
+
+class FastFaceError(Exception):
+    """Base of every error the pack raises on purpose."""
+
+
+class InvalidInput(FastFaceError, ValueError):
+    """A value, tensor or file given by the user can't be used."""
+
+
+class BackendUnavailable(FastFaceError, RuntimeError):
+    """A backend, device or execution provider can't run here, or not as strictly as asked."""
+
+
+class OutOfMemory(BackendUnavailable):
+    """A device has too little memory for what was asked of it at once."""
+
+
+class ModelError(FastFaceError, RuntimeError):
+    """A model file is missing, damaged, or not what its pack says it is."""
+
+
+class DownloadError(FastFaceError, OSError):
+    """A model download did not complete; nothing half-written was left in its place."""

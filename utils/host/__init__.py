@@ -1,0 +1,174 @@
+"""The seam to ComfyUI: the only folder that imports it; every function works without it too."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+_log = logging.getLogger("FastFace")
+
+#: The key under which packs register folders of InsightFace weights.
+_FOLDER_KEY = "insightface"
+_PREVIEW_MAX_SIDE_PX = 1024
+
+
+class ProgressBar(Protocol):
+    """A bar that shows how much of a known amount of work is done."""
+
+    def update_absolute(self, value: int, total: int | None = None) -> None: ...
+
+
+class _NoBar:
+    def update_absolute(self, value: int, total: int | None = None) -> None:
+        """Shows nothing: there is nobody to show it to."""
+
+
+def in_comfyui() -> bool:
+    """Whether this process is ComfyUI. Imports nothing, so that it costs nothing elsewhere."""
+    return hasattr(sys.modules.get("folder_paths"), "folder_names_and_paths")
+
+
+def insightface_roots() -> tuple[Path, ...]:
+    """Folders where ComfyUI's users keep InsightFace packs, ComfyUI's own models folder first.
+
+    Each is a root in InsightFace's sense: packs lie in its `models` folder, or directly in it when
+    an `extra_model_paths.yaml` names that folder itself. Registers the first as `insightface`, so
+    that other packs find it too, and leaves what they registered.
+
+    Returns:
+        The folders, existing or not; empty outside ComfyUI.
+    """
+    if not in_comfyui():
+        return ()
+    import folder_paths
+
+    own = str(Path(folder_paths.models_dir) / "insightface")
+    folder_paths.add_model_folder_path(_FOLDER_KEY, own)
+    registered = folder_paths.get_folder_paths(_FOLDER_KEY)
+    return tuple(dict.fromkeys(Path(folder) for folder in (own, *registered)))
+
+
+def cache_folder() -> Path:
+    """The folder for what may be thrown away and made again, such as rewritten graphs.
+
+    Returns:
+        The first writable one of: ComfyUI's user folder, ComfyUI's temp folder, the platform's
+        cache folder, the system's temp folder. One that can't be written to is named in the log.
+
+    Raises:
+        OSError: Not even the system's temp folder can be written to.
+    """
+    for folder in _cache_candidates():
+        if _is_writable(folder):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="fastface-"))
+
+
+def _cache_candidates() -> list[Path]:
+    candidates = []
+    if in_comfyui():
+        import folder_paths
+
+        # Two leading underscores mark a folder of the system among those of users.
+        if hasattr(folder_paths, "get_user_directory"):
+            candidates.append(Path(folder_paths.get_user_directory()) / "__fastface")
+        candidates.append(Path(folder_paths.get_temp_directory()) / "fastface")
+    return [*candidates, _platform_cache_folder() / "comfyui-fastface"]
+
+
+def _platform_cache_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@lru_cache(maxsize=32)  # one warning for each folder, not one for each use
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        _log.warning(
+            "cache folder %s can't be written to (%s); the next possible one is used. "
+            "Give this account write permission to keep cached work between runs",
+            folder,
+            error.strerror or error,
+        )
+        return False
+
+
+def progress_bar(total: int, node_id: str | None = None) -> ProgressBar:
+    """A progress bar of `total` steps on the node with this id; shows nothing outside ComfyUI."""
+    if not in_comfyui():
+        return _NoBar()
+    from comfy.utils import ProgressBar as ComfyProgressBar
+
+    # Old versions know no node_id: they draw on the node that runs.
+    if "node_id" in inspect.signature(ComfyProgressBar).parameters:
+        return ComfyProgressBar(total, node_id=node_id)
+    return ComfyProgressBar(total)
+
+
+def check_interrupted() -> None:
+    """Raises ComfyUI's InterruptProcessingException when the user pressed stop; never catch it."""
+    if in_comfyui():
+        from comfy.model_management import throw_exception_if_processing_interrupted
+
+        throw_exception_if_processing_interrupted()
+
+
+def torch_device() -> torch.device:
+    """The device ComfyUI computes on; outside ComfyUI the first CUDA device, else the CPU."""
+    if in_comfyui():
+        from comfy.model_management import get_torch_device
+
+        return get_torch_device()
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Shows a text on the node with this id, where ComfyUI's version can do that."""
+    server = getattr(sys.modules.get("server"), "PromptServer", None) if in_comfyui() else None
+    send = getattr(getattr(server, "instance", None), "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id)
+
+
+def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Writes small copies of pictures to ComfyUI's temp folder, for it to show on a node.
+
+    Args:
+        pictures: `[H,W,3]` uint8 RGB each.
+
+    Returns:
+        The `ui` part of a node's result; empty outside ComfyUI.
+    """
+    if not in_comfyui() or not pictures:
+        return {}
+    import folder_paths
+    from PIL import Image
+
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for pixels in pictures:
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((_PREVIEW_MAX_SIDE_PX, _PREVIEW_MAX_SIDE_PX))
+        name = f"fastface_{uuid.uuid4().hex}.png"
+        picture.save(folder / name, compress_level=1)
+        shown.append({"filename": name, "subfolder": "", "type": "temp"})
+    return {"images": shown}

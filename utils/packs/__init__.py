@@ -1,0 +1,120 @@
+"""`ModelPack`: a folder of weights and what each file is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+
+#: Tasks in the order in which InsightFace's consumers expect to walk `FaceAnalysis.models`.
+TASK_ORDER = (
+    "detection",
+    "landmark_3d_68",
+    "landmark_2d_106",
+    "genderage",
+    "recognition",
+    "verification",
+)
+
+#: Fields of `Faces` that the model of each task fills in.
+TASK_FIELDS = {
+    "landmark_3d_68": ("landmarks_68", "pose"),
+    "landmark_2d_106": ("landmarks_106",),
+    "genderage": ("gender", "age"),
+    "recognition": ("embeddings",),
+    "verification": ("verification",),
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One network of a pack, described without reading its weights.
+
+    Attributes:
+        path: The file.
+        task: `detection`, `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`,
+            `verification`.
+        input_shape: `(N, C, H, W)`; None where the graph leaves an axis open. Empty if not a graph.
+        input_dtype: `float32`, `float16` or `uint8`.
+        output_shapes: Shape of each output in the graph's order; None for open axes.
+        mean, std: The network expects `(rgb_0_to_255 - mean) / std`.
+        sha256: Declared hash of the file, or None.
+        expansion: Verification crops are this much larger than the box.
+    """
+
+    path: Path
+    task: str
+    input_shape: tuple[int | None, ...] = ()
+    input_dtype: str = "float32"
+    output_shapes: tuple[tuple[int | None, ...], ...] = ()
+    mean: float = 127.5
+    std: float = 128.0
+    sha256: str | None = None
+    expansion: float = 1.3
+
+    @property
+    def fixed_size_wh(self) -> tuple[int, int] | None:
+        """The only input size (width, height) the graph takes, or None when it takes any."""
+        if len(self.input_shape) != 4:
+            return None
+        height, width = self.input_shape[2:]
+        return (width, height) if width and height else None
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph as released takes more than one image at a time."""
+        if not self.input_shape or self.input_shape[0] is not None:
+            return False
+        rank = 3 if self.task == "detection" else 2
+        return all(len(shape) >= rank for shape in self.output_shapes)
+
+
+@dataclass(frozen=True)
+class ModelPack:
+    """A folder of weights that belong together.
+
+    Attributes:
+        name: As users choose it.
+        folder: Where the files are.
+        models: One file a task, in `TASK_ORDER`.
+        licence: What the weights may be used for, in one line.
+        origin: Where they come from, in one line.
+        det_threshold: Lowest score that tells a face from none with this detector, 0..1.
+        left_out: Why other files of the folder are not among the models, a line each.
+    """
+
+    name: str
+    folder: Path
+    models: tuple[ModelFile, ...]
+    licence: str = "unknown: ask whoever gave you the weights"
+    origin: str = "local folder"
+    det_threshold: float = 0.5
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(model.task for model in self.models)
+
+    @property
+    def embedding_space(self) -> str | None:
+        """What its embeddings may be compared with: those of the very same recognition weights."""
+        if "recognition" not in self.tasks:
+            return None
+        path = self.model("recognition").path
+        return f"{path.stem}@{path.stat().st_size}"
+
+    def model(self, task: str) -> ModelFile:
+        """The file of one task.
+
+        Raises:
+            ModelError: The pack has none.
+        """
+        for model in self.models:
+            if model.task == task:
+                return model
+        left_out = "".join(f"; left out: {line}" for line in self.left_out)
+        raise ModelError(
+            f"pack {self.name!r} in {self.folder} has no {task} model, only "
+            f"{', '.join(self.tasks) or 'none at all'}; choose a pack that has one{left_out}"
+        )

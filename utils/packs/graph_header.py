@@ -1,0 +1,229 @@
+"""Reads what an ONNX file says about its graph, without reading the weights.
+
+Source: field numbers from onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+import mmap
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import ModelError
+from .file_signatures import HEAD_BYTES, recognise
+from .protobuf_fields import Malformed, Message
+
+#: How many of the first nodes are described: what tells an MXNet graph from others is among them.
+FIRST_NODES = 8
+_SHOWN_TENSORS = 3
+
+_MODEL_GRAPH, _MODEL_OPSET = 7, 8
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
+_NODE_NAME, _NODE_OP_TYPE = 3, 4
+_INITIALIZER_NAME = 8
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_TYPE_TENSOR = 1
+_TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 2
+_SHAPE_DIMENSION = 1
+_DIMENSION_SIZE, _DIMENSION_NAME = 1, 2
+_MAX_SIZE = (1 << 63) - 1  # sizes are signed: what lies above is negative
+
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a graph.
+
+    Attributes:
+        name: Its name in the graph.
+        dtype: NumPy's name of its type; `ONNX type <n>` for exotic ones.
+        shape: Size of each axis; None where the graph leaves it open. Empty if not stated.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        sizes = "x".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype}[{sizes}]"
+
+
+@dataclass(frozen=True)
+class GraphHeader:
+    """What an ONNX file says about its graph.
+
+    Attributes:
+        inputs: What has to be fed, in the graph's order; weights that old exporters list among
+            the inputs are left out.
+        outputs: What comes out, in the graph's order.
+        node_names, op_types: Of the first `FIRST_NODES` nodes.
+        node_count: How many nodes there are.
+        opset: Version of the standard operators, or None if not stated.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    node_names: tuple[str, ...]
+    op_types: tuple[str, ...]
+    node_count: int
+    opset: int | None
+
+    def __str__(self) -> str:
+        return f"inputs {_listed(self.inputs)} -> outputs {_listed(self.outputs)}"
+
+
+def _listed(tensors: tuple[TensorInfo, ...]) -> str:
+    more = f" and {len(tensors) - _SHOWN_TENSORS} more" if len(tensors) > _SHOWN_TENSORS else ""
+    return ", ".join(map(str, tensors[:_SHOWN_TENSORS])) + more
+
+
+def read_graph_header(path: Path) -> GraphHeader:
+    """Reads the header of an ONNX file; a few pages of it, however large it is.
+
+    Args:
+        path: The file. Its header is remembered until its size or time of change differs.
+
+    Returns:
+        Inputs, outputs and first nodes of its graph.
+
+    Raises:
+        ModelError: It is missing, unreadable, cut short, damaged, or no ONNX model; the message
+            says what it looks like and what to do.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ModelError(f"{path} is a folder, expected an ONNX file; name a file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{path} is no ordinary file, expected an ONNX file; replace it")
+        if status.st_size == 0:
+            raise ModelError(f"{path} is empty, expected an ONNX file; download it again")
+        return _read(path, status.st_size, status.st_mtime_ns)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no file {path}; download the pack it belongs to") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ModelError(
+            f"{path} can't be read: {error}; check the rights to the file and the disk it is on"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, size: int, mtime_ns: int) -> GraphHeader:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if hasattr(mmap, "MADV_RANDOM"):  # or the system reads the weights ahead
+            data.madvise(mmap.MADV_RANDOM)
+        try:
+            return _parse(Message(data), range(len(data)))
+        except Malformed as malformed:
+            known = recognise(data[:HEAD_BYTES])
+            what, remedy = known or (f"a damaged or foreign file: {malformed}", "download it again")
+            raise ModelError(
+                f"{path} ({size:,} bytes) is no usable ONNX file but {what}; {remedy}"
+            ) from malformed
+
+
+def _parse(message: Message, place: range) -> GraphHeader:
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    weights: set[str] = set()
+    nodes: list[tuple[str, str]] = []
+    node_count = 0
+    for graph in message.places(place, _MODEL_GRAPH):
+        for kind, part in message.fields(graph):
+            if not isinstance(part, range):
+                continue
+            if kind == _GRAPH_NODE:
+                node_count += 1
+                if len(nodes) < FIRST_NODES:
+                    nodes.append(_node(message, part))
+            elif kind == _GRAPH_INITIALIZER:
+                weights.add(_initializer_name(message, part))
+            elif kind == _GRAPH_INPUT:
+                inputs.append(_tensor(message, part))
+            elif kind == _GRAPH_OUTPUT:
+                outputs.append(_tensor(message, part))
+    fed = tuple(tensor for tensor in inputs if tensor.name not in weights)
+    if not fed or not outputs:
+        raise Malformed("it holds no graph with an input and an output")
+    versions = [_standard_opset(message, part) for part in message.places(place, _MODEL_OPSET)]
+    opset = next(filter(None, versions), None)
+    names, op_types = zip(*nodes, strict=True) if nodes else ((), ())
+    return GraphHeader(fed, tuple(outputs), names, op_types, node_count, opset)
+
+
+def _standard_opset(message: Message, place: range) -> int | None:
+    domain, version = "", None
+    for number, payload in message.fields(place):
+        if number == _OPSET_DOMAIN and isinstance(payload, range):
+            domain = message.text(payload)
+        elif number == _OPSET_VERSION and isinstance(payload, int):
+            version = payload
+    return version if domain in ("", "ai.onnx") else None
+
+
+def _node(message: Message, place: range) -> tuple[str, str]:
+    name = op_type = ""
+    for number, payload in message.fields(place):
+        if number == _NODE_NAME and isinstance(payload, range):
+            name = message.text(payload)
+        elif number == _NODE_OP_TYPE and isinstance(payload, range):
+            op_type = message.text(payload)
+    return name, op_type
+
+
+def _initializer_name(message: Message, place: range) -> str:
+    for name in message.places(place, _INITIALIZER_NAME):
+        return message.text(name)
+    return ""
+
+
+def _tensor(message: Message, place: range) -> TensorInfo:
+    name, dtype, shape = "", "unknown", ()
+    for number, payload in message.fields(place):
+        if number == _VALUE_NAME and isinstance(payload, range):
+            name = message.text(payload)
+        elif number == _VALUE_TYPE and isinstance(payload, range):
+            for tensor_type in message.places(payload, _TYPE_TENSOR):
+                dtype, shape = _tensor_type(message, tensor_type)
+    return TensorInfo(name, dtype, shape)
+
+
+def _tensor_type(message: Message, place: range) -> tuple[str, tuple[int | None, ...]]:
+    dtype, shape = "unknown", ()
+    for number, payload in message.fields(place):
+        if number == _TENSOR_ELEMENT and isinstance(payload, int):
+            dtype = _DTYPES.get(payload, f"ONNX type {payload}")
+        elif number == _TENSOR_SHAPE and isinstance(payload, range):
+            axes = message.places(payload, _SHAPE_DIMENSION)
+            shape = tuple(_size(message, axis) for axis in axes)
+    return dtype, shape
+
+
+def _size(message: Message, place: range) -> int | None:
+    size = None
+    for number, payload in message.fields(place):
+        if number == _DIMENSION_SIZE and isinstance(payload, int):
+            size = payload if 0 < payload <= _MAX_SIZE else None
+        elif number == _DIMENSION_NAME:
+            size = None
+    return size

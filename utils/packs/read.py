@@ -1,0 +1,108 @@
+"""Reads a folder of model files into a `ModelPack`; of the files it reads only the headers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from ..errors import ModelError
+from . import TASK_ORDER, ModelFile, ModelPack
+from .classify import classify
+from .graph_header import GraphHeader, read_graph_header
+from .known import KNOWN_PACKS, NON_COMMERCIAL
+from .manifest import MANIFEST_NAME, Manifest, read_manifest
+
+log = logging.getLogger("FastFace")
+
+
+def read_pack(name: str, folder: Path) -> ModelPack:
+    """Reads a pack: by its manifest of version 2, else by its graphs, as InsightFace does.
+
+    A damaged file costs the pack its task, not the other tasks: it is named in a warning and in
+    `ModelPack.left_out`. Of two files for one task the first by name serves.
+
+    Args:
+        name: The pack's name.
+        folder: Where its files are.
+
+    Returns:
+        The pack, with one model at least.
+
+    Raises:
+        ModelError: No file is usable, or the manifest is wrong; the message says why.
+    """
+    manifest = read_manifest(folder)
+    found: dict[str, ModelFile] = {}
+    left_out: list[str] = []
+    damaged: list[str] = []
+    for path, describe in _declared(manifest) if manifest else _classified(folder):
+        try:
+            header = read_graph_header(path)
+            model = describe(header)
+        except ModelError as error:
+            damaged.append(str(error))
+            continue
+        if model is None:
+            left_out.append(f"{path.name}: no network for face analysis ({header})")
+        elif model.task not in TASK_ORDER:
+            left_out.append(f"{path.name}: nothing here uses {model.task}")
+        elif model.task in found:
+            left_out.append(f"{path.name}: {found[model.task].path.name} serves {model.task}")
+        else:
+            found[model.task] = model
+    if not found:
+        none = f"its {MANIFEST_NAME} declares no file" if manifest else "it has no .onnx file"
+        reasons = "".join(f"\n- {line}" for line in damaged + left_out) or f" {none}"
+        raise ModelError(
+            f"no model for face analysis is in {folder}:{reasons}\n"
+            "Choose another pack, or put the .onnx files of one there"
+        )
+    for line in damaged:
+        log.warning("pack %r goes on without one of its files: %s", name, line)
+    for line in left_out:
+        log.debug("pack %r leaves out %s", name, line)
+    models = tuple(found[task] for task in TASK_ORDER if task in found)
+    licence, origin = _provenance(name, manifest, models)
+    refused = tuple(damaged + left_out)
+    return ModelPack(name, folder, models, licence, origin, left_out=refused)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether InsightFace would take a file for a model by its name: hidden ones it does not."""
+    return name.endswith(".onnx") and not name.startswith(".")
+
+
+#: Files, each with what makes a model of its header; None if it is no network for face analysis.
+_Files = Iterator[tuple[Path, Callable[[GraphHeader], ModelFile | None]]]
+
+
+def _declared(manifest: Manifest) -> _Files:
+    for declared in manifest.models:
+        yield declared.path, declared.model_file
+
+
+def _classified(folder: Path) -> _Files:
+    try:
+        names = sorted(path.name for path in folder.iterdir() if is_model_name(path.name))
+    except OSError as error:
+        raise ModelError(
+            f"folder {folder} can't be read: {error}; check the rights to it or choose another pack"
+        ) from error
+    for name in names:
+        yield folder / name, partial(classify, folder / name)
+
+
+def _provenance(
+    name: str, manifest: Manifest | None, models: tuple[ModelFile, ...]
+) -> tuple[str, str]:
+    """Licence and origin, a line each."""
+    if manifest:
+        path = manifest.licence_path
+        licence = f"see {path}" if path.is_file() else NON_COMMERCIAL
+        return licence, f"{manifest.display_name} (by its manifest {manifest.model_id})"
+    known = KNOWN_PACKS.get(name)
+    if known and all(model.path.name in known.files for model in models):
+        return known.licence, known.url
+    return ModelPack.licence, ModelPack.origin
