@@ -1,0 +1,170 @@
+"""`Graph`: an ONNX file as plain data, nodes in the order they run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import BackendUnavailable, ModelError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Attributes:
+        op: ONNX's name of the operator.
+        name: The node's own name, for messages; may be empty.
+        inputs: Names of its inputs; an empty name is an input left out.
+        outputs: Names of its outputs.
+        attributes: Numbers, strings, lists and arrays by name.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.op} node {self.name or self.outputs[0]!r}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network with one image input.
+
+    Attributes:
+        name: File name, for messages.
+        input: Name of the input.
+        outputs: Names of the outputs.
+        nodes: In the order they run.
+        constants: Weights and other fixed values by name.
+        opset: Version of the operators.
+    """
+
+    name: str
+    input: str
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray]
+    opset: int
+
+    def uses(self) -> Counter[str]:
+        """How often each value is read, by nodes or as an output."""
+        uses = Counter(name for node in self.nodes for name in node.inputs if name)
+        uses.update(self.outputs)
+        return uses
+
+
+def import_onnx() -> Any:
+    """The `onnx` library.
+
+    Raises:
+        BackendUnavailable: It is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"reading ONNX graphs needs the onnx package ({error}); "
+            "run `python install.py` in the pack's folder"
+        ) from error
+    return onnx
+
+
+def read_model(path: Path) -> Any:
+    """Reads an ONNX file into onnx's own `ModelProto`.
+
+    Raises:
+        ModelError: It is not one.
+    """
+    onnx = import_onnx()
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(str(path))
+    except (DecodeError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} can't be read as an ONNX graph ({error}); delete it and download it again"
+        ) from error
+
+
+def graph_of(model: Any, name: str) -> Graph:
+    """Turns a `ModelProto` into a `Graph`.
+
+    Raises:
+        ModelError: It has several inputs.
+    """
+    onnx = import_onnx()
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    nodes = []
+    for proto in model.graph.node:
+        attributes = {a.name: _value(onnx, a) for a in proto.attribute}
+        if proto.op_type == "Constant":
+            constants[proto.output[0]] = _constant(attributes)
+            continue
+        nodes.append(
+            Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes)
+        )
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise ModelError(f"{name} has inputs {inputs}, expected one image")
+    outputs = tuple(value.name for value in model.graph.output)
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Graph(name, inputs[0], outputs, tuple(nodes), constants, opset)
+
+
+def _value(onnx: Any, attribute: Any) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode()
+    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _constant(attributes: Mapping[str, Any]) -> np.ndarray:
+    name, value = next(iter(attributes.items()))
+    dtype = {"value_float": np.float32, "value_floats": np.float32}.get(name)
+    dtype = dtype or ({"value_int": np.int64, "value_ints": np.int64}.get(name))
+    return np.asarray(value, dtype=dtype)
+
+
+def fold_batch_norms(graph: Graph) -> Graph:
+    """Merges every batch normalisation that follows a convolution into its weights.
+
+    `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta` is a convolution again, with scaled
+    weights and another bias: one pass over memory less each time, and the same numbers to the last
+    digits of float32.
+    """
+    uses = graph.uses()
+    constants = dict(graph.constants)
+    convolutions: dict[str, int] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        source = node.inputs[0] if node.inputs else ""
+        place = convolutions.get(source)
+        if node.op == "BatchNormalization" and place is not None and uses[source] == 1:
+            nodes[place] = _fold(nodes[place], node, constants)
+            convolutions[node.outputs[0]] = place
+            continue
+        if node.op == "Conv" and all(name in constants for name in node.inputs[1:] if name):
+            convolutions[node.outputs[0]] = len(nodes)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _fold(conv: Node, norm: Node, constants: dict[str, np.ndarray]) -> Node:
+    gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in norm.inputs[1:5])
+    scale = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+    weight = constants[conv.inputs[1]].astype(np.float64)
+    bias = constants[conv.inputs[2]].astype(np.float64) if len(conv.inputs) > 2 else 0.0
+    # New names: the old weights may be shared with another node.
+    weight_name, bias_name = f"{norm.outputs[0]}:weight", f"{norm.outputs[0]}:bias"
+    constants[weight_name] = (weight * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
+    constants[bias_name] = ((bias - mean) * scale + beta).astype(np.float32)
+    return replace(conv, inputs=(conv.inputs[0], weight_name, bias_name), outputs=norm.outputs[:1])

@@ -1,0 +1,102 @@
+"""`Network`: a graph executed natively in torch, on any device torch has."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...utils.errors import ModelError
+from .graph import Graph, Node, fold_batch_norms
+from .operators import BOUND_INPUTS, OPERATORS, Build, Layer, Value
+
+
+class Network(nn.Module):
+    """Runs a graph node by node.
+
+    Weights are buffers, so `to` moves them and changes their precision. Images and features are in
+    channels-last order, in which convolutions are fastest on GPUs and CPUs alike.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """
+        Raises:
+            ModelError: The graph has an operator, or a form of one, that is not in `OPERATORS`.
+        """
+        super().__init__()
+        graph = fold_batch_norms(graph)
+        unknown = sorted({node.op for node in graph.nodes} - OPERATORS.keys())
+        if unknown:
+            example = next(node for node in graph.nodes if node.op == unknown[0])
+            raise ModelError(
+                f"{graph.name} has operators that torch can't run here: {', '.join(unknown)} "
+                f"(first {example}); choose backend onnxruntime for this pack"
+            )
+        self.graph_input = graph.input
+        self.graph_outputs = graph.outputs
+        self.layers = nn.ModuleList()
+        self._inputs: list[tuple[str, ...]] = []
+        self._outputs: list[tuple[str, ...]] = []
+        self._whole_numbers: dict[str, np.ndarray] = {}
+        self._floats: dict[str, str] = {}
+        for node in graph.nodes:
+            self._add(node, graph)
+        self._last_uses = self._find_last_uses()
+
+    def _add(self, node: Node, graph: Graph) -> None:
+        bound = BOUND_INPUTS.get(node.op, ())
+        flowing = tuple(
+            name
+            for place, name in enumerate(node.inputs)
+            if name and not (place in bound and name in graph.constants)
+        )
+        for name in flowing:
+            if name in graph.constants:
+                self._keep_constant(name, graph.constants[name])
+        self.layers.append(OPERATORS[node.op](Build(node, graph.constants, graph.opset)))
+        self._inputs.append(flowing)
+        self._outputs.append(tuple(name for name in node.outputs if name))
+
+    def _keep_constant(self, name: str, value: np.ndarray) -> None:
+        """Whole numbers stay on the host, where shapes are worked out; the rest are weights."""
+        if value.dtype.kind in "iub":
+            self._whole_numbers[name] = value
+        elif name not in self._floats:
+            self._floats[name] = f"constant_{len(self._floats)}"
+            self.register_buffer(self._floats[name], torch.from_numpy(np.array(value)))
+
+    def _find_last_uses(self) -> list[tuple[str, ...]]:
+        """The values that nothing reads after each layer."""
+        last = {name: place for place, names in enumerate(self._inputs) for name in names}
+        kept = set(self.graph_outputs) | self._whole_numbers.keys() | self._floats.keys()
+        return [
+            tuple(name for name, at in last.items() if at == place and name not in kept)
+            for place in range(len(self._inputs))
+        ]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network.
+
+        Args:
+            x: `[B,C,H,W]` in the dtype and on the device of the weights.
+
+        Returns:
+            The graph's outputs in its order.
+        """
+        values: dict[str, Value] = dict(self._whole_numbers)
+        values.update({name: getattr(self, buffer) for name, buffer in self._floats.items()})
+        values[self.graph_input] = x.contiguous(memory_format=torch.channels_last)
+        steps = zip(self.layers, self._inputs, self._outputs, self._last_uses, strict=True)
+        for layer, inputs, outputs, done in steps:
+            values[outputs[0]] = layer(*[values[name] for name in inputs])
+            for name in done:
+                del values[name]
+        return tuple(values[name] for name in self.graph_outputs)  # type: ignore[misc]
+
+
+def parameter_bytes(network: Network) -> int:
+    """Memory of the weights."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.buffers())
+
+
+__all__ = ["Layer", "Network", "parameter_bytes"]

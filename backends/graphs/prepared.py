@@ -1,0 +1,150 @@
+"""Graphs made ready for batches: rewritten once, held against the original, kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils import host
+from ...utils.errors import ModelError
+from ...utils.packs import ModelFile
+from ...utils.packs.checksums import content_sha256
+from .batch_axis import with_batch_axis
+from .graph import graph_of, read_model
+from .network import Network
+
+_log = logging.getLogger("FastFace")
+_lock = threading.Lock()
+
+#: Part of the cached files' names; raised when the rewriting changes.
+_VERSION = 1
+
+#: Largest difference between a batch and single images, relative to the largest value.
+_TOLERANCE = 1e-4
+
+#: Input sizes (height, width) at which graphs of open size are tried; not square, so that mixed-up
+#: axes show.
+_TRIAL_SIZES = ((96, 160), (128, 64))
+_TRIAL_IMAGES = 3
+
+
+@dataclass(frozen=True)
+class PreparedGraph:
+    """A graph to open.
+
+    Attributes:
+        path: The rewritten file, or the original.
+        takes_batches: Whether it takes any number of images; its outputs then all lead with them.
+        note: Why it does not, in one line; empty when it does.
+    """
+
+    path: Path
+    takes_batches: bool
+    note: str = ""
+
+
+def prepared_graph(model: ModelFile) -> PreparedGraph:
+    """The graph of a model with a batch axis, made now or found in the cache.
+
+    A rewrite is used only after its answers for a batch were those of the original, image by image;
+    where that can't be shown, the original is given back with the reason, which the log tells too.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    if model.takes_batches:
+        return PreparedGraph(model.path, True)
+    with _lock:
+        folder = host.cache_folder() / "graphs"
+        cached = folder / f"{content_sha256(model.path)[:32]}-v{_VERSION}.onnx"
+        refusal = cached.with_suffix(".txt")
+        if cached.is_file():
+            return PreparedGraph(cached, True)
+        if refusal.is_file():
+            return PreparedGraph(model.path, False, refusal.read_text(encoding="utf-8"))
+        original = read_model(model.path)
+        rewritten = with_batch_axis(original)
+        reason = why_different(original, rewritten, model)
+        if reason:
+            note = f"{model.path.name} runs image by image: {reason}"
+            _log.warning("%s", note)
+            _write(refusal, note.encode())
+            return PreparedGraph(model.path, False, note)
+        _write(cached, rewritten.SerializeToString())
+        return PreparedGraph(cached, True)
+
+
+def why_different(original: Any, rewritten: Any, model: ModelFile) -> str | None:
+    """Why a rewritten graph can't stand for the original, or None when it can.
+
+    Both are run on random images, the original one at a time.
+
+    Args:
+        original, rewritten: `onnx.ModelProto`.
+        model: Says the input's shape and type.
+    """
+    single, batched = _runner(original, model), _runner(rewritten, model)
+    random = np.random.default_rng(0)
+    fixed = model.fixed_size_wh
+    for size_hw in [fixed[::-1]] if fixed else _TRIAL_SIZES:
+        shape = (_TRIAL_IMAGES, model.input_shape[1] or 3, *size_hw)
+        images = (random.random(shape, dtype=np.float32) - 0.5) * 2
+        if model.input_dtype == "uint8":
+            images = ((images + 1) * 127).astype(np.uint8)
+        try:
+            expected = [single(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
+            got = batched(images)
+        except (RuntimeError, ValueError, IndexError, ModelError) as error:
+            return f"with a batch axis it can't be run ({error})"
+        for number, outputs in enumerate(zip(*expected, strict=True)):
+            # The original's results may lack the image axis that the rewritten ones have.
+            want = np.stack([output.reshape(got[number].shape[1:]) for output in outputs])
+            difference = float(np.abs(got[number] - want).max())
+            if not difference <= _TOLERANCE * max(1.0, float(np.abs(want).max())):
+                return f"a batch differs from single images by {difference:.3g} in output {number}"
+    return None
+
+
+def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Runs a graph on the CPU, in ONNX Runtime where it is installed, else in torch."""
+    try:
+        import onnxruntime
+    except ImportError:
+        network = Network(graph_of(model, file.path.name)).eval()
+
+        def run_in_torch(images: np.ndarray) -> list[np.ndarray]:
+            with torch.inference_mode():
+                return [output.numpy() for output in network(torch.from_numpy(images))]
+
+        return run_in_torch
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; another process may be writing the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

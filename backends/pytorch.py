@@ -1,0 +1,55 @@
+"""Backend `torch`: the pack's ONNX graphs executed natively in torch, on any device it has."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+from ..utils.devices import torch_devices
+from ..utils.packs import ModelFile
+from .base import GraphBackend, Placement, RunsOn, Session
+from .graphs.graph import graph_of, read_model
+from .graphs.network import Network
+from .graphs.prepared import prepared_graph
+from .sessions.one_by_one import OneByOne
+from .sessions.torch_session import TorchSession
+from .torch_placement import placed_in_torch
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class TorchBackend(GraphBackend):
+    """Needs no onnxruntime: whatever runs torch runs the networks, ROCm, MPS and XPU included."""
+
+    name = "torch"
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("onnx") is None:
+            return "onnx is not installed; run `python install.py` in the pack's folder"
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        return () if self.missing() else torch_devices()
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        # Half precision pays where there are tensor cores; elsewhere it only loses digits.
+        if device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 7:
+            return ("fp16", "fp32", "bf16")
+        return ("fp32", "fp16", "bf16")
+
+    def open_session(self, model: ModelFile, placement: Placement) -> Session:
+        """Loads one graph.
+
+        Raises:
+            BackendUnavailable: torch does not have the device, and `strict` is asked for.
+            ModelError: The file is damaged, or has an operator that is not supported.
+        """
+        device, fallback = placed_in_torch(self.name, placement)
+        dtype = _DTYPES[placement.precision]
+        prepared = prepared_graph(model)
+        network = Network(graph_of(read_model(prepared.path), model.path.name)).eval()
+        note = "; ".join(text for text in (fallback, prepared.note) if text)
+        runs_on = RunsOn(str(device), f"torch {placement.precision}", 1.0, note)
+        session = TorchSession(network.to(device, dtype), device, dtype, runs_on)
+        return session if prepared.takes_batches else OneByOne(session, model)

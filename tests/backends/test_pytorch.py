@@ -1,0 +1,122 @@
+"""The torch backend: what it opens, where, and what it says when it can't."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastface.backends.base import Placement
+from fastface.backends.pytorch import TorchBackend
+from fastface.backends.torch_placement import _warn_once
+from fastface.utils.errors import BackendUnavailable, ModelError
+from fastface.utils.packs import ModelFile
+from tests.backends.graphs.small_graphs import detector, embedder, model_of
+
+onnx = pytest.importorskip("onnx")
+
+
+def written(model, folder: Path, task: str = "recognition") -> ModelFile:
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    shape = (1, 3, None, None) if task == "detection" else (1, 3, 112, 112)
+    return ModelFile(path, task, input_shape=shape, output_shapes=((1, 16),))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    _warn_once.cache_clear()
+    monkeypatch.setattr("fastface.backends.torch_placement.torch_devices", lambda: ("cpu",))
+
+
+def test_a_batch_runs_at_once(tmp_path: Path) -> None:
+    session = TorchBackend().open_session(written(embedder("flatten"), tmp_path), Placement())
+    x = torch.randn(3, 3, 112, 112)
+    (together,) = session.run(x)
+    singles = torch.cat([session.run(image[None])[0] for image in x])
+    assert together.shape == (3, 16)
+    torch.testing.assert_close(together, singles, rtol=1e-4, atol=1e-5)
+    assert str(session.runs_on) == "torch fp32 on cpu, 100% of its nodes"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
+def test_half_precision(tmp_path: Path, precision: str, dtype: torch.dtype) -> None:
+    model = written(detector(), tmp_path, "detection")
+    x = torch.randn(2, 3, 64, 96)
+    exact = TorchBackend().open_session(model, Placement()).run(x)
+    half = TorchBackend().open_session(model, Placement(precision=precision)).run(x)
+    assert {output.dtype for output in half} == {dtype}
+    for want, got in zip(exact, half, strict=True):
+        torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.05)
+
+
+def test_a_device_that_is_not_there_is_said_once(
+    tmp_path: Path, no_gpu: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = written(embedder("flatten"), tmp_path)
+    with caplog.at_level(logging.WARNING, logger="FastFace"):
+        sessions = [TorchBackend().open_session(model, Placement("cuda")) for _ in range(2)]
+    assert [session.device.type for session in sessions] == ["cpu", "cpu"]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "asked for cuda" in message and "has only cpu" in message
+    assert sessions[0].runs_on.note == message
+
+
+def test_strict_refuses_another_device(tmp_path: Path, no_gpu: None) -> None:
+    with pytest.raises(BackendUnavailable, match="asked for cuda"):
+        model = written(embedder("flatten"), tmp_path)
+        TorchBackend().open_session(model, Placement("cuda", strict=True))
+
+
+def test_an_unknown_operator_is_named_with_its_node(tmp_path: Path) -> None:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["f"]),
+        helper.make_node("Erf", ["f"], ["embedding"], name="the_odd_one"),
+    ]
+    model = model_of(nodes, {}, ["N", 3, 112, 112], ["embedding"], [["N", 37632]], 11)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    file = ModelFile(path, "recognition", (None, 3, 112, 112), output_shapes=((None, 37632),))
+    with pytest.raises(ModelError, match=r"Erf.*the_odd_one.*onnxruntime"):
+        TorchBackend().open_session(file, Placement())
+
+
+def test_weights_can_leave_and_return(tmp_path: Path) -> None:
+    session = TorchBackend().open_session(written(embedder("batch_norm"), tmp_path), Placement())
+    x = torch.randn(1, 3, 112, 112)
+    before = session.run(x)[0]
+    session.leave_device()
+    session.return_to_device()
+    assert torch.equal(session.run(x)[0], before)
+
+
+def test_without_onnxruntime_rewrites_are_proved_in_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    model = written(detector(opset=13), tmp_path, "detection")
+    session = TorchBackend().open_session(model, Placement())
+    assert session.run(torch.zeros(2, 3, 64, 64))[0].shape == (2, 128, 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_captured_runs_equal_plain_ones(tmp_path: Path, precision: str) -> None:
+    model = written(detector(), tmp_path, "detection")
+    session = TorchBackend().open_session(model, Placement("cuda", precision))
+    generator = np.random.default_rng(0)
+    for _ in range(6):
+        x = torch.tensor(generator.normal(size=(2, 3, 64, 96)), device="cuda").float()
+        plain = session.raw(x.to(next(session.raw.buffers()).dtype))
+        for want, got in zip(plain, session.run(x), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
