@@ -161,10 +161,11 @@ def fold_batch_norms(graph: Graph) -> Graph:
 def _fold(conv: Node, norm: Node, constants: dict[str, np.ndarray]) -> Node:
     gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in norm.inputs[1:5])
     scale = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
-    weight = constants[conv.inputs[1]].astype(np.float64)
-    bias = constants[conv.inputs[2]].astype(np.float64) if len(conv.inputs) > 2 else 0.0
+    image, kernel, *offset = conv.inputs
+    weight = constants[kernel].astype(np.float64)
+    bias = constants[offset[0]].astype(np.float64) if offset and offset[0] else 0.0
     # New names: the old weights may be shared with another node.
     weight_name, bias_name = f"{norm.outputs[0]}:weight", f"{norm.outputs[0]}:bias"
     constants[weight_name] = (weight * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
     constants[bias_name] = ((bias - mean) * scale + beta).astype(np.float32)
-    return replace(conv, inputs=(conv.inputs[0], weight_name, bias_name), outputs=norm.outputs[:1])
+    return replace(conv, inputs=(image, weight_name, bias_name), outputs=norm.outputs[:1])

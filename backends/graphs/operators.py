@@ -297,7 +297,7 @@ def _resize(build: Build) -> Layer:
     mode = build.attribute("mode", "nearest")
     transform = build.attribute("coordinate_transformation_mode", "half_pixel")
     nearest = build.attribute("nearest_mode", "round_prefer_floor")
-    how = {
+    how: dict[str, Any] | None = {
         ("nearest", "asymmetric", "floor"): {"mode": "nearest"},
         ("linear", "half_pixel", nearest): {"mode": "bilinear", "align_corners": False},
         ("linear", "pytorch_half_pixel", nearest): {"mode": "bilinear", "align_corners": False},

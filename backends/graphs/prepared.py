@@ -133,7 +133,7 @@ def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarr
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})
+    return lambda images: [np.asarray(output) for output in session.run(None, {name: images})]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -253,3 +253,29 @@ def test_interruption_stops_a_long_batch_and_the_next_prompt_runs(comfyui: Comfy
         assert attempt < 8, f"interrupted in {details['node_type']} each time"
     prompt["detect"] = detect("photo")
     assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_unload_models_releases_and_the_next_prompt_brings_back(
+    comfyui: ComfyServer, test_data: Path, backend: str
+):
+    model = "scrfd_2.5g_bnkps.onnx"
+    prompt: Prompt = {
+        "photo": node("LoadImage", image=PHOTO),
+        "loader": loader(**SCRFD | {"backend": backend}),
+        "detect": detect(),
+        "count": show("detect", 4),
+    }
+    assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
+    released = comfyui.log(10_000).count(f"{model}: released")
+    for _ in range(20):
+        # Asked for while ComfyUI tidies up after a prompt, it is only seen at the next occasion.
+        comfyui.call("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1)
+        if comfyui.log(10_000).count(f"{model}: released") > released:
+            break
+    else:
+        pytest.fail(f"it was not released\n{comfyui.log()}")
+    again = comfyui.log(10_000).count(f"{model}: loaded again")
+    assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
+    assert comfyui.log(10_000).count(f"{model}: loaded again") == again + 1

@@ -46,6 +46,8 @@ GRAPHS = {
     "2d106det.onnx": ("buffalo_s", 0.112, 1e-4),
     "genderage.onnx": ("buffalo_s", 0.00793, 1e-4),
 }
+#: Files of which not every layer is known.
+GUESSED = ("w600k_mbf.onnx", "genderage.onnx")
 RECOGNITION = ("glintr100.onnx", "w600k_mbf.onnx")
 
 
@@ -73,7 +75,7 @@ def test_every_file_of_the_pack_has_a_graph(name: str) -> None:
 @pytest.mark.parametrize("file", GRAPHS)
 def test_as_large_as_the_released_file(stand_in_packs: dict[str, Path], file: str) -> None:
     size = (stand_in_packs[GRAPHS[file][0]] / file).stat().st_size
-    assert abs(size / RELEASED_BYTES[file] - 1) < 0.03
+    assert abs(size / RELEASED_BYTES[file] - 1) < (0.025 if file in GUESSED else 0.001)
 
 
 def test_iresnet50_as_large_as_the_released_file() -> None:
@@ -131,7 +133,9 @@ def test_engines_agree_and_a_batch_is_its_images(
     assert watch.multiplications / 3e9 == pytest.approx(billions, rel=0.01)
     assert watch.largest < 1e4  # float16 ends at 65504
     if file in RECOGNITION:
-        first, second, noise = batch[0] / np.linalg.norm(batch[0], axis=1, keepdims=True)
+        lengths = np.linalg.norm(batch[0], axis=1, keepdims=True)
+        assert (lengths[:2] < 40).all()  # as of released networks
+        first, second, noise = batch[0] / lengths
         assert first @ second < 0.9
         assert first @ noise < 0.9
 
