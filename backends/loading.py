@@ -156,7 +156,7 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
         f"detection at {sizes}, threshold {options.threshold:g}, faces an image: {limit}",
         f"backend: {analyzer.backend.name} ({face_analysis.why})",
         f"asked for: {placement.device}, {placement.precision}{strict}",
-        f"pack: {pack.name} in {pack.folder}",
+        f"pack: {pack.name} in {pack.folder} ({pack.origin})",
         f"licence: {pack.licence}",
     ]
     return "\n".join(lines)

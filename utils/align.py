@@ -9,6 +9,7 @@ from torch import Tensor
 from .devices import widest_float
 from .errors import InvalidInput
 from .images import ImageBatch, Images, quantised
+from .planes import rgb_planes
 from .resize import opencv_is_there
 
 #: ArcFace's five points for a 112 x 112 crop. Source: insightface 2.1, `utils/face_align.py`.
@@ -114,8 +115,7 @@ def warp(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor
         crops = _warp_by_opencv(batch, rows, matrices, size)
     else:
         crops = warp_by_taps(batch, rows, matrices, size)
-    crops = crops.permute(0, 3, 1, 2)
-    return crops.flip(1) if batch.bgr else crops
+    return rgb_planes(crops, batch.bgr)
 
 
 def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -137,7 +137,7 @@ def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int
             region = quantised(batch.pixels[row, low[1] : high[1], low[0] : high[0]]).numpy()
             moved = np.column_stack((matrix[:, :2], matrix[:, :2] @ low + matrix[:, 2]))
             cv2.warpAffine(region, moved, (size, size), dst=crop)
-    return torch.from_numpy(crops).float()
+    return torch.from_numpy(crops)
 
 
 def _corners(size: int, matrices: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def warp_by_taps(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -
     The four neighbours of every crop pixel are gathered straight from the images.
 
     Returns:
-        `[N,size,size,3]` float32 0..255 in whole steps, in the batch's own channel order.
+        `[N,size,size,3]` uint8 in the batch's own channel order.
 
     Source:
         OpenCV 5, `warpAffine` with INTER_LINEAR and a constant border of 0; version 4 rounds
@@ -181,7 +181,7 @@ def warp_by_taps(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -
             share_x = weight[..., 0] if dx else 1 - weight[..., 0]
             share_y = weight[..., 1] if dy else 1 - weight[..., 1]
             crops += taps * (share_x * share_y * inside)[..., None]
-    return crops.clamp_(0, 255).round_().view(-1, size, size, 3)
+    return crops.clamp_(0, 255).round_().to(torch.uint8).view(-1, size, size, 3)
 
 
 def crop_faces(images: Images, image_index: Tensor, matrices: Tensor, size: int) -> Tensor:

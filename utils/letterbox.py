@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .images import ImageBatch
+from .planes import rgb_planes
 from .resize import resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.
@@ -39,11 +40,11 @@ def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[Tensor, floa
     """
     source_hw = batch.size_hw
     fitted_hw = fitted_size(source_hw, size_wh)
-    fitted = stretch(batch, fitted_hw)
+    fitted = resize_8bit(batch.to_uint8(), fitted_hw)
     width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
-    canvas = fitted.new_zeros(len(fitted), 3, height, width)
-    canvas[:, :, : fitted_hw[0], : fitted_hw[1]] = fitted
-    return canvas, fitted_hw[0] / source_hw[0]
+    canvas = fitted.new_zeros(len(fitted), height, width, 3)
+    canvas[:, : fitted_hw[0], : fitted_hw[1]] = fitted
+    return rgb_planes(canvas, batch.bgr), fitted_hw[0] / source_hw[0]
 
 
 def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> Tensor:
@@ -56,5 +57,4 @@ def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> Tensor:
     Returns:
         `[B,3,h,w]` float32 RGB 0..255 in whole steps, on the images' device.
     """
-    scaled = resize_8bit(batch.to_uint8(), size_hw).permute(0, 3, 1, 2).float()
-    return scaled.flip(1) if batch.bgr else scaled
+    return rgb_planes(resize_8bit(batch.to_uint8(), size_hw), batch.bgr)

@@ -44,11 +44,12 @@ def head_pose(points: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _mean_face_inverse() -> Tensor:
     """Pseudo-inverse `[4,68]` float64 of the mean face in homogeneous coordinates."""
-    mean_face = torch.tensor(_MEAN_FACE_68, dtype=torch.float64)
+    mean_face = torch.tensor(MEAN_FACE_68, dtype=torch.float64)
     return torch.linalg.pinv(torch.cat((mean_face, torch.ones(68, 1, dtype=torch.float64)), 1))
 
 
-_MEAN_FACE_68 = (
+#: InsightFace's mean face, in a unit and an orientation of its own.
+MEAN_FACE_68 = (
     (-0.62669504, -0.2926997, -0.31400186),
     (-0.5996649, -0.12250272, -0.29244095),
     (-0.5710261, 0.0511874, -0.2549465),

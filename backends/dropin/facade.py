@@ -15,11 +15,9 @@ from ..analyzer import Analyzer, Progress, limit_faces
 from ..base import DetectionOptions
 from ..pool import shared_analyzer
 from .face import Face
-from .frames import FACE_KEYS, Frame, FrameRecord, ResultCache, faces_from_arrays, image_key
+from .frames import FACE_KEYS, RECORDS, Frame, FrameRecord, faces_from_arrays, image_key
 from .models import DetectionModel, HeadModel, RecognitionModel
 from .sizes import parse_sizes
-
-_records: ResultCache = ResultCache()
 
 
 class FaceAnalysis:
@@ -143,7 +141,7 @@ class FaceAnalysis:
         analyzer = self.analyzer
         found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
         key = (analyzer.serial, image_key(img), found)
-        record = _records.get_or_make(
+        record = RECORDS.get_or_make(
             key, lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2]))
         )
         return Frame(img, record, analyzer)

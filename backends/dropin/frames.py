@@ -61,6 +61,18 @@ class ResultCache:
             self._entries.clear()
 
 
+#: Boxes and landmarks by image content and settings, for every object of every pack.
+DETECTIONS = ResultCache()
+#: What was found out about the faces of an image, by its content and their boxes.
+RECORDS = ResultCache()
+
+
+def forget_results() -> None:
+    """Empties the caches: the next image is analysed even if it was analysed before."""
+    DETECTIONS.clear()
+    RECORDS.clear()
+
+
 @dataclass
 class FrameRecord:
     """The faces of one image on the CPU, and their fields as far as they have been read."""

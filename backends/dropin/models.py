@@ -12,13 +12,11 @@ from ...utils.images import Images
 from ...utils.letterbox import stretch
 from ..analyzer import limit_faces
 from ..base import DetectionOptions
-from .frames import FACE_KEYS, ResultCache, face_fields, faces_from_arrays, image_key
+from .frames import DETECTIONS, FACE_KEYS, face_fields, faces_from_arrays, image_key
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
-
-_detections: ResultCache = ResultCache()
 
 
 class ModelView:
@@ -127,7 +125,7 @@ class DetectionModel(ModelView):
             return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
 
         key = (analyzer.serial, image_key(img), options, limit, metric)
-        boxes, landmarks = _detections.get_or_make(key, find)
+        boxes, landmarks = DETECTIONS.get_or_make(key, find)
         # Callers own what they get: the cache must not change when they do.
         return boxes.copy(), None if landmarks is None else landmarks.copy()
 

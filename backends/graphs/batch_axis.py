@@ -38,11 +38,7 @@ def with_batch_axis(model: Any) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
-        raise ModelError(f"expected one image input, got {[value.name for value in inputs]}")
-    _open_axis(inputs[0].type.tensor_type.shape.dim[0])
+    _open_axis(image_shape(copy)[0])
     # What exporters noted of inner shapes holds for one image only.
     del graph.value_info[:]
     anchors = _keep_images_apart(onnx, graph)
@@ -59,6 +55,19 @@ def with_batch_axis(model: Any) -> Any:
             else:
                 dim.dim_param = f"{value.name}_{axis}"
     return copy
+
+
+def image_shape(model: Any) -> Any:
+    """The four dimensions of a model's one image input, as its own objects.
+
+    Raises:
+        ModelError: It has no such input, or several.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise ModelError(f"expected one image input, got {[value.name for value in inputs]}")
+    return inputs[0].type.tensor_type.shape.dim
 
 
 def _open_axis(dim: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ import torch
 
 from ...utils import host
 from ...utils.errors import ModelError
+from ...utils.files import write_whole
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_sha256
-from .batch_axis import with_batch_axis
+from .batch_axis import image_shape, with_batch_axis
 from .graph import graph_of, read_model
 from .network import Network
 
@@ -78,9 +77,15 @@ def prepared_graph(model: ModelFile) -> PreparedGraph:
         if reason:
             note = f"{model.path.name} runs image by image: {reason}"
             _log.warning("%s", note)
-            _write(refusal, note.encode())
+            with contextlib.suppress(OSError):  # then it is found out again next time
+                write_whole(refusal, note.encode())
             return PreparedGraph(model.path, False, note)
-        _write(cached, rewritten.SerializeToString())
+        try:
+            write_whole(cached, rewritten.SerializeToString())
+        except OSError as error:
+            note = f"{model.path.name} runs image by image: {cached} can't be written ({error})"
+            _log.warning("%s", note)
+            return PreparedGraph(model.path, False, note)
         return PreparedGraph(cached, True)
 
 
@@ -91,13 +96,13 @@ def why_different(original: Any, rewritten: Any, model: ModelFile) -> str | None
 
     Args:
         original, rewritten: `onnx.ModelProto`.
-        model: Says the input's shape and type.
+        model: Says the input's type.
     """
     single, batched = _runner(original, model), _runner(rewritten, model)
     random = np.random.default_rng(0)
-    fixed = model.fixed_size_wh
-    for size_hw in [fixed[::-1]] if fixed else _TRIAL_SIZES:
-        shape = (_TRIAL_IMAGES, model.input_shape[1] or 3, *size_hw)
+    channels, *sides = (dim.dim_value for dim in image_shape(original)[1:])
+    for size_hw in [sides] if all(sides) else _TRIAL_SIZES:
+        shape = (_TRIAL_IMAGES, channels or 3, *size_hw)
         images = (random.random(shape, dtype=np.float32) - 0.5) * 2
         if model.input_dtype == "uint8":
             images = ((images + 1) * 127).astype(np.uint8)
@@ -134,17 +139,3 @@ def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarr
     )
     name = session.get_inputs()[0].name
     return lambda images: [np.asarray(output) for output in session.run(None, {name: images})]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; another process may be writing the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

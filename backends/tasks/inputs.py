@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,8 +33,16 @@ def normalise(pixels: Tensor, model: ModelFile) -> Tensor:
                 f"{model.path} takes uint8 input, but with mean {model.mean:g} and std "
                 f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
             )
-        pixels = (pixels - model.mean) / model.std
+        pixels = _scaled(pixels, model.mean, model.std)
     return pixels.to(dtype)
+
+
+def _scaled(pixels: Tensor, mean: float, std: float) -> Tensor:
+    if pixels.device.type != "cpu":
+        return (pixels - mean) / std
+    # In the calling thread, for the reason given in `rgb_planes`.
+    scaled = np.subtract(pixels.numpy(), np.float32(mean))
+    return torch.from_numpy(np.divide(scaled, np.float32(std), out=scaled))
 
 
 def square_side(model: ModelFile) -> int:

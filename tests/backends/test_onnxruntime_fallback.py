@@ -160,7 +160,7 @@ def test_a_provider_that_is_there_is_used_without_a_word(use, caplog):
     assert session.raw.providers[0][1]["device_id"] == "1"
     # Else a provider that fails in the middle of a run would be replaced by the CPU.
     assert session.raw.kwargs == {"enable_fallback": 0}
-    assert session.raw.options.entries["session.intra_op.allow_spinning"] == "0"
+    assert session.raw.options.entries["session.force_spinning_stop"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,9 @@ def is_model_name(name: str) -> bool:
 
 
 #: Files, each with what makes a model of its header; None if it is no network for face analysis.
+#: Lies in packs that hold no trained weights.
+RANDOM_WEIGHTS_MARKER = "RANDOM_WEIGHTS.txt"
+
 _Files = Iterator[tuple[Path, Callable[[GraphHeader], ModelFile | None]]]
 
 
@@ -102,6 +105,8 @@ def _provenance(
         path = manifest.licence_path
         licence = f"see {path}" if path.is_file() else NON_COMMERCIAL
         return licence, f"{manifest.display_name} (by its manifest {manifest.model_id})"
+    if (models[0].path.parent / RANDOM_WEIGHTS_MARKER).is_file():
+        return "none needed", "RANDOM WEIGHTS: made on the spot for benchmarks, recognises nobody"
     known = KNOWN_PACKS.get(name)
     if known and all(model.path.name in known.files for model in models):
         return known.licence, known.url

@@ -1,0 +1,1 @@
+"""Graphs with the layers of InsightFace's released networks and random weights."""

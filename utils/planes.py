@@ -1,0 +1,29 @@
+"""From 8-bit pictures to the float planes that networks take."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .resize import opencv_is_there
+
+
+def rgb_planes(pixels: Tensor, bgr: bool) -> Tensor:
+    """Separates the channels of 8-bit images.
+
+    On the CPU OpenCV does it in the calling thread: the work is too small to share, and torch's
+    threads, once woken, compete with those of the network that runs next.
+
+    Args:
+        pixels: `[B,H,W,3]` uint8 on any device.
+        bgr: Whether the channels are blue, green, red.
+
+    Returns:
+        `[B,3,H,W]` float32 RGB 0..255 on the same device.
+    """
+    if pixels.device.type == "cpu" and len(pixels) and opencv_is_there():
+        import cv2
+
+        return torch.from_numpy(cv2.dnn.blobFromImages(list(pixels.numpy()), swapRB=bgr))
+    planes = pixels.permute(0, 3, 1, 2).float()
+    return planes.flip(1) if bgr else planes
