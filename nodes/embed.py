@@ -19,9 +19,9 @@ from .sockets import (
     FACE_ANALYSIS_TOOLTIP,
     FACES,
     FACES_TOOLTIP,
+    given_or_found,
     image_input,
     require_face_analysis,
-    require_faces_of,
 )
 
 _log = logging.getLogger("FastFace")
@@ -73,10 +73,7 @@ class FastFaceEmbed:
         face_analysis = require_face_analysis(faceanalysis)
         checked = Images.from_comfy(images)
         report = reporter(node_id)
-        if faces is None:
-            faces = face_analysis.analyze(checked, on_progress=report)
-        else:
-            faces = require_faces_of(faces, checked)
+        faces = given_or_found(faces, face_analysis, checked, report)
         if which == "largest":
             faces = faces[largest_of_each_image(faces)]
         faces = face_analysis.describe(checked, faces, ("recognition",), on_progress=report)

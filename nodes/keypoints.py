@@ -20,9 +20,9 @@ from .sockets import (
     FACE_ANALYSIS_TOOLTIP,
     FACES,
     FACES_TOOLTIP,
+    given_or_found,
     image_input,
     require_face_analysis,
-    require_faces_of,
     size_of,
 )
 
@@ -62,10 +62,7 @@ class FastFaceKeypoints:
     ) -> tuple[Tensor]:
         face_analysis = require_face_analysis(faceanalysis)
         checked = Images.from_comfy(images)
-        if faces is None:
-            faces = face_analysis.analyze(checked, on_progress=reporter(node_id))
-        else:
-            faces = require_faces_of(faces, checked)
+        faces = given_or_found(faces, face_analysis, checked, reporter(node_id))
         faces = faces[largest_of_each_image(faces)].to("cpu")
         if faces.landmarks is None:
             raise ModelError(

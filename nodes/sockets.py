@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -43,6 +43,22 @@ def require_face_analysis(value: Any) -> FaceAnalysis:
         "of FastFace Loader; connect that node's faceanalysis output (other packs accept it too: "
         "one loader can serve the whole workflow)"
     )
+
+
+def given_or_found(
+    faces: Any,
+    face_analysis: FaceAnalysis,
+    images: Images,
+    on_progress: Callable[[int, int], None],
+) -> Faces:
+    """The faces on a node's optional input, or, when it is not connected, those found now.
+
+    Raises:
+        InvalidInput: What is connected are no faces, or of other images.
+    """
+    if faces is None:
+        return face_analysis.analyze(images, on_progress=on_progress)
+    return require_faces_of(faces, images)
 
 
 def require_faces_of(faces: Any, images: Images) -> Faces:

@@ -137,3 +137,15 @@ def model_of(
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+def in_onnxruntime(model: Any, images: np.ndarray) -> list[np.ndarray]:
+    """What ONNX Runtime gives on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {session.get_inputs()[0].name: images})

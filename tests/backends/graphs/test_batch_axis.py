@@ -11,10 +11,10 @@ import torch
 from fastface.backends.graphs.batch_axis import with_batch_axis
 from fastface.backends.graphs.graph import graph_of
 from fastface.backends.graphs.network import Network
-from tests.backends.graphs.small_graphs import detector, embedder
+from tests.backends.graphs.small_graphs import detector, embedder, in_onnxruntime
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 DETECTORS = {
     "2-D, 9 outputs, open size": {},
@@ -30,15 +30,6 @@ DETECTORS = {
     "opset 17, 3-D": {"opset": 17, "rank": 3},
 }
 EMBEDDERS = ("flatten", "reshape_baked", "reshape_open", "batch_norm")
-
-
-def in_onnxruntime(model: Any, images: np.ndarray) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, {session.get_inputs()[0].name: images})
 
 
 def in_torch(model: Any, images: np.ndarray) -> list[np.ndarray]:

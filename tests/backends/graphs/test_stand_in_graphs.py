@@ -20,9 +20,10 @@ from fastface.backends.graphs.stand_in.recognizers import iresnet
 from fastface.backends.graphs.stand_in.samples import photo_like
 from fastface.backends.graphs.stand_ins import STAND_INS
 from fastface.utils.packs.known import KNOWN_PACKS
+from tests.backends.graphs.small_graphs import in_onnxruntime
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 #: Bytes of the released files.
 RELEASED_BYTES = {
@@ -56,15 +57,6 @@ def images_for(model: Any, size_hw: tuple[int, int]) -> np.ndarray:
     images = np.random.default_rng(1).uniform(0, 255, (3, 3, *size_hw)).astype(np.float32)
     images[:2] = photo_like(5, max(size_hw)).numpy()[3:, :, : size_hw[0], : size_hw[1]]
     return images if model.graph.input[0].name == "data" else (images - 127.5) / 127.5
-
-
-def in_onnxruntime(model: Any, images: np.ndarray) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, {session.get_inputs()[0].name: images})
 
 
 @pytest.mark.parametrize("name", STAND_INS)
