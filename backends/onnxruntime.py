@@ -122,10 +122,13 @@ class OnnxRuntimeBackend(GraphBackend):
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
         graph = _with_batch_axis(model)
-        session = self._open(graph.path, row, index, placement.strict)
+        session = self._open(graph.path, model.path, row, index, placement.strict)
         return session if graph.takes_batches else OneByOne(session, model)
 
-    def _open(self, path: Path, row: ProviderRow, index: int, strict: bool) -> OrtSession:
+    def _open(
+        self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool
+    ) -> OrtSession:
+        """`graph` is opened; `file`, which it was made of, is what users know."""
         import onnxruntime as runtime
 
         errors = probe.runtime_errors(runtime)
@@ -134,18 +137,18 @@ class OnnxRuntimeBackend(GraphBackend):
         raw, verified = None, True
         for candidate, as_strict in attempts(row, strict, listed):
             try:
-                raw = self._create(runtime, path, candidate, index, as_strict, listed)
+                raw = self._create(runtime, graph, candidate, index, as_strict, listed)
                 verified = as_strict or not strict
                 break
             except errors as error:
-                if bad_file := _bad_file(path, candidate, error):
+                if bad_file := _bad_file(file, candidate, error):
                     raise bad_file from error
                 # A strict refusal names no node; the attempt that follows it shows which.
                 if not as_strict:
                     failures.append(f"{candidate.provider}: {error}")
 
         facts = probe.circumstances(runtime, row, index, failures[0] if failures else "")
-        asked = f"{path.name}: asked for {device_name(row, index)} ({row.provider})"
+        asked = f"{file.name}: asked for {device_name(row, index)} ({row.provider})"
         if raw is None:
             reason = explain_fallback(row, CPU, facts)
             raise BackendUnavailable(f"{asked}, which can't run it: {reason}")
@@ -158,7 +161,7 @@ class OnnxRuntimeBackend(GraphBackend):
             self._warn_once(runs_on.note, f"{asked}, got {runs_on}: {runs_on.note}")
         elif several := conflict(facts.distributions):
             self._warn_once(several, several)
-        return OrtSession(raw, runs_on, _binds_on(runtime, runs_on, index), path.name, errors)
+        return OrtSession(raw, runs_on, _binds_on(runtime, runs_on, index), file.name, errors)
 
     def _create(
         self,

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ...utils.errors import ModelError
 from .graph import Graph, Node, fold_batch_norms
-from .operators import BOUND_INPUTS, OPERATORS, Build, Layer, Value
+from .layers import Build, Value
+from .operators import BOUND_INPUTS, OPERATORS
 
 
 class Network(nn.Module):
@@ -92,11 +93,3 @@ class Network(nn.Module):
             for name in done:
                 del values[name]
         return tuple(values[name] for name in self.graph_outputs)  # type: ignore[misc]
-
-
-def parameter_bytes(network: Network) -> int:
-    """Memory of the weights."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.buffers())
-
-
-__all__ = ["Layer", "Network", "parameter_bytes"]

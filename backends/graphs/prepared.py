@@ -18,6 +18,7 @@ from ...utils.errors import ModelError
 from ...utils.files import write_whole
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_sha256
+from ..providers.probe import runtime_errors
 from .batch_axis import image_shape, with_batch_axis
 from .graph import graph_of, read_model
 from .network import Network
@@ -98,44 +99,75 @@ def why_different(original: Any, rewritten: Any, model: ModelFile) -> str | None
         original, rewritten: `onnx.ModelProto`.
         model: Says the input's type.
     """
-    single, batched = _runner(original, model), _runner(rewritten, model)
     random = np.random.default_rng(0)
     channels, *sides = (dim.dim_value for dim in image_shape(original)[1:])
-    for size_hw in [sides] if all(sides) else _TRIAL_SIZES:
-        shape = (_TRIAL_IMAGES, channels or 3, *size_hw)
-        images = (random.random(shape, dtype=np.float32) - 0.5) * 2
-        if model.input_dtype == "uint8":
-            images = ((images + 1) * 127).astype(np.uint8)
-        try:
+    single = _runner(original, model)
+    try:
+        batched = _runner(rewritten, model)
+        for size_hw in [sides] if all(sides) else _TRIAL_SIZES:
+            shape = (_TRIAL_IMAGES, channels or 3, *size_hw)
+            images = (random.random(shape, dtype=np.float32) - 0.5) * 2
+            if model.input_dtype == "uint8":
+                images = ((images + 1) * 127).astype(np.uint8)
             expected = [single(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
-            got = batched(images)
-        except (RuntimeError, ValueError, IndexError, ModelError) as error:
-            return f"with a batch axis it can't be run ({error})"
-        for number, outputs in enumerate(zip(*expected, strict=True)):
-            # The original's results may lack the image axis that the rewritten ones have.
-            want = np.stack([output.reshape(got[number].shape[1:]) for output in outputs])
-            difference = float(np.abs(got[number] - want).max())
-            if not difference <= _TOLERANCE * max(1.0, float(np.abs(want).max())):
-                return f"a batch differs from single images by {difference:.3g} in output {number}"
+            reason = _difference(expected, batched(images))
+            if reason:
+                return reason
+    except ModelError as error:
+        return f"with a batch axis it can't be run ({error})"
+    return None
+
+
+def _difference(singles: list[list[np.ndarray]], batch: list[np.ndarray]) -> str | None:
+    for number, (outputs, got) in enumerate(zip(zip(*singles, strict=True), batch, strict=True)):
+        if got.size != sum(output.size for output in outputs) or len(got) != len(singles):
+            return f"output {number} of a batch has shape {got.shape}"
+        # The original's results may lack the image axis that the rewritten ones have.
+        want = np.stack([output.reshape(got.shape[1:]) for output in outputs])
+        difference = float(np.abs(got - want).max())
+        if not difference <= _TOLERANCE * max(1.0, float(np.abs(want).max())):
+            return f"a batch differs from single images by {difference:.3g} in output {number}"
     return None
 
 
 def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Runs a graph on the CPU, in ONNX Runtime where it is installed, else in torch."""
+    """Runs a graph on the CPU, in ONNX Runtime where that is installed and can, else in torch.
+
+    Raises:
+        ModelError: Neither can run it; now, or when the returned function is called.
+    """
     try:
         import onnxruntime
     except ImportError:
-        network = Network(graph_of(model, file.path.name)).eval()
+        return _torch_runner(model, file)
+    errors = runtime_errors(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except errors:
+        return _torch_runner(model, file)
+    name = session.get_inputs()[0].name
 
-        def run_in_torch(images: np.ndarray) -> list[np.ndarray]:
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        try:
+            return [np.asarray(output) for output in session.run(None, {name: images})]
+        except errors as error:
+            raise ModelError(f"{file.path.name} can't be run: {error}") from error
+
+    return run
+
+
+def _torch_runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+    network = Network(graph_of(model, file.path.name)).eval()
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        try:
             with torch.inference_mode():
                 return [output.numpy() for output in network(torch.from_numpy(images))]
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise ModelError(f"{file.path.name} can't be run in torch: {error}") from error
 
-        return run_in_torch
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    name = session.get_inputs()[0].name
-    return lambda images: [np.asarray(output) for output in session.run(None, {name: images})]
+    return run

@@ -1,0 +1,139 @@
+"""ONNX operators on images and features: convolution, pooling, normalisation, resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layers import Build, Layer, Operation, with_last_constant
+
+
+def conv(build: Build) -> Layer:
+    weight, bias = build.required(1), build.constant(2)
+    if weight.ndim != 4:
+        raise build.refused(f"its weight has {weight.ndim} axes, expected 4")
+    if build.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise build.refused(f"auto_pad {build.attribute('auto_pad')!r}")
+    before, around = _padding(build.attribute("pads", [0, 0, 0, 0]))
+    settings = {
+        "stride": tuple(build.attribute("strides", [1, 1])),
+        "padding": around,
+        "dilation": tuple(build.attribute("dilations", [1, 1])),
+        "groups": build.attribute("group", 1),
+    }
+
+    def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = F.pad(x, before) if before else x
+        return F.conv2d(x, weight, bias, **settings)
+
+    return Layer(conv, weight=weight, bias=bias)
+
+
+def _padding(pads: Sequence[int]) -> tuple[tuple[int, ...] | None, tuple[int, int]]:
+    """Padding to do first, and padding both ways at once, of ONNX's top, left, bottom, right."""
+    top, left, bottom, right = pads
+    if top == bottom and left == right:
+        return None, (top, left)
+    return (left, right, top, bottom), (0, 0)
+
+
+def pool(build: Build, pool: Operation, fill: float, **extra: Any) -> Layer:
+    before, around = _padding(build.attribute("pads", [0, 0, 0, 0]))
+    if before and extra:
+        raise build.refused("uneven padding")
+    kernel = tuple(build.attribute("kernel_shape"))
+    settings = {
+        "stride": tuple(build.attribute("strides", [1, 1])),
+        "padding": around,
+        "ceil_mode": bool(build.attribute("ceil_mode", 0)),
+        **extra,
+    }
+
+    def run(x: Tensor) -> Tensor:
+        x = F.pad(x, before, value=fill) if before else x
+        return pool(x, kernel, **settings)
+
+    return Layer(run)
+
+
+def max_pool(build: Build) -> Layer:
+    return pool(build, F.max_pool2d, float("-inf"))
+
+
+def average_pool(build: Build) -> Layer:
+    include = bool(build.attribute("count_include_pad", 0))
+    return pool(build, F.avg_pool2d, 0.0, count_include_pad=include)
+
+
+def batch_norm(build: Build) -> Layer:
+    epsilon = build.attribute("epsilon", 1e-5)
+
+    def norm(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return F.batch_norm(x, mean, variance, scale, shift, False, 0.0, epsilon)
+
+    return Layer(
+        norm,
+        scale=build.required(1),
+        shift=build.required(2),
+        mean=build.required(3),
+        variance=build.required(4),
+    )
+
+
+def prelu(build: Build) -> Layer:
+    # ONNX broadcasts the slope from the right, as [C,1,1]; torch wants [C].
+    return Layer(F.prelu, weight=build.required(1).reshape(-1))
+
+
+def gemm(build: Build) -> Layer:
+    weight, bias = build.required(1), build.constant(2)
+    if build.attribute("transA", 0):
+        raise build.refused("transA")
+    weight = weight * np.float32(build.attribute("alpha", 1.0))
+    weight = weight if build.attribute("transB", 0) else weight.T
+    if bias is not None:
+        bias = (bias * np.float32(build.attribute("beta", 1.0))).reshape(-1)
+    return Layer(F.linear, weight=np.ascontiguousarray(weight), bias=bias)
+
+
+def resize(build: Build) -> Layer:
+    mode = build.attribute("mode", "nearest")
+    transform = build.attribute("coordinate_transformation_mode", "half_pixel")
+    nearest = build.attribute("nearest_mode", "round_prefer_floor")
+    how: dict[str, Any] | None = {
+        ("nearest", "asymmetric", "floor"): {"mode": "nearest"},
+        ("linear", "half_pixel", nearest): {"mode": "bilinear", "align_corners": False},
+        ("linear", "pytorch_half_pixel", nearest): {"mode": "bilinear", "align_corners": False},
+        ("linear", "align_corners", nearest): {"mode": "bilinear", "align_corners": True},
+    }.get((mode, transform, nearest))
+    if build.node.op == "Upsample":
+        how = {"mode": "nearest"} if mode == "nearest" else None
+    if how is None:
+        raise build.refused(f"mode {mode!r} with {transform!r} and {nearest!r}")
+    scales_place, sizes_place = (1, 9) if build.node.op == "Upsample" else (2, 3)
+
+    def resize(x: Tensor, size_hw: list[int]) -> Tensor:
+        return F.interpolate(x, size_hw, **how)
+
+    inputs = build.node.inputs
+    if len(inputs) > sizes_place and inputs[sizes_place]:
+        return with_last_constant(
+            build, sizes_place, lambda x, sizes: resize(x, [int(size) for size in sizes[2:]])
+        )
+    scales = build.required(scales_place).reshape(-1).tolist()[2:]
+    return Layer(
+        lambda x: resize(x, [int(side * by) for side, by in zip(x.shape[2:], scales, strict=True)])
+    )
+
+
+def pad(build: Build) -> Layer:
+    pads = build.fixed(1, "pads") or []
+    if build.attribute("mode", "constant") != "constant":
+        raise build.refused(f"mode {build.attribute('mode')!r}")
+    half = len(pads) // 2
+    sides = [side for axis in reversed(range(half)) for side in (pads[axis], pads[axis + half])]
+    return Layer(lambda x: F.pad(x, sides))

@@ -1,0 +1,91 @@
+"""`Layer`: an operation with its weights; `Build`: a node on its way to become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...utils.errors import ModelError
+from .graph import Node
+
+Value = Tensor | np.ndarray
+Operation = Callable[..., Any]
+
+
+class Layer(nn.Module):
+    """An operation with its weights, so that they move and change precision with the network."""
+
+    def __init__(self, operation: Operation, **weights: np.ndarray | None) -> None:
+        """`operation` is called with the inputs, then the weights by name."""
+        super().__init__()
+        self._operation = operation
+        self._names = [name for name, value in weights.items() if value is not None]
+        for name in self._names:
+            tensor = torch.from_numpy(np.array(weights[name]))
+            if tensor.ndim == 4:
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            self.register_buffer(name, tensor)
+
+    def forward(self, *inputs: Value) -> Any:
+        return self._operation(*inputs, **{name: getattr(self, name) for name in self._names})
+
+
+class Build:
+    """A node while it is turned into a layer.
+
+    Attributes:
+        node: The node.
+        opset: Version of the operators.
+    """
+
+    def __init__(self, node: Node, constants: Mapping[str, np.ndarray], opset: int) -> None:
+        self.node = node
+        self.opset = opset
+        self._constants = constants
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.node.attributes.get(name, default)
+
+    def constant(self, place: int) -> np.ndarray | None:
+        """The fixed value of an input, None when it is left out.
+
+        Raises:
+            ModelError: It is not fixed.
+        """
+        name = self.node.inputs[place] if place < len(self.node.inputs) else ""
+        if not name:
+            return None
+        if name not in self._constants:
+            raise self.refused(f"input {place} changes from run to run")
+        return self._constants[name]
+
+    def required(self, place: int) -> np.ndarray:
+        value = self.constant(place)
+        if value is None:
+            raise self.refused(f"input {place} is missing")
+        return value
+
+    def fixed(self, place: int, attribute: str) -> list[int] | None:
+        """Integers that older opsets give as an attribute and newer ones as an input."""
+        if attribute in self.node.attributes:
+            return list(self.node.attributes[attribute])
+        value = self.constant(place)
+        return None if value is None else value.reshape(-1).tolist()
+
+    def refused(self, reason: str) -> ModelError:
+        return ModelError(
+            f"{self.node} can't be run in torch: {reason}; choose backend onnxruntime for this pack"
+        )
+
+
+def with_last_constant(build: Build, place: int, operation: Operation) -> Layer:
+    """Binds an integer input now where it is fixed, else leaves it to the run."""
+    try:
+        fixed = build.required(place)
+    except ModelError:
+        return Layer(operation)
+    return Layer(lambda *inputs: operation(*inputs, fixed))
