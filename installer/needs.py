@@ -47,8 +47,8 @@ HOST_NEEDS = (
 
 #: Optional: without one of these the pack works, and the backend that needs it says so.
 ENGINE_NEEDS = (
-    Need("cv2", "opencv-python-headless", "the insightface backend", variants="opencv-"),
-    Need("onnx", "onnx", "the insightface backend"),
+    Need("cv2", "opencv-python-headless", "speed on the CPU, keypoints", variants="opencv-"),
+    Need("onnx", "onnx", "the torch backend, batches"),
     Need("skimage", "scikit-image", "the insightface backend"),
     Need("scipy", "scipy", "the insightface backend"),
     Need("requests", "requests", "the insightface and facenet backends"),

@@ -60,7 +60,8 @@ class TorchSession:
         try:
             if self.device.type != "cuda":
                 return self.raw(x)
-            with self._lock:
+            # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
+            with self._lock, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 return self._run_captured(x)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(

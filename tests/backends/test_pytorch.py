@@ -120,3 +120,7 @@ def test_captured_runs_equal_plain_ones(tmp_path: Path, precision: str) -> None:
         plain = session.raw(x.to(next(session.raw.buffers()).dtype))
         for want, got in zip(plain, session.run(x), strict=True):
             torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
+
+
+def test_a_device_that_is_not_there_is_no_obstacle_to_its_precisions(no_gpu: None) -> None:
+    assert TorchBackend().precisions("cuda")[0] == "fp32"
