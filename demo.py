@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .backends.choices import AUTO
 from .backends.dropin.facade import FaceAnalysis
-from .backends.loading import AUTO, describe_loaded, load_face_analysis
+from .backends.loading import describe_loaded, load_face_analysis
 from .utils.draw import annotate
 from .utils.errors import FastFaceError, InvalidInput
 from .utils.faces import Faces

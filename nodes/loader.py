@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.loading import (
-    DETECTION_MODES,
-    backend_names,
-    describe_loaded,
-    device_names,
-    load_face_analysis,
-    pack_names,
-)
+from ..backends.choices import backend_names, device_names, pack_names
+from ..backends.loading import DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE

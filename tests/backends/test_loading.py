@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastface.backends import loading, registry
+from fastface.backends import choices, registry
 from fastface.backends.base import Placement
 from fastface.backends.loading import describe_loaded, load_face_analysis
 from fastface.backends.pool import forget_analyzers
@@ -81,12 +81,12 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
-    monkeypatch.setattr(loading, "all_backends", lambda: world.backends)
+    monkeypatch.setattr(choices, "all_backends", lambda: world.backends)
     monkeypatch.setattr(registry, "all_backends", lambda: world.backends)
     monkeypatch.setattr(
-        loading, "find_packs", lambda _roots=(): dict.fromkeys(world.installed, tmp_path)
+        choices, "find_packs", lambda _roots=(): dict.fromkeys(world.installed, tmp_path)
     )
-    monkeypatch.setattr(loading, "load_pack", world.load_pack)
+    monkeypatch.setattr(choices, "load_pack", world.load_pack)
     forget_analyzers()
     yield world
     forget_analyzers()
@@ -94,24 +94,24 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 class TestChoices:
     def test_with_nothing_installed_there_is_auto_and_what_can_be_downloaded(self, world: World):
-        names = loading.pack_names()
+        names = choices.pack_names()
         assert names[0] == "auto" and {"antelopev2", "buffalo_l"} < set(names)
 
     def test_installed_packs_come_first_and_none_twice(self, world: World):
         world.install("mine")
         world.install("buffalo_l")
         world.backends["zebra"].own = (world.pack("stripes"),)
-        names = loading.pack_names()
+        names = choices.pack_names()
         assert names[:4] == ["auto", "mine", "buffalo_l", "stripes"]
         assert len(names) == len(set(names))
 
     def test_backends_are_listed_whether_they_run_here_or_not(self, world: World):
         world.backends["zebra"].reason = "no stripes"
-        assert loading.backend_names() == ["auto", *world.backends]
+        assert choices.backend_names() == ["auto", *world.backends]
 
     def test_devices_are_the_same_on_every_machine(self, world: World):
-        assert loading.device_names()[0] == "auto"
-        assert {"cpu", "cuda", "mps", "directml", "tensorrt"} < set(loading.device_names())
+        assert choices.device_names()[0] == "auto"
+        assert {"cpu", "cuda", "mps", "directml", "tensorrt"} < set(choices.device_names())
 
 
 class TestPack:

@@ -1,0 +1,180 @@
+"""What a user can choose - pack, backend, device, precision - and what `auto` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
+from ..utils.packs import ModelPack
+from ..utils.packs.find import find_packs, load_pack, pack_roots
+from ..utils.packs.known import KNOWN_PACKS
+from .base import Backend, Placement
+from .registry import all_backends, get_backend
+
+AUTO = "auto"
+
+#: Backends that `auto` tries, best first, and whether only where they have a GPU.
+_AUTO_BACKENDS = (
+    ("torch", True),
+    ("onnxruntime", False),
+    ("torch", False),
+    ("insightface", False),
+    ("facenet", False),
+)
+
+#: Devices that `auto` takes, best first. Others (TensorRT builds for minutes, CoreML and OpenVINO
+#: take part of a graph) are for those who ask for them.
+_GPUS = ("cuda", "rocm", "xpu", "mps", "directml")
+_AUTO_DEVICES = (*_GPUS, "cpu")
+
+#: Every device word any backend knows, so that a workflow opens on any machine.
+DEVICE_WORDS = (
+    *_AUTO_DEVICES,
+    "tensorrt",
+    "nvtensorrtrtx",
+    "migraphx",
+    "coreml",
+    "openvino",
+)
+
+
+def pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
+    """What `model_pack` can be: `auto`, installed packs, packs of backends, downloadable packs."""
+    names = [AUTO, *find_packs(extra_roots), *_backend_packs(), *KNOWN_PACKS]
+    return list(dict.fromkeys(names))
+
+
+def backend_names() -> list[str]:
+    """What `backend` can be, whether or not it can run here."""
+    return [AUTO, *all_backends()]
+
+
+def device_names() -> list[str]:
+    """What `device` can be; an index may follow, as in `cuda:1`."""
+    further = [f"cuda:{index}" for index in range(1, torch.cuda.device_count())]
+    return [AUTO, *DEVICE_WORDS, *further]
+
+
+def _backend_packs() -> dict[str, ModelPack]:
+    return {pack.name: pack for backend in all_backends().values() for pack in backend.packs()}
+
+
+def choose_pack(
+    name: str,
+    backend: str,
+    extra_roots: Sequence[Path],
+    download_missing: bool,
+    on_download: Callable[[int, int], None] | None,
+) -> ModelPack:
+    """The pack of a name; `auto` takes the best that is there and can be run.
+
+    Raises:
+        ModelError: It is not there, or damaged.
+    """
+    own = _backend_packs()
+    if name in own:
+        return own[name]
+    installed = find_packs(extra_roots)
+    if name == AUTO:
+        if backend != AUTO:
+            packs = get_backend(backend).packs()
+            if packs:
+                return packs[0]
+        preferred = [known for known in KNOWN_PACKS if known in installed]
+        packs = [load_pack(found, extra_roots) for found in dict.fromkeys((*preferred, *installed))]
+        packs += own.values()
+        for pack in packs:
+            if backend != AUTO or _can_run(pack):
+                return pack
+        if packs:
+            return packs[0]  # so that the error says what each backend lacks
+        raise ModelError(
+            "no model pack is installed: choose one by name with download_missing on, put one into "
+            f"{pack_roots(extra_roots)[0]}, or install facenet-pytorch (python install.py)"
+        )
+    if name not in installed and name in KNOWN_PACKS and download_missing:
+        from ..utils.download.fetch import download_pack
+
+        download_pack(KNOWN_PACKS[name], pack_roots(extra_roots)[0], on_download)
+    return load_pack(name, extra_roots)
+
+
+def _can_run(pack: ModelPack) -> bool:
+    return any(
+        not backend.missing() and not backend.accepts(pack) for backend in all_backends().values()
+    )
+
+
+def choose_backend(name: str, pack: ModelPack, device: str) -> tuple[Backend, str]:
+    """The backend of a name, and why; `auto` takes the best that runs a pack here.
+
+    Raises:
+        BackendUnavailable: None can run the pack; says what each lacks.
+    """
+    if name != AUTO:
+        backend = get_backend(name)
+        reason = backend.accepts(pack)
+        if reason:
+            raise BackendUnavailable(f"backend {name!r}: {reason}")
+        return backend, "as chosen"
+    passed_over: dict[str, str] = {}
+    elsewhere: Backend | None = None
+    backends = all_backends()
+    for candidate, gpu_only in _AUTO_BACKENDS:
+        if candidate not in backends:
+            continue
+        backend = backends[candidate]
+        reason = backend.missing() or backend.accepts(pack)
+        if reason is None:
+            reason = _lacks(backend, device, gpu_only)
+            if not gpu_only:
+                elsewhere = elsewhere or backend
+        if reason is None:
+            # That a backend is for other packs goes without saying.
+            others = [
+                f"passed over {name}: {reason}"
+                for name, reason in passed_over.items()
+                if name != candidate and not backends[name].accepts(pack)
+            ]
+            return backend, "; ".join([f"auto: the best here for {pack.name}", *others])
+        passed_over[candidate] = reason
+    if elsewhere is not None:
+        # It says itself what it could not do, or refuses if it is to be strict.
+        return elsewhere, f"auto: no backend has device {device} here"
+    raise BackendUnavailable(
+        f"no backend can run pack {pack.name!r} here:\n"
+        + "\n".join(f"{name}: {reason}" for name, reason in passed_over.items())
+    )
+
+
+def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
+    """What of the devices asked for a backend does not have here, or None."""
+    devices = backend.devices()
+    if device != AUTO and device.partition(":")[0] not in devices:
+        return f"has no device {device}, only {', '.join(devices)}"
+    if device == AUTO and gpu_only and not set(devices) & set(_GPUS):
+        return "finds no GPU"
+    return None
+
+
+def choose_placement(backend: Backend, device: str, precision: str, strict: bool) -> Placement:
+    """Device and precision; `auto` takes the best of the backend.
+
+    Raises:
+        InvalidInput: The device has no such precision there.
+    """
+    if device == AUTO:
+        offered = backend.devices()
+        device = next((word for word in _AUTO_DEVICES if word in offered), "cpu")
+    precisions = backend.precisions(device)
+    if precision == AUTO:
+        precision = precisions[0]
+    elif precision not in precisions:
+        raise InvalidInput(
+            f"got precision {precision!r}, expected one of {list(precisions)} for backend "
+            f"{backend.name!r} on {device}"
+        )
+    return Placement(device, precision, strict)
