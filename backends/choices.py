@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -13,6 +15,8 @@ from ..utils.packs.find import find_packs, load_pack, pack_roots
 from ..utils.packs.known import KNOWN_PACKS
 from .base import Backend, Placement
 from .registry import all_backends, get_backend
+
+_log = logging.getLogger("FastFace")
 
 AUTO = "auto"
 
@@ -77,29 +81,47 @@ def choose_pack(
     own = _backend_packs()
     if name in own:
         return own[name]
-    installed = find_packs(extra_roots)
     if name == AUTO:
-        if backend != AUTO:
-            packs = get_backend(backend).packs()
-            if packs:
-                return packs[0]
-        preferred = [known for known in KNOWN_PACKS if known in installed]
-        packs = [load_pack(found, extra_roots) for found in dict.fromkeys((*preferred, *installed))]
-        packs += own.values()
-        for pack in packs:
-            if backend != AUTO or _can_run(pack):
-                return pack
-        if packs:
-            return packs[0]  # so that the error says what each backend lacks
-        raise ModelError(
-            "no model pack is installed: choose one by name with download_missing on, put one into "
-            f"{pack_roots(extra_roots)[0]}, or install facenet-pytorch (python install.py)"
-        )
-    if name not in installed and name in KNOWN_PACKS and download_missing:
+        return _best_pack(backend, extra_roots)
+    if name not in find_packs(extra_roots) and name in KNOWN_PACKS and download_missing:
         from ..utils.download.fetch import download_pack
 
         download_pack(KNOWN_PACKS[name], pack_roots(extra_roots)[0], on_download)
     return load_pack(name, extra_roots)
+
+
+def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
+    """The first pack that can be used: known ones, other installed ones, those of backends."""
+    if backend != AUTO:
+        packs = get_backend(backend).packs()
+        if packs:
+            return packs[0]
+    spare = None
+    for pack in chain(_detecting_packs(extra_roots), _backend_packs().values()):
+        if backend != AUTO or _can_run(pack):
+            return pack
+        spare = spare or pack
+    if spare is not None:
+        return spare  # so that the error says what each backend lacks
+    raise ModelError(
+        "no model pack that detects faces is installed: choose one by name with download_missing "
+        f"on, put one into {pack_roots(extra_roots)[0]}, or install facenet-pytorch "
+        "(python install.py)"
+    )
+
+
+def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
+    """Installed packs with a detector, read one after the other; a damaged one is passed over."""
+    installed = find_packs(extra_roots)
+    preferred = [name for name in KNOWN_PACKS if name in installed]
+    for name in dict.fromkeys((*preferred, *installed)):
+        try:
+            pack = load_pack(name, extra_roots)
+        except ModelError as error:
+            _log.warning("model_pack auto passes over %r: %s", name, error)
+            continue
+        if "detection" in pack.tasks:
+            yield pack
 
 
 def _can_run(pack: ModelPack) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,11 +59,11 @@ class World:
         self.backends = {
             name: Backend(name) for name in ("facenet", "insightface", "onnxruntime", "zebra")
         }
-        self.installed: dict[str, ModelPack] = {}
+        self.installed: dict[str, ModelPack | Exception] = {}
 
     def install(self, name: str, *tasks: str) -> ModelPack:
-        self.installed[name] = self.pack(name, *tasks)
-        return self.installed[name]
+        pack = self.installed[name] = self.pack(name, *tasks)
+        return pack
 
     def pack(self, name: str, *tasks: str) -> ModelPack:
         models = []
@@ -75,7 +76,10 @@ class World:
     def load_pack(self, name: str, extra_roots: Any = ()) -> ModelPack:
         if name not in self.installed:
             raise ModelError(f"there is no model pack {name!r}")
-        return self.installed[name]
+        found = self.installed[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 @pytest.fixture
@@ -116,7 +120,9 @@ class TestChoices:
 
 class TestPack:
     def test_none_at_all(self, world: World):
-        with pytest.raises(ModelError, match=r"no model pack is installed: .*python install.py"):
+        with pytest.raises(
+            ModelError, match=r"no model pack that detects faces is installed: .*python install.py"
+        ):
             load_face_analysis()
 
     def test_auto_prefers_known_packs_then_others_then_a_backends_own(self, world: World):
@@ -126,6 +132,22 @@ class TestPack:
         assert load_face_analysis().analyzer.pack.name == "mine"
         world.install("buffalo_l")
         assert load_face_analysis().analyzer.pack.name == "buffalo_l"
+
+    def test_auto_passes_over_what_is_damaged_or_finds_no_faces(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ):
+        world.installed["antelopev2"] = ModelError("its detector is damaged")
+        world.install("buffalo_l", "recognition")
+        world.install("mine")
+        with caplog.at_level(logging.WARNING, logger="FastFace"):
+            assert load_face_analysis().analyzer.pack.name == "mine"
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert "'antelopev2'" in message and "its detector is damaged" in message
+
+    def test_auto_reads_no_pack_behind_the_one_it_takes(self, world: World):
+        world.install("antelopev2")
+        world.installed["zzz"] = AssertionError("read for nothing")
+        assert load_face_analysis().analyzer.pack.name == "antelopev2"
 
     def test_auto_takes_the_own_pack_of_a_backend_that_was_chosen(self, world: World):
         world.install("buffalo_l")
