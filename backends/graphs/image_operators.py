@@ -16,8 +16,6 @@ def conv(build: Build) -> Layer:
     weight, bias = build.required(1), build.constant(2)
     if weight.ndim != 4:
         raise build.refused(f"its weight has {weight.ndim} axes, expected 4")
-    if build.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise build.refused(f"auto_pad {build.attribute('auto_pad')!r}")
     before, around = _padding(build.attribute("pads", [0, 0, 0, 0]))
     settings = {
         "stride": tuple(build.attribute("strides", [1, 1])),
@@ -26,11 +24,11 @@ def conv(build: Build) -> Layer:
         "groups": build.attribute("group", 1),
     }
 
-    def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x = F.pad(x, before) if before else x
         return F.conv2d(x, weight, bias, **settings)
 
-    return Layer(conv, weight=weight, bias=bias)
+    return Layer(run, weight=weight, bias=bias)
 
 
 def _padding(pads: Sequence[int]) -> tuple[tuple[int, ...] | None, tuple[int, int]]:
@@ -41,7 +39,7 @@ def _padding(pads: Sequence[int]) -> tuple[tuple[int, ...] | None, tuple[int, in
     return (left, right, top, bottom), (0, 0)
 
 
-def pool(build: Build, pool: Operation, fill: float, **extra: Any) -> Layer:
+def _pool(build: Build, operation: Operation, fill: float, **extra: Any) -> Layer:
     before, around = _padding(build.attribute("pads", [0, 0, 0, 0]))
     if before and extra:
         raise build.refused("uneven padding")
@@ -55,28 +53,28 @@ def pool(build: Build, pool: Operation, fill: float, **extra: Any) -> Layer:
 
     def run(x: Tensor) -> Tensor:
         x = F.pad(x, before, value=fill) if before else x
-        return pool(x, kernel, **settings)
+        return operation(x, kernel, **settings)
 
     return Layer(run)
 
 
 def max_pool(build: Build) -> Layer:
-    return pool(build, F.max_pool2d, float("-inf"))
+    return _pool(build, F.max_pool2d, float("-inf"))
 
 
 def average_pool(build: Build) -> Layer:
     include = bool(build.attribute("count_include_pad", 0))
-    return pool(build, F.avg_pool2d, 0.0, count_include_pad=include)
+    return _pool(build, F.avg_pool2d, 0.0, count_include_pad=include)
 
 
 def batch_norm(build: Build) -> Layer:
     epsilon = build.attribute("epsilon", 1e-5)
 
-    def norm(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    def run(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return F.batch_norm(x, mean, variance, scale, shift, False, 0.0, epsilon)
 
     return Layer(
-        norm,
+        run,
         scale=build.required(1),
         shift=build.required(2),
         mean=build.required(3),
@@ -116,17 +114,17 @@ def resize(build: Build) -> Layer:
         raise build.refused(f"mode {mode!r} with {transform!r} and {nearest!r}")
     scales_place, sizes_place = (1, 9) if build.node.op == "Upsample" else (2, 3)
 
-    def resize(x: Tensor, size_hw: list[int]) -> Tensor:
+    def run(x: Tensor, size_hw: list[int]) -> Tensor:
         return F.interpolate(x, size_hw, **how)
 
     inputs = build.node.inputs
     if len(inputs) > sizes_place and inputs[sizes_place]:
         return with_last_constant(
-            build, sizes_place, lambda x, sizes: resize(x, [int(size) for size in sizes[2:]])
+            build, sizes_place, lambda x, sizes: run(x, [int(size) for size in sizes[2:]])
         )
     scales = build.required(scales_place).reshape(-1).tolist()[2:]
     return Layer(
-        lambda x: resize(x, [int(side * by) for side, by in zip(x.shape[2:], scales, strict=True)])
+        lambda x: run(x, [int(side * by) for side, by in zip(x.shape[2:], scales, strict=True)])
     )
 
 
@@ -134,6 +132,9 @@ def pad(build: Build) -> Layer:
     pads = build.fixed(1, "pads") or []
     if build.attribute("mode", "constant") != "constant":
         raise build.refused(f"mode {build.attribute('mode')!r}")
+    build.most_inputs(3)
+    fill = build.constant(2)
+    value = build.attribute("value", 0.0) if fill is None else float(fill.reshape(-1)[0])
     half = len(pads) // 2
     sides = [side for axis in reversed(range(half)) for side in (pads[axis], pads[axis + half])]
-    return Layer(lambda x: F.pad(x, sides))
+    return Layer(lambda x: F.pad(x, sides, value=value))

@@ -34,6 +34,22 @@ class Layer(nn.Module):
         return self._operation(*inputs, **{name: getattr(self, name) for name in self._names})
 
 
+#: Attributes that change nothing here: hints, what the weights tell too, what only training uses.
+_IDLE = frozenset({"kernel_shape", "cubic_coeff_a", "extrapolation_value", "momentum", "ratio"})
+
+#: Values at which an attribute that is not read changes nothing.
+_NEUTRAL: dict[str, Any] = {
+    "antialias": 0,
+    "auto_pad": ("NOTSET", "VALID"),
+    "dilations": [1, 1],
+    "exclude_outside": 0,
+    "keep_aspect_ratio_policy": "stretch",
+    "spatial": 1,
+    "storage_order": 0,
+    "training_mode": 0,
+}
+
+
 class Build:
     """A node while it is turned into a layer.
 
@@ -46,9 +62,22 @@ class Build:
         self.node = node
         self.opset = opset
         self._constants = constants
+        self._read: set[str] = set()
 
     def attribute(self, name: str, default: Any = None) -> Any:
+        self._read.add(name)
         return self.node.attributes.get(name, default)
+
+    def refuse_unread(self) -> None:
+        """Refuses a node with an attribute that its operator, being built, took no notice of.
+
+        Raises:
+            ModelError: There is one, and it is not one that changes nothing.
+        """
+        for name in self.node.attributes.keys() - self._read - _IDLE:
+            value, neutral = self.node.attributes[name], _NEUTRAL.get(name)
+            if value not in (neutral if isinstance(neutral, tuple) else (neutral,)):
+                raise self.refused(f"attribute {name} = {value!r}")
 
     def constant(self, place: int) -> np.ndarray | None:
         """The fixed value of an input, None when it is left out.
@@ -71,8 +100,9 @@ class Build:
 
     def fixed(self, place: int, attribute: str) -> list[int] | None:
         """Integers that older opsets give as an attribute and newer ones as an input."""
-        if attribute in self.node.attributes:
-            return list(self.node.attributes[attribute])
+        given = self.attribute(attribute)
+        if given is not None:
+            return list(given)
         value = self.constant(place)
         return None if value is None else value.reshape(-1).tolist()
 
@@ -80,6 +110,15 @@ class Build:
         return ModelError(
             f"{self.node} can't be run in torch: {reason}; choose backend onnxruntime for this pack"
         )
+
+    def most_inputs(self, number: int) -> None:
+        """Refuses a node with inputs beyond those its operator knows.
+
+        Raises:
+            ModelError: There are more.
+        """
+        if any(self.node.inputs[number:]):
+            raise self.refused(f"input {number}")
 
 
 def with_last_constant(build: Build, place: int, operation: Operation) -> Layer:

@@ -54,7 +54,9 @@ class Network(nn.Module):
         for name in flowing:
             if name in graph.constants:
                 self._keep_constant(name, graph.constants[name])
-        self.layers.append(OPERATORS[node.op](Build(node, graph.constants, graph.opset)))
+        build = Build(node, graph.constants, graph.opset)
+        self.layers.append(OPERATORS[node.op](build))
+        build.refuse_unread()
         self._inputs.append(flowing)
         self._outputs.append(tuple(name for name in node.outputs if name))
 

@@ -38,13 +38,33 @@ def _clip(build: Build) -> Layer:
     return Layer(lambda x: x.clamp(low, high))
 
 
+def _divided(a: Value, b: Value) -> Value:
+    whole = all(isinstance(value, np.ndarray) and value.dtype.kind in "iu" for value in (a, b))
+    # ONNX divides whole numbers towards zero; sizes are not negative, so that is downwards.
+    return a // b if whole else a / b  # type: ignore[operator]
+
+
+def _hard_sigmoid(build: Build) -> Layer:
+    alpha, beta = build.attribute("alpha", 0.2), build.attribute("beta", 0.5)
+    return Layer(lambda x: (x * alpha + beta).clamp(0, 1))
+
+
+def _leaky_relu(build: Build) -> Layer:
+    alpha = build.attribute("alpha", 0.01)
+    return Layer(lambda x: F.leaky_relu(x, alpha))
+
+
 def _identity(build: Build) -> Layer:
     return Layer(lambda x: x)
 
 
 def _softmax(build: Build) -> Layer:
-    axis = build.attribute("axis", -1 if build.opset >= 13 else 1)
-    return Layer(lambda x: x.softmax(axis))
+    if build.opset >= 13:
+        axis = build.attribute("axis", -1)
+        return Layer(lambda x: x.softmax(axis))
+    # Older ones took all axes from this one on together.
+    first = build.attribute("axis", 1)
+    return Layer(lambda x: x.flatten(first).softmax(-1).view(x.shape))
 
 
 def _reduce_mean(build: Build) -> Layer:
@@ -79,19 +99,17 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Clip": _clip,
     "Concat": shapes.concat,
     "Conv": images.conv,
-    "Div": _arithmetic(lambda a, b: a // b if isinstance(a, np.ndarray) else a / b),
+    "Div": _arithmetic(_divided),
     "Dropout": _identity,
     "Flatten": shapes.flatten,
     "Floor": _arithmetic(lambda a: np.floor(a) if isinstance(a, np.ndarray) else a.floor()),
     "Gather": shapes.gather,
     "Gemm": images.gemm,
     "GlobalAveragePool": lambda build: Layer(lambda x: x.mean((2, 3), keepdim=True)),
-    "HardSigmoid": lambda build: Layer(
-        lambda x: (x * build.attribute("alpha", 0.2) + build.attribute("beta", 0.5)).clamp(0, 1)
-    ),
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": _arithmetic(F.hardswish),
     "Identity": _identity,
-    "LeakyRelu": lambda build: Layer(lambda x: F.leaky_relu(x, build.attribute("alpha", 0.01))),
+    "LeakyRelu": _leaky_relu,
     "MatMul": _arithmetic(lambda a, b: a @ b),
     "MaxPool": images.max_pool,
     "Mul": _arithmetic(lambda a, b: a * b),

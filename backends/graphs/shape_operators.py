@@ -13,12 +13,12 @@ def reshape(build: Build) -> Layer:
     if build.attribute("allowzero", 0):
         raise build.refused("allowzero")
 
-    def reshape(x: Value, shape: np.ndarray) -> Value:
+    def run(x: Value, shape: np.ndarray) -> Value:
         # 0 keeps the axis of the input.
         sizes = [x.shape[axis] if size == 0 else int(size) for axis, size in enumerate(shape)]
         return x.reshape(sizes)
 
-    return with_last_constant(build, 1, reshape)
+    return with_last_constant(build, 1, run)
 
 
 def flatten(build: Build) -> Layer:
@@ -36,47 +36,49 @@ def transpose(build: Build) -> Layer:
 def unsqueeze(build: Build) -> Layer:
     axes = build.fixed(1, "axes") or []
 
-    def unsqueeze(x: Value) -> Value:
-        for axis in sorted(axes):
+    def run(x: Value) -> Value:
+        rank = len(x.shape) + len(axes)
+        # From the front, so that the axes put in before count as those of the result.
+        for axis in sorted(axis % rank for axis in axes):
             x = x.unsqueeze(axis) if isinstance(x, Tensor) else np.expand_dims(x, axis)
         return x
 
-    return Layer(unsqueeze)
+    return Layer(run)
 
 
 def squeeze(build: Build) -> Layer:
     axes = build.fixed(1, "axes")
 
-    def squeeze(x: Value) -> Value:
+    def run(x: Value) -> Value:
         dims = tuple(axes) if axes else tuple(i for i, n in enumerate(x.shape) if n == 1)
         return x.squeeze(dims)
 
-    return Layer(squeeze)
+    return Layer(run)
 
 
 def concat(build: Build) -> Layer:
     axis = build.attribute("axis")
 
-    def concat(*parts: Value) -> Value:
+    def run(*parts: Value) -> Value:
         if isinstance(parts[0], Tensor):
             return torch.cat(parts, axis)  # type: ignore[arg-type]
         return np.concatenate(parts, axis)  # type: ignore[arg-type]
 
-    return Layer(concat)
+    return Layer(run)
 
 
 def gather(build: Build) -> Layer:
     axis = build.attribute("axis", 0)
 
-    def gather(x: Value, indices: np.ndarray) -> Value:
+    def run(x: Value, indices: np.ndarray) -> Value:
         if isinstance(x, Tensor):
-            places = torch.as_tensor(indices, device=x.device)
+            places = torch.tensor(indices, device=x.device)
             return x.index_select(axis, places.reshape(-1)).reshape(
                 *x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]
             )
         return np.take(x, indices, axis)
 
-    return with_last_constant(build, 1, gather)
+    return with_last_constant(build, 1, run)
 
 
 def strided_slice(build: Build) -> Layer:
@@ -86,7 +88,7 @@ def strided_slice(build: Build) -> Layer:
     axes = build.fixed(3, "axes") or list(range(len(starts)))
     steps = build.fixed(4, "steps") or [1] * len(starts)
 
-    def cut(x: Value) -> Value:
+    def run(x: Value) -> Value:
         places = [slice(None)] * len(x.shape)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             if step < 0 and isinstance(x, Tensor):
@@ -94,7 +96,7 @@ def strided_slice(build: Build) -> Layer:
             places[axis] = slice(start, end, step)
         return x[tuple(places)]
 
-    return Layer(cut)
+    return Layer(run)
 
 
 def cast(build: Build) -> Layer:
@@ -102,10 +104,10 @@ def cast(build: Build) -> Layer:
     if kind is None:
         raise build.refused(f"element type {build.attribute('to')}")
 
-    def cast(x: Value, like: Tensor) -> Value:
+    def run(x: Value, like: Tensor) -> Value:
         if isinstance(x, np.ndarray):
             return x.astype(np.float32 if kind == "float" else np.int64)
         # Floating values follow the precision the network runs in, not the one it was saved in.
         return x.to(like.dtype if kind == "float" else torch.int64)
 
-    return Layer(cast, like=np.zeros(1, np.float32))
+    return Layer(run, like=np.zeros(1, np.float32))
