@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ...utils.host.memory import managed_memory
+from ...utils import host
 from ..base import Session
 
 _log = logging.getLogger("FastFace")
@@ -52,7 +52,7 @@ class ManagedSession:
         self._changed = threading.Condition()
         self.device = session.device
         self.runs_on = session.runs_on
-        self._place = managed_memory(self, self.device, size_bytes)
+        self._place = host.managed_memory(self, self.device, size_bytes)
         _log.info("%s: loaded, runs on %s", name, self.runs_on)
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
