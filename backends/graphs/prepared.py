@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,67 +54,93 @@ class PreparedGraph:
 
 
 def prepared_graph(model: ModelFile) -> PreparedGraph:
-    """The graph of a model with a batch axis, made now or found in the cache.
+    """The graph of a model with a batch axis, as released, made now, or found in the cache.
 
-    A rewrite is used only after its answers for a batch were those of the original, image by image;
-    where that can't be shown, the original is given back with the reason, which the log tells too.
+    A batch is run only after its answers were those of the original, image by image; that holds for
+    graphs that are released with a batch axis too, for some of those have a 1 somewhere inside.
+    Where it can't be shown, the original is given back with the reason, which the log tells too.
 
     Raises:
-        ModelError: The file is damaged.
+        ModelError: The file is damaged, or nothing here can run it.
     """
-    if model.takes_batches:
-        return PreparedGraph(model.path, True)
     with _lock:
+        name = f"{content_sha256(model.path)[:32]}-v{_VERSION}"
         folder = host.cache_folder() / "graphs"
-        cached = folder / f"{content_sha256(model.path)[:32]}-v{_VERSION}.onnx"
-        refusal = cached.with_suffix(".txt")
-        if cached.is_file():
-            return PreparedGraph(cached, True)
+        proved, rewritten, refusal = (
+            folder / f"{name}{suffix}" for suffix in (".batches", ".onnx", ".txt")
+        )
+        if proved.is_file():
+            return PreparedGraph(model.path, True)
+        if rewritten.is_file():
+            return PreparedGraph(rewritten, True)
         if refusal.is_file():
             return PreparedGraph(model.path, False, refusal.read_text(encoding="utf-8"))
-        original = read_model(model.path)
-        rewritten = with_batch_axis(original)
-        reason = why_different(original, rewritten, model)
-        if reason:
-            note = f"{model.path.name} runs image by image: {reason}"
-            _log.warning("%s", note)
-            with contextlib.suppress(OSError):  # then it is found out again next time
-                write_whole(refusal, note.encode())
-            return PreparedGraph(model.path, False, note)
+        if model.takes_batches:
+            reason = why_different(model.path, model.path, model, model.input_shape)
+            if reason is None:
+                _remember(proved, b"")
+                return PreparedGraph(model.path, True)
+        else:
+            reason = _rewritten(model, rewritten)
+            if reason is None:
+                return PreparedGraph(rewritten, True)
+        note = f"{model.path.name} runs image by image: {reason}"
+        _log.warning("%s", note)
+        _remember(refusal, note.encode())
+        return PreparedGraph(model.path, False, note)
+
+
+def _rewritten(model: ModelFile, target: Path) -> str | None:
+    """Writes a model's graph with a batch axis, or says why that can't be."""
+    original = read_model(model.path)
+    graph = with_batch_axis(original)
+    shape = [dim.dim_value or None for dim in image_shape(original)]
+    reason = why_different(original, graph, model, shape)
+    if reason is None:
         try:
-            write_whole(cached, rewritten.SerializeToString())
+            write_whole(target, graph.SerializeToString())
         except OSError as error:
-            note = f"{model.path.name} runs image by image: {cached} can't be written ({error})"
-            _log.warning("%s", note)
-            return PreparedGraph(model.path, False, note)
-        return PreparedGraph(cached, True)
+            return f"{target} can't be written ({error})"
+    return reason
 
 
-def why_different(original: Any, rewritten: Any, model: ModelFile) -> str | None:
-    """Why a rewritten graph can't stand for the original, or None when it can.
+def _remember(path: Path, finding: bytes) -> None:
+    with contextlib.suppress(OSError):  # then it is found out again next time
+        write_whole(path, finding)
 
-    Both are run on random images, the original one at a time.
+
+def why_different(
+    single: Any, batched: Any, model: ModelFile, shape: Sequence[int | None]
+) -> str | None:
+    """Why a graph can't be given the batches of another, or None when it can.
+
+    Both are run on random images, the one image by image.
 
     Args:
-        original, rewritten: `onnx.ModelProto`.
+        single, batched: Paths, or `onnx.ModelProto`; may be the same.
         model: Says the input's type.
+        shape: Of the input, None where it is open.
+
+    Raises:
+        ModelError: `single` can't be run at all.
     """
     random = np.random.default_rng(0)
-    channels, *sides = (dim.dim_value for dim in image_shape(original)[1:])
-    single = _runner(original, model)
+    channels, *sides = shape[1:]
+    one_by_one = _runner(single, model)
     try:
-        batched = _runner(rewritten, model)
-        for size_hw in [sides] if all(sides) else _TRIAL_SIZES:
-            shape = (_TRIAL_IMAGES, channels or 3, *size_hw)
-            images = (random.random(shape, dtype=np.float32) - 0.5) * 2
+        together = one_by_one if batched is single else _runner(batched, model)
+        fixed = [side for side in sides if side]
+        for size_hw in [fixed] if len(fixed) == 2 else _TRIAL_SIZES:
+            trial = (_TRIAL_IMAGES, channels or 3, *size_hw)
+            images = (random.random(trial, dtype=np.float32) - 0.5) * 2
             if model.input_dtype == "uint8":
                 images = ((images + 1) * 127).astype(np.uint8)
-            expected = [single(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
-            reason = _difference(expected, batched(images))
+            expected = [one_by_one(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
+            reason = _difference(expected, together(images))
             if reason:
                 return reason
     except ModelError as error:
-        return f"with a batch axis it can't be run ({error})"
+        return f"a batch can't be tried ({error})"
     return None
 
 
@@ -130,7 +156,7 @@ def _difference(singles: list[list[np.ndarray]], batch: list[np.ndarray]) -> str
     return None
 
 
-def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+def _runner(graph: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Runs a graph on the CPU, in ONNX Runtime where that is installed and can, else in torch.
 
     Raises:
@@ -139,16 +165,16 @@ def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarr
     try:
         import onnxruntime
     except ImportError:
-        return _torch_runner(model, file)
+        return _torch_runner(graph, file)
     errors = runtime_errors(onnxruntime)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        # A path spares the memory for a second and third copy of the weights.
+        content = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except errors:
-        return _torch_runner(model, file)
+        return _torch_runner(graph, file)
     name = session.get_inputs()[0].name
 
     def run(images: np.ndarray) -> list[np.ndarray]:
@@ -160,7 +186,8 @@ def _runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarr
     return run
 
 
-def _torch_runner(model: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+def _torch_runner(graph: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
+    model = read_model(graph) if isinstance(graph, Path) else graph
     network = Network(graph_of(model, file.path.name)).eval()
 
     def run(images: np.ndarray) -> list[np.ndarray]:

@@ -10,7 +10,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from fastface.backends import onnxruntime as onnxruntime_backend
 from fastface.backends.base import Placement
+from fastface.backends.graphs.prepared import PreparedGraph
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.providers import CPU, NO_CPU_FALLBACK
 from fastface.backends.providers import probe as provider_probe
@@ -135,6 +137,10 @@ def use(monkeypatch, tmp_path, caplog):
         monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
         monkeypatch.setattr(provider_probe, "installed_distributions", lambda: distributions)
         monkeypatch.setattr(provider_probe, "missing_gpu", lambda index: gpu)
+        # These are about providers: whether the graph takes batches is not tried in a fake.
+        monkeypatch.setattr(
+            onnxruntime_backend, "prepared_graph", lambda model: PreparedGraph(model.path, True)
+        )
         backend = OnnxRuntimeBackend(**backend_options)
 
         def open_session(device="cuda", strict=False, precision="fp32"):

@@ -46,12 +46,27 @@ def test_another_file_of_the_same_name_is_another_graph(tmp_path: Path) -> None:
     assert first.path != second.path
 
 
-def test_a_graph_that_takes_batches_is_used_as_it_is(tmp_path: Path, cache: Path) -> None:
+def test_a_graph_that_takes_batches_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(embedder("flatten", batch="N"), path)
     model = ModelFile(path, "recognition", (None, 3, 112, 112), output_shapes=((None, 16),))
-    assert prepared_graph(model).path == path
-    assert not cache.exists()
+    first = prepared_graph(model)
+    assert first.path == path and first.takes_batches
+    # Proved once.
+    monkeypatch.setattr(prepared, "why_different", None)
+    assert prepared_graph(model) == first
+
+
+def test_a_graph_that_only_says_it_takes_batches_is_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(embedder("mixes_images", batch="N"), path)
+    model = ModelFile(path, "recognition", (None, 3, 112, 112), output_shapes=((None, 16),))
+    assert model.takes_batches
+    graph = prepared_graph(model)
+    assert graph.path == path and not graph.takes_batches
+    assert "image by image" in graph.note
 
 
 def test_what_mixes_images_is_run_one_by_one_and_says_so(
@@ -72,5 +87,5 @@ def test_a_rewrite_that_changes_an_answer_is_found_out(tmp_path: Path) -> None:
     wrong = embedder("flatten", batch="batch")
     scaled = onnx.numpy_helper.to_array(wrong.graph.initializer[1]) * 1.001
     wrong.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(scaled, "matrix"))
-    reason = why_different(embedder("flatten"), wrong, model)
+    reason = why_different(embedder("flatten"), wrong, model, (1, 3, 112, 112))
     assert reason is not None and "differs" in reason
