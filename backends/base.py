@@ -18,6 +18,7 @@ from torch import Tensor
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
+from .pending import Pending
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,13 @@ class Detector(Protocol):
     #: The only input size (width, height) the network takes, or None when it takes any.
     fixed_size_wh: tuple[int, int] | None
 
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces | Pending:
         """Every face of a batch of equal-sized images on `device`.
 
         Returns:
             Rows grouped by image, best score first within each; `image_index` counts the images
-            of this batch.
+            of this batch. A detector that needs no answer from the device to get so far gives
+            what is `Pending` instead, and all batches are read together.
         """
         ...
 

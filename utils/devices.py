@@ -23,3 +23,10 @@ def torch_devices() -> tuple[str, ...]:
 def widest_float(device: torch.device | str) -> torch.dtype:
     """The most exact floating type of a device: float64, but float32 on MPS, which has no more."""
     return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
+def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device, without waiting for what the device is doing."""
+    # What is copied from ordinary memory to CUDA has left it when this returns; other devices
+    # don't promise that.
+    return tensor.to(device, non_blocking=device.type == "cuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .images import ImageBatch
-from .planes import rgb_planes
+from .planes import black_images, rgb_planes
 from .resize import resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.
@@ -40,10 +40,10 @@ def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[Tensor, floa
     """
     source_hw = batch.size_hw
     fitted_hw = fitted_size(source_hw, size_wh)
-    fitted = resize_8bit(batch.to_uint8(), fitted_hw)
+    pixels = batch.to_uint8()
     width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
-    canvas = fitted.new_zeros(len(fitted), height, width, 3)
-    canvas[:, : fitted_hw[0], : fitted_hw[1]] = fitted
+    canvas = black_images((len(pixels), height, width, 3), pixels.device)
+    resize_8bit(pixels, canvas[:, : fitted_hw[0], : fitted_hw[1]])
     return rgb_planes(canvas, batch.bgr), fitted_hw[0] / source_hw[0]
 
 
@@ -57,4 +57,7 @@ def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> Tensor:
     Returns:
         `[B,3,h,w]` float32 RGB 0..255 in whole steps, on the images' device.
     """
-    return rgb_planes(resize_8bit(batch.to_uint8(), size_hw), batch.bgr)
+    pixels = batch.to_uint8()
+    scaled = black_images((len(pixels), *size_hw, 3), pixels.device)
+    resize_8bit(pixels, scaled)
+    return rgb_planes(scaled, batch.bgr)

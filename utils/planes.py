@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,3 +28,10 @@ def rgb_planes(pixels: Tensor, bgr: bool) -> Tensor:
         return torch.from_numpy(cv2.dnn.blobFromImages(list(pixels.numpy()), swapRB=bgr))
     planes = pixels.permute(0, 3, 1, 2).float()
     return planes.flip(1) if bgr else planes
+
+
+def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """Black 8-bit images `[B,H,W,3]`; on the CPU made in the calling thread, as `rgb_planes`."""
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(shape, dtype=np.uint8))
+    return torch.zeros(shape, dtype=torch.uint8, device=device)

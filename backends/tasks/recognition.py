@@ -45,7 +45,7 @@ class Recognition:
             )
         landmarks = faces.landmarks.to(self.device)
         matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
-        crops = crop_faces(images, faces.image_index.to(self.device), matrices, self.size)
+        crops = crop_faces(images, faces.images_of_faces(), matrices, self.size)
         return {"embeddings": self.embed(crops).to(faces.device)}
 
     def embed(self, crops: Tensor) -> Tensor:

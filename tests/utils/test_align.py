@@ -113,10 +113,9 @@ def test_no_faces():
     assert matrices.shape == (0, 2, 3) and invert_affine(matrices).shape == (0, 2, 3)
     assert centred_square(torch.zeros(0, 4), 96).shape == (0, 2, 3)
     images = Images.from_comfy(torch.zeros(1, 8, 8, 3))
-    no_index = torch.zeros(0, dtype=torch.int64)
-    assert crop_faces(images, no_index, matrices, 112).shape == (0, 3, 112, 112)
+    assert crop_faces(images, [], matrices, 112).shape == (0, 3, 112, 112)
     nothing = Images.from_comfy(torch.zeros(0, 8, 8, 3))
-    assert crop_faces(nothing, no_index, matrices, 112).shape == (0, 3, 112, 112)
+    assert crop_faces(nothing, [], matrices, 112).shape == (0, 3, 112, 112)
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -299,12 +298,12 @@ def test_crops_of_mixed_sizes_are_those_of_single_images(picture: np.ndarray):
         rgb[None, 50:150, 60:180],
         rgb[None, :1, :1],
     ]
-    image_index = torch.tensor([3, 0, 0, 2, 1, 4, 3])
+    image_of_face = [3, 0, 0, 2, 1, 4, 3]
     matrices = random_matrices(7, 64)
-    crops = crop_faces(Images.from_comfy(sources), image_index, matrices, 64)
-    for face, image in enumerate(image_index.tolist()):
+    crops = crop_faces(Images.from_comfy(sources), image_of_face, matrices, 64)
+    for face, image in enumerate(image_of_face):
         one = Images.from_comfy(sources[image])
-        alone = crop_faces(one, torch.zeros(1, dtype=torch.int64), matrices[face : face + 1], 64)
+        alone = crop_faces(one, [0], matrices[face : face + 1], 64)
         assert torch.equal(crops[face], alone[0]), face
     assert (crops.flatten(1).std(1) > 0).sum() >= 5
 
@@ -312,7 +311,7 @@ def test_crops_of_mixed_sizes_are_those_of_single_images(picture: np.ndarray):
 def test_refuses_faces_of_other_images():
     images = Images.from_comfy(torch.zeros(2, 8, 8, 3))
     with pytest.raises(InvalidInput, match="got faces of image 2, counted from 0, but only 2 imag"):
-        crop_faces(images, torch.tensor([0, 2]), random_matrices(2, 64), 64)
+        crop_faces(images, [0, 2], random_matrices(2, 64), 64)
 
 
 @pytest.mark.usefixtures("way")
