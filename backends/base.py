@@ -134,8 +134,8 @@ class Recognizer(Head, Protocol):
     #: Side in pixels of the aligned crops it takes.
     size: int
 
-    def embed(self, crops: Tensor) -> Tensor:
-        """Embeds aligned crops `[N,3,size,size]` float32 RGB 0..255: `[N,D]` float32."""
+    def embed(self, crops: ImageBatch) -> Tensor:
+        """Embeds aligned crops `[N,size,size,3]` uint8 on `device`: `[N,D]` float32."""
         ...
 
 

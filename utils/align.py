@@ -11,7 +11,6 @@ from torch import Tensor
 from .devices import uploaded, widest_float
 from .errors import InvalidInput
 from .images import ImageBatch, Images, quantised
-from .planes import rgb_planes
 from .resize import opencv_is_there
 
 #: ArcFace's five points for a 112 x 112 crop. Source: insightface 2.1, `utils/face_align.py`.
@@ -113,14 +112,12 @@ def warp(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor
         size: Side of the crops in pixels.
 
     Returns:
-        `[N,3,size,size]` float32 RGB 0..255 in whole steps, what `cv2.warpAffine` gives for 8-bit
-        images.
+        `[N,size,size,3]` uint8 in the batch's own channel order, what `cv2.warpAffine` gives for
+        8-bit images.
     """
     if matrices.device.type == "cpu" and opencv_is_there():
-        crops = _warp_by_opencv(batch, rows, matrices, size)
-    else:
-        crops = warp_by_taps(batch, rows, matrices, size)
-    return rgb_planes(crops, batch.bgr)
+        return _warp_by_opencv(batch, rows, matrices, size)
+    return warp_by_taps(batch, rows, matrices, size)
 
 
 def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -189,8 +186,10 @@ def warp_by_taps(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -
     return crops.clamp_(0, 255).round_().to(torch.uint8).view(-1, size, size, 3)
 
 
-def crop_faces(images: Images, image_of_face: Sequence[int], matrices: Tensor, size: int) -> Tensor:
-    """`warp` over images of any sizes: one crop a face, `[N,3,size,size]`, on the faces' device.
+def crop_faces(
+    images: Images, image_of_face: Sequence[int], matrices: Tensor, size: int
+) -> ImageBatch:
+    """`warp` over images of any sizes: one crop `[size,size,3]` a face, on the matrices' device.
 
     Args:
         images: Any sizes, any device.
@@ -207,7 +206,7 @@ def crop_faces(images: Images, image_of_face: Sequence[int], matrices: Tensor, s
             f"got faces of image {max(image_of_face)}, counted from 0, but only {len(images)} "
             "images; give the images in which these faces were found"
         )
-    parts = [torch.zeros(0, 3, size, size, device=device)]
+    parts = [torch.zeros(0, size, size, 3, dtype=torch.uint8, device=device)]
     faces_done: list[int] = []
     for batch in images.chunks(wanted=set(image_of_face)):
         row_of_image = {image: row for row, image in enumerate(batch.positions)}
@@ -218,9 +217,9 @@ def crop_faces(images: Images, image_of_face: Sequence[int], matrices: Tensor, s
         parts.append(warp(batch.to(device), rows, some, size))
         faces_done += chosen
     crops = parts[-1] if len(parts) <= 2 else torch.cat(parts)
-    if faces_done == sorted(faces_done):
-        return crops
-    return crops[_indices(np.argsort(faces_done).tolist(), device)]
+    if faces_done != sorted(faces_done):
+        crops = crops[_indices(np.argsort(faces_done).tolist(), device)]
+    return ImageBatch(crops, tuple(range(len(crops))), images.bgr)
 
 
 def _indices(values: list[int], device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ..base import DetectionOptions, Session
 from ..pending import PaddedFaces
-from .inputs import normalise
+from .inputs import network_input
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,5 @@ class Scrfd:
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
         canvas, scale = letterbox(batch, size_wh)
-        outputs = self.session.run(normalise(canvas, self.model))
-        canvas_hw = (canvas.shape[2], canvas.shape[3])
-        return decode_scrfd(outputs, canvas_hw, threshold, reach.candidates).unscaled(scale)
+        outputs = self.session.run(network_input(canvas, self.model))
+        return decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates).unscaled(scale)
