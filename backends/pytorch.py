@@ -9,7 +9,7 @@ import torch
 from ..utils.devices import torch_devices
 from ..utils.packs import ModelFile
 from .base import GraphBackend, Placement, RunsOn, Session
-from .graphs.graph import graph_of, read_model
+from .graphs.converted import converted_graph
 from .graphs.network import Network
 from .graphs.prepared import prepared_graph
 from .sessions.one_by_one import OneByOne
@@ -46,7 +46,7 @@ class TorchBackend(GraphBackend):
         device, fallback = placed_in_torch(self.name, placement)
         dtype = _DTYPES[placement.precision]
         prepared = prepared_graph(model)
-        network = Network(graph_of(read_model(prepared.path), model.path.name)).eval()
+        network = Network(converted_graph(prepared.path, model.path.name)).eval()
         note = "; ".join(text for text in (fallback, prepared.note) if text)
         runs_on = RunsOn(str(device), f"torch {placement.precision}", 1.0, note)
         session = TorchSession(network.to(device, dtype), device, dtype, runs_on)
