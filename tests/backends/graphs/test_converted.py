@@ -21,7 +21,7 @@ from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
 from fastface.utils import files, host
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("safetensors")
+save = pytest.importorskip("safetensors.numpy").save
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +87,13 @@ def test_another_content_is_converted_anew(path: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda content: b"", lambda content: content[:-9], lambda content: content[:40] + b"?" * 40],
-    ids=["empty", "cut off", "another header"],
+    [
+        lambda content: b"",
+        lambda content: content[:-9],
+        lambda content: content[:40] + b"?" * 40,
+        lambda content: save({}),
+    ],
+    ids=["empty", "cut off", "another header", "another's"],
 )
 def test_a_damaged_file_is_made_again(
     path: Path, cache: Path, damage: Callable, caplog: pytest.LogCaptureFixture
