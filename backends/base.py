@@ -27,13 +27,20 @@ class Placement:
 
     Attributes:
         device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
-        precision: `fp32`, `fp16` or `bf16`.
+        precision: `fp32`, `fp16`, `bf16`, or `mixed`: recognition in fp16, where it saves most and
+            changes least, and the rest in fp32, so that the same faces come in the same order.
         strict: Whether running anywhere else than asked is an error instead of a warning.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     strict: bool = False
+
+    def precision_of(self, task: str) -> str:
+        """The precision of the model of one task: `fp32`, `fp16` or `bf16`."""
+        if self.precision != "mixed":
+            return self.precision
+        return "fp16" if task == "recognition" else "fp32"
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,8 @@ class GraphBackend(Backend):
         from .tasks import open_task
 
         model = pack.model(task)
-        size_bytes = model.path.stat().st_size // (1 if placement.precision == "fp32" else 2)
+        share = 1 if placement.precision_of(task) == "fp32" else 2
+        size_bytes = model.path.stat().st_size // share
         session = ManagedSession(
             model.path.name, partial(self.open_session, model, placement), size_bytes
         )
