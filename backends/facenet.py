@@ -1,21 +1,16 @@
-"""Backend `facenet`: facenet-pytorch's MTCNN, whose trained weights come in its wheel."""
+"""Backend `facenet`: MTCNN, whose trained weights come in facenet-pytorch's wheel, on tensors."""
 
 from __future__ import annotations
 
 import importlib.util
-import threading
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable, ModelError
-from ..utils.faces import Faces
-from ..utils.images import ImageBatch
 from ..utils.packs import ModelFile, ModelPack
-from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
+from .base import Backend, Detector, Head, Placement
+from .cascade.mtcnn import Mtcnn
+from .cascade.parameters import MtcnnParameters
 from .torch_placement import placed_in_torch
 
 PACK_NAME = "facenet-mtcnn"
@@ -74,72 +69,4 @@ class FacenetBackend(Backend):
         if task != "detection":
             raise ModelError(f"pack {pack.name!r} has no {task} model; choose an InsightFace pack")
         device, note = placed_in_torch(self.name, placement)
-        return MtcnnDetector(device, note)
-
-
-class MtcnnDetector:
-    """Multi-task cascaded CNN.
-
-    Source:
-        Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
-        Networks", arXiv:1604.02878, as facenet-pytorch 2.6 runs it.
-    """
-
-    #: It works on a pyramid of the whole image: `DetectionOptions.sizes_wh` has no effect.
-    fixed_size_wh: tuple[int, int] | None = None
-
-    def __init__(self, device: torch.device, note: str = "") -> None:
-        """
-        Args:
-            device: Where it runs.
-            note: Why that is not the device that was asked for, if it is not.
-
-        Raises:
-            BackendUnavailable: facenet-pytorch or torchvision is broken.
-        """
-        try:
-            from facenet_pytorch import MTCNN
-        except (ImportError, RuntimeError, OSError) as error:
-            raise BackendUnavailable(
-                f"facenet-pytorch can't be imported: {error}; run `python install.py doctor`"
-            ) from error
-        self.device = device
-        self.runs_on = RunsOn(str(device), "torch", note=note)
-        self._mtcnn: Any = MTCNN(keep_all=True, select_largest=False, device=device).eval()
-        self._lock = threading.Lock()
-
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
-        """Every face of a batch of equal-sized images; see `Detector.detect`.
-
-        `options.threshold` is applied on top of the library's own thresholds (0.6, 0.7, 0.7).
-        """
-        sizes = (batch.size_hw,) * len(batch.positions)
-        if min(batch.size_hw) < self._mtcnn.min_face_size:
-            # The library's pyramid has no level for such an image, and it fails.
-            return Faces.empty(sizes, self.device)
-        rgb = batch.to_uint8().flip(-1) if batch.bgr else batch.to_uint8()
-        with self._lock:
-            found = self._mtcnn.detect(rgb.cpu().numpy(), landmarks=True)
-        parts = [
-            _image_faces(boxes, scores, points, size_hw)
-            for boxes, scores, points, size_hw in zip(*found, sizes, strict=True)
-        ]
-        faces = Faces.cat(parts).to(self.device)
-        return faces[faces.scores >= options.threshold]
-
-
-def _image_faces(boxes: Any, scores: Any, points: Any, size_hw: tuple[int, int]) -> Faces:
-    if boxes is None:
-        return Faces.empty((size_hw,))
-    order = np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable")
-
-    def column(values: Any) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, dtype=np.float32)[order])
-
-    return Faces(
-        boxes=column(boxes),
-        scores=column(scores),
-        image_index=torch.zeros(len(order), dtype=torch.int64),
-        image_sizes=(size_hw,),
-        landmarks=column(points),
-    )
+        return Mtcnn(pack.folder, device, MtcnnParameters(), note)

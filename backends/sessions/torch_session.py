@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from cachetools import LRUCache
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...utils.errors import OutOfMemory
 from ..base import RunsOn
-from ..graphs.network import Network
 
 #: A shape is captured when it comes for this time: capturing costs as much as a few runs.
 _CAPTURE_AT = 3
@@ -31,13 +30,27 @@ class TorchSession:
     """One opened network; safe to run from several threads."""
 
     def __init__(
-        self, network: Network, device: torch.device, dtype: torch.dtype, runs_on: RunsOn
+        self,
+        network: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        runs_on: RunsOn,
+        captures: bool = True,
     ) -> None:
-        """`network` is on `device` in `dtype` already."""
+        """
+        Args:
+            network: On `device` in `dtype` already; takes one tensor and gives a tuple of tensors.
+            device: Where it is.
+            dtype: What it computes in.
+            runs_on: What is known about that.
+            captures: Whether shapes that keep coming are worth a CUDA graph: not where more shapes
+                take turns than are kept.
+        """
         self.raw = network
         self.device = device
         self.runs_on = runs_on
         self._dtype = dtype
+        self._capturing = captures
         self._seen: LRUCache = LRUCache(maxsize=64)
         self._captures: LRUCache = LRUCache(maxsize=_CAPTURED_SHAPES)
         # A captured run writes into memory of its own: one at a time.
@@ -83,6 +96,8 @@ class TorchSession:
             self.raw.to(self.device)
 
     def _run_captured(self, x: Tensor) -> tuple[Tensor, ...]:
+        if not self._capturing:
+            return self.raw(x)
         shape = tuple(x.shape)
         capture = self._captures.get(shape)
         if capture is None:
