@@ -1,25 +1,38 @@
-"""Backend `facenet`: MTCNN, whose trained weights come in facenet-pytorch's wheel, on tensors."""
+"""Backend `facenet`: facenet-pytorch's networks on tensors; MTCNN's weights come in its wheel."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..utils.devices import torch_devices
-from ..utils.errors import BackendUnavailable, ModelError
+from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelFile, ModelPack
-from .base import Backend, Detector, Head, Placement
+from .base import Backend, DetectionOptions, Detector, Head, Placement
+from .cascade.inception import InceptionEmbedder
 from .cascade.mtcnn import Mtcnn
-from .cascade.parameters import MtcnnParameters
+from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
+from .cascade.weights import EMBEDDING_WEIGHTS, EmbeddingWeights
 from .torch_placement import placed_in_torch
 
 PACK_NAME = "facenet-mtcnn"
+_DIMENSIONS = 512
+#: MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.
+_DET_THRESHOLD = 0.9
 
 
+@dataclass(frozen=True)
 class FacenetBackend(Backend):
-    """Detects faces with no download at all; it has no InsightFace embeddings."""
+    """Detects faces with no download at all; its embeddings are not InsightFace's.
+
+    Attributes:
+        parameters: What the user set of the library's parameters.
+    """
 
     name = "facenet"
+    parameters: MtcnnParameters = field(default_factory=MtcnnParameters)
 
     def missing(self) -> str | None:
         for module in ("facenet_pytorch", "torchvision"):
@@ -35,20 +48,28 @@ class FacenetBackend(Backend):
         if spec is None or spec.origin is None:
             return ()
         folder = Path(spec.origin).parent / "data"
-        return (
-            ModelPack(
-                name=PACK_NAME,
-                folder=folder,
-                models=(ModelFile(path=folder / "onet.pt", task="detection"),),
-                licence="MIT (facenet-pytorch)",
-                origin="the facenet-pytorch wheel",
-                # MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.
-                det_threshold=0.9,
-            ),
+        detector = ModelPack(
+            name=PACK_NAME,
+            folder=folder,
+            models=(ModelFile(path=folder / "onet.pt", task="detection"),),
+            licence="MIT (facenet-pytorch)",
+            origin="the facenet-pytorch wheel",
+            det_threshold=_DET_THRESHOLD,
         )
+        return (detector, *(_with_embeddings(detector, w) for w in EMBEDDING_WEIGHTS.values()))
+
+    def obtain(
+        self, pack: ModelPack, download: bool, on_download: Callable[[int, int], None] | None
+    ) -> ModelPack:
+        if pack.name in EMBEDDING_WEIGHTS:
+            EMBEDDING_WEIGHTS[pack.name].obtain(download, on_download)
+        return pack
+
+    def with_parameters(self, parameters: MtcnnParameters) -> FacenetBackend:
+        return FacenetBackend(parameters)
 
     def accepts(self, pack: ModelPack) -> str | None:
-        if pack.name == PACK_NAME:
+        if pack.name == PACK_NAME or pack.name in EMBEDDING_WEIGHTS:
             return None
         return (
             f"it has weights of its own and does not run {pack.name!r}; "
@@ -56,17 +77,53 @@ class FacenetBackend(Backend):
         )
 
     def embedding_refusal(self, pack: ModelPack) -> str | None:
+        if "recognition" in pack.tasks:
+            why = (
+                f"whose embeddings are not ArcFace's, though they are as long: only those of space "
+                f"{pack.embedding_space!r} can be compared with them, as FastFace Embed gives them"
+            )
+        else:
+            why = "which has no ArcFace embedding"
         return (
-            f"these faces come from {PACK_NAME} (facenet-pytorch), which has no ArcFace embedding; "
-            "InstantID, IPAdapter FaceID and PuLID need one: choose a model_pack such as "
-            "antelopev2 or buffalo_l in FastFaceLoader"
+            f"these faces come from {pack.name} (facenet-pytorch), {why}; InstantID, IPAdapter "
+            "FaceID and PuLID need ArcFace's: choose a model_pack such as antelopev2 or buffalo_l "
+            "in FastFaceLoader"
+        )
+
+    def detection_settings(self, options: DetectionOptions) -> str:
+        parameters = self.parameters
+        return (
+            f"{parameters.min_face_size} pixels and more, "
+            f"thresholds {', '.join(f'{value:g}' for value in parameters.thresholds)}, "
+            f"factor {parameters.factor:g}, margin {parameters.margin}, "
+            f"selection {parameters.selection_method}"
         )
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         reason = self.missing() or self.accepts(pack)
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
-        if task != "detection":
-            raise ModelError(f"pack {pack.name!r} has no {task} model; choose an InsightFace pack")
+        path = pack.model(task).path
         device, note = placed_in_torch(self.name, placement)
-        return Mtcnn(pack.folder, device, MtcnnParameters(), note)
+        if task == "recognition":
+            return InceptionEmbedder(path, device, self.parameters.margin, note)
+        return Mtcnn(path.parent, device, self.parameters, note)
+
+
+def _with_embeddings(detector: ModelPack, weights: EmbeddingWeights) -> ModelPack:
+    recognition = ModelFile(
+        path=weights.path,
+        task="recognition",
+        input_shape=(None, 3, IMAGE_SIZE, IMAGE_SIZE),
+        output_shapes=((None, _DIMENSIONS),),
+        sha256=weights.sha256,
+    )
+    return ModelPack(
+        name=weights.pack_name,
+        folder=detector.folder,
+        models=(*detector.models, recognition),
+        licence=weights.licence,
+        origin=f"the facenet-pytorch wheel, and {weights.url}",
+        det_threshold=_DET_THRESHOLD,
+        space=weights.pack_name,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ..base import RunsOn
@@ -20,6 +21,9 @@ from ..sessions.torch_session import TorchSession
 #: Sessions in use by file, device and note: other parameters are no reason to load weights again.
 _opened: weakref.WeakValueDictionary[Any, ManagedSession] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
+
+#: Numbers of 32 bits in a vector register of AVX-512.
+_LANES = 16
 
 
 def open_stage(name: str, path: Path, device: torch.device, note: str) -> ManagedSession:
@@ -35,7 +39,7 @@ def open_stage(name: str, path: Path, device: torch.device, note: str) -> Manage
         BackendUnavailable: facenet-pytorch or torchvision is broken.
         ModelError: The weights can't be read.
     """
-    return _shared(path, device, note, lambda: getattr(_library(), name)(pretrained=False))
+    return _shared(path, device, note, partial(_stage, name), widened)
 
 
 def open_inception(path: Path, device: torch.device, note: str) -> ManagedSession:
@@ -43,7 +47,22 @@ def open_inception(path: Path, device: torch.device, note: str) -> ManagedSessio
 
     Args and raises as for `open_stage`.
     """
-    return _shared(path, device, note, lambda: _Embedder(_inception_library().InceptionResnetV1()))
+    return _shared(path, device, note, _inception, _Embedder)
+
+
+def widened(network: Any) -> nn.Module:
+    """Adds filters of zeros to the first layer of PNet, RNet or ONet, whose answers stay the same.
+
+    They have 10, 28 and 32 filters; multiples of 16 fill vector registers, and PNet takes a quarter
+    less time.
+    """
+    first, slopes, second = network.conv1, network.prelu1, network.conv2
+    more = -first.out_channels % _LANES
+    first.weight = nn.Parameter(pad(first.weight, (0, 0, 0, 0, 0, 0, 0, more)))
+    first.bias = nn.Parameter(pad(first.bias, (0, more)))
+    slopes.weight = nn.Parameter(pad(slopes.weight, (0, more)))
+    second.weight = nn.Parameter(pad(second.weight, (0, 0, 0, 0, 0, more)))
+    return network
 
 
 class _Embedder(nn.Module):
@@ -56,29 +75,38 @@ class _Embedder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         return (self.network(x),)
 
-    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.network.load_state_dict(state_dict, *args, **kwargs)
-
 
 def _shared(
-    path: Path, device: torch.device, note: str, build: Callable[[], nn.Module]
+    path: Path,
+    device: torch.device,
+    note: str,
+    build: Callable[[], nn.Module],
+    prepare: Callable[[nn.Module], nn.Module],
 ) -> ManagedSession:
-    key = (path, path.stat().st_mtime_ns if path.exists() else 0, str(device), note)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error}; put the released file there") from error
+    key = (path, status.st_size, status.st_mtime_ns, str(device), note)
     with _lock:
         session = _opened.get(key)
         if session is None:
-            open_session = partial(_open, path, device, note, build)
-            session = ManagedSession(path.name, open_session, path.stat().st_size)
+            open_session = partial(_open, path, device, note, build, prepare)
+            session = ManagedSession(path.name, open_session, status.st_size)
             _opened[key] = session
         return session
 
 
 def _open(
-    path: Path, device: torch.device, note: str, build: Callable[[], nn.Module]
+    path: Path,
+    device: torch.device,
+    note: str,
+    build: Callable[[], nn.Module],
+    prepare: Callable[[nn.Module], nn.Module],
 ) -> TorchSession:
     network = build()
     load_weights(network, path)
-    network = network.eval().requires_grad_(False)
+    network = prepare(network).eval().requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).to(device)
     runs_on = RunsOn(str(device), "torch", note=note)
     return TorchSession(network, device, torch.float32, runs_on, captures=False)
@@ -98,8 +126,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
         network.load_state_dict(weights)
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as weights of {type(network).__name__}: {error}; "
-            "replace it by the released file"
+            # Not torch's own words: they advise to let the file run code.
+            f"{path} holds no weights of {type(network).__name__}: it is damaged, of another "
+            "network, or holds more than tensors; replace it by the released file"
         ) from error
 
 
@@ -107,23 +136,19 @@ def _of_classifier(name: str) -> bool:
     return name.startswith("logits.")
 
 
+def _stage(name: str) -> nn.Module:
+    return getattr(_library().models.mtcnn, name)(pretrained=False)
+
+
+def _inception() -> nn.Module:
+    return _library().InceptionResnetV1()
+
+
 def _library() -> Any:
     try:
-        from facenet_pytorch.models import mtcnn
+        import facenet_pytorch
     except (ImportError, RuntimeError, OSError) as error:
-        raise _broken(error) from error
-    return mtcnn
-
-
-def _inception_library() -> Any:
-    try:
-        from facenet_pytorch.models import inception_resnet_v1
-    except (ImportError, RuntimeError, OSError) as error:
-        raise _broken(error) from error
-    return inception_resnet_v1
-
-
-def _broken(error: Exception) -> BackendUnavailable:
-    return BackendUnavailable(
-        f"facenet-pytorch can't be imported: {error}; run `python install.py doctor`"
-    )
+        raise BackendUnavailable(
+            f"facenet-pytorch can't be imported: {error}; run `python install.py doctor`"
+        ) from error
+    return facenet_pytorch

@@ -20,7 +20,7 @@ _NMS_OF_IMAGE = 0.7
 
 #: Pixels of a level that PNet is given at once. On the CPU what it makes of them then stays in the
 #: cache, and is not fetched from the system and given back each time: five times as fast.
-_PIXELS_ON_CPU = 160_000
+_PIXELS_ON_CPU = 100_000
 _PIXELS_ON_GPU = 8_000_000
 
 

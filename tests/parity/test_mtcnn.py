@@ -16,7 +16,6 @@ from fastface.backends.cascade.parameters import MtcnnParameters
 from fastface.backends.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
-
 from tests.parity import mtcnn_images
 
 cv2 = pytest.importorskip("cv2")
