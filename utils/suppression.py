@@ -12,7 +12,7 @@ Overlap = Callable[[Tensor, Tensor], Tensor]
 
 #: Boxes of one group, and groups, whose overlaps are worked out at once.
 _BLOCK = 256
-_GROUPS_AT_ONCE = 128
+_GROUPS_AT_ONCE = 64
 
 
 def overlap_of_union(boxes: Tensor, others: Tensor) -> Tensor:

@@ -102,7 +102,8 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
             level_index.append(torch.full_like(image, level))
     found = Candidates(torch.cat(boxes), torch.cat(scores), torch.cat(image_index))
     offset = torch.cat(offsets)
-    group = found.image_index * len(scales) + torch.cat(level_index)
+    # Level by level: groups of like size are suppressed together.
+    group = torch.cat(level_index) * images + found.image_index
     keep = suppress(found.boxes, found.scores, group, images * len(scales), _NMS_OF_LEVEL)
     found, offset = found[keep], offset[keep]
     keep = suppress(found.boxes, found.scores, found.image_index, images, _NMS_OF_IMAGE)
