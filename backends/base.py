@@ -7,18 +7,22 @@ A backend with a pipeline of its own (a cascade, a wrapped library) writes `open
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
 from .pending import Pending
+
+if TYPE_CHECKING:
+    from .cascade.parameters import MtcnnParameters
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class Backend(ABC):
 
     #: The name users choose.
     name: str
+    #: What the user set that only this backend knows; models with other parameters are others.
+    parameters: Any = None
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -175,6 +181,37 @@ class Backend(ABC):
     def embedding_refusal(self, pack: ModelPack) -> str | None:
         """Why ArcFace consumers must not read `embedding` from this pack's faces, or None."""
         return None
+
+    def obtain(
+        self, pack: ModelPack, download: bool, on_download: Callable[[int, int], None] | None
+    ) -> ModelPack:
+        """One of its own `packs`, when all its files are there.
+
+        Args:
+            pack: The pack.
+            download: Whether the user chose to download what is missing.
+            on_download: Called with bytes done and bytes in all.
+
+        Raises:
+            ModelError: A file is missing; the message has its address and its folder.
+            DownloadError: The download failed.
+        """
+        return pack
+
+    def with_parameters(self, parameters: MtcnnParameters) -> Backend:
+        """This backend with the user's parameters of MTCNN.
+
+        Raises:
+            InvalidInput: It does not run MTCNN.
+        """
+        raise InvalidInput(
+            f"got parameters of MTCNN, but backend {self.name!r} does not run it; choose a "
+            "model_pack that begins with facenet, or disconnect mtcnn"
+        )
+
+    def detection_settings(self, options: DetectionOptions) -> str:
+        """What decides which faces are found, besides the threshold, for people."""
+        return " + ".join(f"{width} x {height}" for width, height in options.sizes_wh)
 
     @abstractmethod
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:

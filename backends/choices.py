@@ -78,9 +78,10 @@ def choose_pack(
     Raises:
         ModelError: It is not there, or damaged.
     """
-    own = _backend_packs()
-    if name in own:
-        return own[name]
+    for owner in all_backends().values():
+        for pack in owner.packs():
+            if pack.name == name:
+                return owner.obtain(pack, download_missing, on_download)
     if name == AUTO:
         return _best_pack(backend, extra_roots)
     if name not in find_packs(extra_roots) and name in KNOWN_PACKS and download_missing:

@@ -1,30 +1,38 @@
-"""Backend `facenet`: facenet-pytorch's MTCNN, whose trained weights come in its wheel."""
+"""Backend `facenet`: facenet-pytorch's networks on tensors; MTCNN's weights come in its wheel."""
 
 from __future__ import annotations
 
 import importlib.util
-import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from ..utils.devices import torch_devices
-from ..utils.errors import BackendUnavailable, ModelError
-from ..utils.faces import Faces
-from ..utils.images import ImageBatch
+from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelFile, ModelPack
-from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
+from .base import Backend, DetectionOptions, Detector, Head, Placement
+from .cascade.inception import InceptionEmbedder
+from .cascade.mtcnn import Mtcnn
+from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
+from .cascade.weights import EMBEDDING_WEIGHTS, EmbeddingWeights
 from .torch_placement import placed_in_torch
 
 PACK_NAME = "facenet-mtcnn"
+_DIMENSIONS = 512
+#: MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.
+_DET_THRESHOLD = 0.9
 
 
+@dataclass(frozen=True)
 class FacenetBackend(Backend):
-    """Detects faces with no download at all; it has no InsightFace embeddings."""
+    """Detects faces with no download at all; its embeddings are not InsightFace's.
+
+    Attributes:
+        parameters: What the user set of the library's parameters.
+    """
 
     name = "facenet"
+    parameters: MtcnnParameters = field(default_factory=MtcnnParameters)
 
     def missing(self) -> str | None:
         for module in ("facenet_pytorch", "torchvision"):
@@ -40,20 +48,28 @@ class FacenetBackend(Backend):
         if spec is None or spec.origin is None:
             return ()
         folder = Path(spec.origin).parent / "data"
-        return (
-            ModelPack(
-                name=PACK_NAME,
-                folder=folder,
-                models=(ModelFile(path=folder / "onet.pt", task="detection"),),
-                licence="MIT (facenet-pytorch)",
-                origin="the facenet-pytorch wheel",
-                # MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.
-                det_threshold=0.9,
-            ),
+        detector = ModelPack(
+            name=PACK_NAME,
+            folder=folder,
+            models=(ModelFile(path=folder / "onet.pt", task="detection"),),
+            licence="MIT (facenet-pytorch)",
+            origin="the facenet-pytorch wheel",
+            det_threshold=_DET_THRESHOLD,
         )
+        return (detector, *(_with_embeddings(detector, w) for w in EMBEDDING_WEIGHTS.values()))
+
+    def obtain(
+        self, pack: ModelPack, download: bool, on_download: Callable[[int, int], None] | None
+    ) -> ModelPack:
+        if pack.name in EMBEDDING_WEIGHTS:
+            EMBEDDING_WEIGHTS[pack.name].obtain(download, on_download)
+        return pack
+
+    def with_parameters(self, parameters: MtcnnParameters) -> FacenetBackend:
+        return FacenetBackend(parameters)
 
     def accepts(self, pack: ModelPack) -> str | None:
-        if pack.name == PACK_NAME:
+        if pack.name == PACK_NAME or pack.name in EMBEDDING_WEIGHTS:
             return None
         return (
             f"it has weights of its own and does not run {pack.name!r}; "
@@ -61,85 +77,53 @@ class FacenetBackend(Backend):
         )
 
     def embedding_refusal(self, pack: ModelPack) -> str | None:
+        if "recognition" in pack.tasks:
+            why = (
+                f"whose embeddings are not ArcFace's, though they are as long: only those of space "
+                f"{pack.embedding_space!r} can be compared with them, as FastFace Embed gives them"
+            )
+        else:
+            why = "which has no ArcFace embedding"
         return (
-            f"these faces come from {PACK_NAME} (facenet-pytorch), which has no ArcFace embedding; "
-            "InstantID, IPAdapter FaceID and PuLID need one: choose a model_pack such as "
-            "antelopev2 or buffalo_l in FastFaceLoader"
+            f"these faces come from {pack.name} (facenet-pytorch), {why}; InstantID, IPAdapter "
+            "FaceID and PuLID need ArcFace's: choose a model_pack such as antelopev2 or buffalo_l "
+            "in FastFaceLoader"
+        )
+
+    def detection_settings(self, options: DetectionOptions) -> str:
+        parameters = self.parameters
+        return (
+            f"{parameters.min_face_size} pixels and more, "
+            f"thresholds {', '.join(f'{value:g}' for value in parameters.thresholds)}, "
+            f"factor {parameters.factor:g}, margin {parameters.margin}, "
+            f"selection {parameters.selection_method}"
         )
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         reason = self.missing() or self.accepts(pack)
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
-        if task != "detection":
-            raise ModelError(f"pack {pack.name!r} has no {task} model; choose an InsightFace pack")
+        path = pack.model(task).path
         device, note = placed_in_torch(self.name, placement)
-        return MtcnnDetector(device, note)
+        if task == "recognition":
+            return InceptionEmbedder(path, device, self.parameters.margin, note)
+        return Mtcnn(path.parent, device, self.parameters, note)
 
 
-class MtcnnDetector:
-    """Multi-task cascaded CNN.
-
-    Source:
-        Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
-        Networks", arXiv:1604.02878, as facenet-pytorch 2.6 runs it.
-    """
-
-    #: It works on a pyramid of the whole image: `DetectionOptions.sizes_wh` has no effect.
-    fixed_size_wh: tuple[int, int] | None = None
-
-    def __init__(self, device: torch.device, note: str = "") -> None:
-        """
-        Args:
-            device: Where it runs.
-            note: Why that is not the device that was asked for, if it is not.
-
-        Raises:
-            BackendUnavailable: facenet-pytorch or torchvision is broken.
-        """
-        try:
-            from facenet_pytorch import MTCNN
-        except (ImportError, RuntimeError, OSError) as error:
-            raise BackendUnavailable(
-                f"facenet-pytorch can't be imported: {error}; run `python install.py doctor`"
-            ) from error
-        self.device = device
-        self.runs_on = RunsOn(str(device), "torch", note=note)
-        self._mtcnn: Any = MTCNN(keep_all=True, select_largest=False, device=device).eval()
-        self._lock = threading.Lock()
-
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
-        """Every face of a batch of equal-sized images; see `Detector.detect`.
-
-        `options.threshold` is applied on top of the library's own thresholds (0.6, 0.7, 0.7).
-        """
-        sizes = (batch.size_hw,) * len(batch.positions)
-        if min(batch.size_hw) < self._mtcnn.min_face_size:
-            # The library's pyramid has no level for such an image, and it fails.
-            return Faces.empty(sizes, self.device)
-        rgb = batch.to_uint8().flip(-1) if batch.bgr else batch.to_uint8()
-        with self._lock:
-            found = self._mtcnn.detect(rgb.cpu().numpy(), landmarks=True)
-        parts = [
-            _image_faces(boxes, scores, points, size_hw)
-            for boxes, scores, points, size_hw in zip(*found, sizes, strict=True)
-        ]
-        faces = Faces.cat(parts).to(self.device)
-        return faces[faces.scores >= options.threshold]
-
-
-def _image_faces(boxes: Any, scores: Any, points: Any, size_hw: tuple[int, int]) -> Faces:
-    if boxes is None:
-        return Faces.empty((size_hw,))
-    order = np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable")
-
-    def column(values: Any) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, dtype=np.float32)[order])
-
-    return Faces(
-        boxes=column(boxes),
-        scores=column(scores),
-        image_index=torch.zeros(len(order), dtype=torch.int64),
-        image_sizes=(size_hw,),
-        landmarks=column(points),
+def _with_embeddings(detector: ModelPack, weights: EmbeddingWeights) -> ModelPack:
+    recognition = ModelFile(
+        path=weights.path,
+        task="recognition",
+        input_shape=(None, 3, IMAGE_SIZE, IMAGE_SIZE),
+        output_shapes=((None, _DIMENSIONS),),
+        sha256=weights.sha256,
+    )
+    return ModelPack(
+        name=weights.pack_name,
+        folder=detector.folder,
+        models=(*detector.models, recognition),
+        licence=weights.licence,
+        origin=f"the facenet-pytorch wheel, and {weights.url}",
+        det_threshold=_DET_THRESHOLD,
+        space=weights.pack_name,
     )

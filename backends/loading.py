@@ -8,6 +8,7 @@ from pathlib import Path
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
 from .base import DetectionOptions
+from .cascade.parameters import MtcnnParameters
 from .choices import (
     AUTO,
     DEVICE_WORDS,
@@ -37,6 +38,7 @@ def load_face_analysis(
     extra_roots: Sequence[Path] = (),
     download_missing: bool = False,
     on_download: Callable[[int, int], None] | None = None,
+    mtcnn: MtcnnParameters | None = None,
 ) -> FaceAnalysis:
     """Makes a facade of its own over models that are shared.
 
@@ -56,6 +58,7 @@ def load_face_analysis(
         extra_roots: Further folders to look for packs in.
         download_missing: Whether a known pack that is not there may be downloaded.
         on_download: Called with bytes done and bytes in all.
+        mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
 
     Raises:
         InvalidInput: A value is not one of those above.
@@ -68,7 +71,7 @@ def load_face_analysis(
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
     options = _detection_options(detection, det_size, det_threshold or pack.det_threshold)
-    return load_for_pack(pack, options, backend, device, precision, max_faces, strict)
+    return load_for_pack(pack, options, backend, device, precision, max_faces, strict, mtcnn=mtcnn)
 
 
 def load_for_pack(
@@ -80,6 +83,7 @@ def load_for_pack(
     max_faces: int = 0,
     strict: bool = False,
     tasks: Sequence[str] | None = None,
+    mtcnn: MtcnnParameters | None = None,
 ) -> FaceAnalysis:
     """`load_face_analysis` for a pack that was found already.
 
@@ -87,8 +91,11 @@ def load_for_pack(
         pack: The weights.
         options: Detection settings to begin with.
         tasks: Tasks of the pack to offer besides detection; None offers all.
+        mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
     """
     chosen, why = choose_backend(backend, pack, device)
+    if mtcnn is not None:
+        chosen = chosen.with_parameters(mtcnn)
     placement = choose_placement(chosen, device, precision, strict)
     analyzer = shared_analyzer(pack, chosen, placement)
     analyzer.model("detection")
@@ -109,11 +116,11 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
             lines.append(f"  note: {where.note}")
     if "recognition" not in pack.tasks:
         lines.append("this pack has no recognition model: faces have no embedding")
-    sizes = " + ".join(f"{width} x {height}" for width, height in options.sizes_wh)
+    settings = analyzer.backend.detection_settings(options)
     limit = face_analysis.max_faces or "no limit"
     strict = ", strict" if placement.strict else ""
     lines += [
-        f"detection at {sizes}, threshold {options.threshold:g}, faces an image: {limit}",
+        f"detection at {settings}, threshold {options.threshold:g}, faces an image: {limit}",
         f"backend: {analyzer.backend.name} ({face_analysis.why})",
         f"asked for: {placement.device}, {placement.precision}{strict}",
         f"pack: {pack.name} in {pack.folder} ({pack.origin})",

@@ -20,7 +20,7 @@ def shared_analyzer(pack: ModelPack, backend: Backend, placement: Placement) -> 
     The last four stay loaded even when nothing uses them, so that switching back and forth between
     two packs loads each once.
     """
-    key = (pack, backend.name, placement)
+    key = (pack, backend.name, backend.parameters, placement)
     with _lock:
         if key not in _analyzers:
             _analyzers[key] = Analyzer(pack, backend, placement)

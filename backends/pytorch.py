@@ -55,5 +55,5 @@ class TorchBackend(GraphBackend):
         note = "; ".join(text for text in (fallback, prepared.note) if text)
         runs_on = RunsOn(str(device), f"torch {precision}", 1.0, note)
         compiles = os.environ.get("FASTFACE_TORCH_COMPILE") == "1"
-        session = TorchSession(network.to(device, dtype), device, dtype, runs_on, compiles)
+        session = TorchSession(network.to(device, dtype), device, dtype, runs_on, compiles=compiles)
         return session if prepared.takes_batches else OneByOne(session, model)

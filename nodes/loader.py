@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends.cascade.parameters import MtcnnParameters
 from ..backends.choices import backend_names, device_names, pack_names
 from ..backends.loading import DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
 from .progress import reporter
-from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE
+from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 
 
 class FastFaceLoader:
@@ -130,6 +131,15 @@ class FastFaceLoader:
                     },
                 ),
             },
+            "optional": {
+                "mtcnn": (
+                    MTCNN,
+                    {
+                        "tooltip": "Optional. From FastFace MTCNN: parameters of facenet-pytorch's "
+                        "detector, for the facenet packs only. Not connected: its defaults."
+                    },
+                )
+            },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
@@ -161,6 +171,7 @@ class FastFaceLoader:
         max_faces: int,
         strict: bool,
         download_missing: bool,
+        mtcnn: MtcnnParameters | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         face_analysis = load_face_analysis(
@@ -176,6 +187,7 @@ class FastFaceLoader:
             extra_roots=host.insightface_roots(),
             download_missing=download_missing,
             on_download=reporter(node_id),
+            mtcnn=mtcnn,
         )
         info = describe_loaded(face_analysis)
         host.show_text(info, node_id)

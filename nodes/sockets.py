@@ -18,6 +18,7 @@ FACE_ANALYSIS = "FACEANALYSIS"
 INSIGHTFACE = "INSIGHTFACE"
 FACES = "FASTFACE_FACES"
 EMBEDDING = "FASTFACE_EMBEDDING"
+MTCNN = "FASTFACE_MTCNN"
 
 FACE_ANALYSIS_TOOLTIP = (
     "From FastFace Loader, which also decides detection size, threshold and number of faces. "

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .crops import cut_faces
 from .devices import uploaded, widest_float
-from .errors import InvalidInput
 from .images import ImageBatch, Images, quantised
 from .resize import opencv_is_there
 
@@ -200,27 +200,10 @@ def crop_faces(
     Raises:
         InvalidInput: There is no such image.
     """
-    device = matrices.device
-    if max(image_of_face, default=-1) >= len(images):
-        raise InvalidInput(
-            f"got faces of image {max(image_of_face)}, counted from 0, but only {len(images)} "
-            "images; give the images in which these faces were found"
-        )
-    parts = [torch.zeros(0, size, size, 3, dtype=torch.uint8, device=device)]
-    faces_done: list[int] = []
-    for batch in images.chunks(wanted=set(image_of_face)):
-        row_of_image = {image: row for row, image in enumerate(batch.positions)}
-        chosen = [face for face, image in enumerate(image_of_face) if image in row_of_image]
-        rows = _indices([row_of_image[image_of_face[face]] for face in chosen], device)
-        few = len(chosen) < len(matrices)
-        some = matrices[_indices(chosen, device)] if few else matrices
-        parts.append(warp(batch.to(device), rows, some, size))
-        faces_done += chosen
-    crops = parts[-1] if len(parts) <= 2 else torch.cat(parts)
-    if faces_done != sorted(faces_done):
-        crops = crops[_indices(np.argsort(faces_done).tolist(), device)]
-    return ImageBatch(crops, tuple(range(len(crops))), images.bgr)
-
-
-def _indices(values: list[int], device: torch.device) -> Tensor:
-    return uploaded(torch.tensor(values, dtype=torch.int64), device)
+    return cut_faces(
+        images,
+        image_of_face,
+        size,
+        matrices.device,
+        lambda batch, rows, chosen: warp(batch, rows, matrices[chosen], size),
+    )

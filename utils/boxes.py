@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from .devices import uploaded
+
+#: `[B,K,4]`, `[B,L,4]` xyxy -> which of the first would drop which of the second, `[B,K,L]` bool.
+Beats = Callable[[Tensor, Tensor], Tensor]
 
 #: Boxes of one image whose overlaps are worked out at once.
 _NMS_BLOCK = 256
@@ -62,7 +68,26 @@ def suppress(
     ranked = scores.masked_fill(~present, -torch.inf)
     order = torch.sort(ranked, dim=1, descending=True, stable=True).indices
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    present = present.gather(1, order)
+    keep, settled = greedy_keep(
+        boxes, present.gather(1, order), partial(_beats, threshold=threshold), rounds
+    )
+    return order, keep, settled
+
+
+def greedy_keep(
+    boxes: Tensor, present: Tensor, beats: Beats, rounds: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Which of sorted boxes survive greedy suppression.
+
+    Args:
+        boxes: `[B,K,4]`, best first within each row of the batch.
+        present: `[B,K]` bool, which of them are boxes.
+        beats: Says which box would drop which.
+        rounds: As for `suppress`.
+
+    Returns:
+        `[B,K]` bool, and whether that is the last word, a bool on the device.
+    """
     keep = torch.zeros_like(present)
     settled = torch.ones((), dtype=torch.bool, device=boxes.device)
     # Block by block, because the overlaps of all pairs at once would fill the memory when a very
@@ -71,12 +96,11 @@ def suppress(
         block = slice(start, start + _NMS_BLOCK)
         here, candidates = boxes[:, block], present[:, block]
         if start:
-            beaten = _beats(boxes[:, :start], here, threshold) & keep[:, :start, None]
+            beaten = beats(boxes[:, :start], here) & keep[:, :start, None]
             candidates = candidates & ~beaten.any(1)
-        beats = _beats(here, here, threshold).triu(1)
-        keep[:, block], unchanged = _settle(beats, candidates, rounds)
+        keep[:, block], unchanged = _settle(beats(here, here).triu(1), candidates, rounds)
         settled = settled & unchanged
-    return order, keep, settled
+    return keep, settled
 
 
 def _beats(better: Tensor, boxes: Tensor, threshold: float) -> Tensor:

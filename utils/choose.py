@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .errors import InvalidInput
 from .faces import Faces
 
 
@@ -15,12 +16,59 @@ def largest_of_each_image(faces: Faces) -> Tensor:
         `[K]` int64 on the faces' device, in the order of the images. Of equal areas the later row
         wins, as with InstantID's `sorted(...)[-1]`.
     """
-    if len(faces) == 0:
-        return faces.image_index
     width, height = (faces.boxes[:, 2:] - faces.boxes[:, :2]).unbind(1)
-    by_area = torch.argsort(width * height, stable=True)
-    order = by_area[torch.argsort(faces.image_index[by_area], stable=True)]
-    image = faces.image_index[order]
+    return _best_of_each_image(width * height, faces.image_index)
+
+
+#: How facenet-pytorch chooses one face of an image.
+SELECTION_METHODS = ("probability", "largest", "largest_over_threshold", "center_weighted_size")
+_LARGEST_OVER = 0.9
+_CENTER_WEIGHT = 2.0
+
+
+def select_boxes(faces: Faces, method: str) -> Tensor:
+    """Rows of one face of every image that has one.
+
+    Args:
+        faces: By image.
+        method: `probability` takes the best score; `largest` the largest box;
+            `largest_over_threshold` the largest of those that score more than 0.9, so that an image
+            may have none; `center_weighted_size` the largest box after twice the squared distance
+            from the image's centre is taken off, areas and distances in square pixels.
+
+    Returns:
+        `[K]` int64 on the faces' device, in the order of the images; of equals the later row.
+
+    Raises:
+        InvalidInput: There is no such method.
+
+    Source:
+        facenet-pytorch 2.6, `MTCNN.select_boxes`.
+    """
+    width, height = (faces.boxes[:, 2:] - faces.boxes[:, :2]).unbind(1)
+    value = width * height
+    rows = torch.arange(len(faces), device=faces.device)
+    if method == "probability":
+        value = faces.scores
+    elif method == "largest_over_threshold":
+        rows = (faces.scores > _LARGEST_OVER).nonzero()[:, 0]
+    elif method == "center_weighted_size":
+        sizes = value.new_tensor(faces.image_sizes).view(-1, 2)[faces.image_index]
+        centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        offset = centre - sizes.flip(1) / 2
+        value = value - offset.square().sum(1) * _CENTER_WEIGHT
+    elif method != "largest":
+        raise InvalidInput(
+            f"got selection method {method!r}, expected one of {', '.join(SELECTION_METHODS)}"
+        )
+    return rows[_best_of_each_image(value[rows], faces.image_index[rows])]
+
+
+def _best_of_each_image(value: Tensor, image_index: Tensor) -> Tensor:
+    """The row of the highest value of every image, the later row of equals: `[K]` int64."""
+    by_value = torch.argsort(value, stable=True)
+    order = by_value[torch.argsort(image_index[by_value], stable=True)]
+    image = image_index[order]
     last_of_image = torch.ones_like(image, dtype=torch.bool)
     last_of_image[:-1] = image[1:] != image[:-1]
     return order[last_of_image]

@@ -46,8 +46,19 @@ def insightface_roots() -> tuple[Path, ...]:
     """Folders where ComfyUI's users keep InsightFace packs, ComfyUI's own models folder first.
 
     Each is a root in InsightFace's sense: packs lie in its `models` folder, or directly in it when
-    an `extra_model_paths.yaml` names that folder itself. Registers the first as `insightface`, so
-    that other packs find it too, and leaves what they registered.
+    an `extra_model_paths.yaml` names that folder itself.
+
+    Returns:
+        The folders, existing or not; empty outside ComfyUI.
+    """
+    return model_folders(_FOLDER_KEY)
+
+
+def model_folders(key: str) -> tuple[Path, ...]:
+    """ComfyUI's folders for a kind of models, the one of its own models folder first.
+
+    Registers that one under the key, so that other packs find it too, and leaves what others, or an
+    `extra_model_paths.yaml`, registered.
 
     Returns:
         The folders, existing or not; empty outside ComfyUI.
@@ -56,9 +67,9 @@ def insightface_roots() -> tuple[Path, ...]:
         return ()
     import folder_paths
 
-    own = str(Path(folder_paths.models_dir) / "insightface")
-    folder_paths.add_model_folder_path(_FOLDER_KEY, own)
-    registered = folder_paths.get_folder_paths(_FOLDER_KEY)
+    own = str(Path(folder_paths.models_dir) / key)
+    folder_paths.add_model_folder_path(key, own)
+    registered = folder_paths.get_folder_paths(key)
     return tuple(dict.fromkeys(Path(folder) for folder in (own, *registered)))
 
 

@@ -63,6 +63,9 @@ class FaceAnalysis:
         for task in analyzer.pack.tasks:
             if tasks is not None and task not in tasks:
                 continue
+            if task == "recognition" and embedding_refusal:
+                # Whoever walks the models would take its embeddings for ArcFace's.
+                continue
             if task == "recognition":
                 self.models[task] = RecognitionModel(self, task)
             elif task in FACE_KEYS:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from cachetools import LRUCache
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...utils.errors import OutOfMemory
 from ..base import RunsOn
-from ..graphs.network import Network
 
 _log = logging.getLogger("FastFace")
 
@@ -44,23 +43,27 @@ class TorchSession:
 
     def __init__(
         self,
-        network: Network,
+        network: nn.Module,
         device: torch.device,
         dtype: torch.dtype,
         runs_on: RunsOn,
+        captures: bool = True,
         compiles: bool = False,
     ) -> None:
         """
         Args:
-            network: On `device` in `dtype` already.
+            network: On `device` in `dtype` already; takes one tensor and gives a tuple of tensors.
             device, dtype: Of the network.
             runs_on: What is said of it.
+            captures: Whether shapes that keep coming are worth a CUDA graph: not where more shapes
+                take turns than are kept.
             compiles: Whether `torch.compile` is used for shapes that keep coming.
         """
         self.raw = network
         self.device = device
         self.runs_on = runs_on
         self._dtype = dtype
+        self._captures = captures
         self._compiles = compiles
         self._seen: LRUCache = LRUCache(maxsize=64)
         self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
@@ -120,7 +123,7 @@ class TorchSession:
             if self._seen[shape] < _PREPARE_AT:
                 return self.raw
             way = self._compiled(x) if self._compiles else self.raw
-            if self.device.type == "cuda":
+            if self.device.type == "cuda" and self._captures:
                 way = self._captured(way, x)
             self._prepared[shape] = way
         return way

@@ -246,6 +246,10 @@ class TestInComfyUI:
         assert annotated.shape == mask.shape == photo.shape
         assert (annotated != photo).any() and set(np.unique(mask)) == {0, 255}
 
+    def test_mtcnn_runs(self, comfyui: ComfyServer):
+        shown = run(comfyui, "fastface_mtcnn")
+        assert shown["Number of faces"]["text"] == [str(real.FACES_IN_PHOTO)]
+
     def test_embed_and_keypoints_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_embed_keypoints")
         assert "Embedding(vector=tensor" in shown["Mean embedding"]["text"][0]

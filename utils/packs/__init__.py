@@ -82,6 +82,7 @@ class ModelPack:
         origin: Where they come from, in one line.
         det_threshold: Lowest score that tells a face from none with this detector, 0..1.
         left_out: Why other files of the folder are not among the models, a line each.
+        space: Name of its embedding space; by default made from the recognition file.
     """
 
     name: str
@@ -91,6 +92,7 @@ class ModelPack:
     origin: str = "local folder"
     det_threshold: float = 0.5
     left_out: tuple[str, ...] = ()
+    space: str | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -101,6 +103,8 @@ class ModelPack:
         """What its embeddings may be compared with: those of the very same recognition weights."""
         if "recognition" not in self.tasks:
             return None
+        if self.space is not None:
+            return self.space
         path = self.model("recognition").path
         return f"{path.stem}@{path.stat().st_size}"
 

@@ -1,0 +1,93 @@
+"""`Mtcnn`: the detector, all images of a batch in one cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ...utils.area import summed_area_table
+from ...utils.choose import select_boxes
+from ...utils.errors import OutOfMemory
+from ...utils.faces import Faces
+from ...utils.images import ImageBatch
+from ..base import DetectionOptions, RunsOn
+from .networks import open_stage
+from .parameters import ALL, MtcnnParameters
+from .proposals import propose, pyramid_scales
+from .refinement import finish, refine
+
+
+class Mtcnn:
+    """Multi-task cascaded CNN.
+
+    Source:
+        Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
+        Networks", arXiv:1604.02878; conventions as in facenet-pytorch 2.6, `MTCNN.detect`.
+    """
+
+    #: It works on a pyramid of the whole image: `DetectionOptions.sizes_wh` has no effect.
+    fixed_size_wh: tuple[int, int] | None = None
+
+    def __init__(
+        self, folder: Path, device: torch.device, parameters: MtcnnParameters, note: str = ""
+    ) -> None:
+        """
+        Args:
+            folder: Where the weights of the three networks are.
+            device: Where it runs.
+            parameters: What the user set.
+            note: Why that is not the device that was asked for, if it is not.
+
+        Raises:
+            BackendUnavailable: facenet-pytorch or torchvision is broken.
+            ModelError: The weights can't be read.
+        """
+        self.device = device
+        self.runs_on = RunsOn(str(device), "torch", note=note)
+        self._parameters = parameters
+        self._pnet, self._rnet, self._onet = (
+            open_stage(name, folder / f"{name.lower()}.pt", device, note)
+            for name in ("PNet", "RNet", "ONet")
+        )
+
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
+        """Every face of a batch of equal-sized images; see `Detector.detect`.
+
+        `options.threshold` is applied on top of the cascade's own thresholds.
+
+        Raises:
+            OutOfMemory: The device has too little memory for so many images.
+        """
+        try:
+            faces = self._detect(batch)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"{self.runs_on} ran out of memory for {len(batch.positions)} images of "
+                f"{batch.size_hw[1]} x {batch.size_hw[0]}: use fewer images at a time, or a larger "
+                "min_face_size, or free memory by unloading models"
+            ) from error
+        faces = faces[faces.scores >= options.threshold]
+        if self._parameters.selection_method != ALL:
+            faces = faces[select_boxes(faces, self._parameters.selection_method)]
+        return faces
+
+    def _detect(self, batch: ImageBatch) -> Faces:
+        sizes = (batch.size_hw,) * len(batch.positions)
+        parameters = self._parameters
+        scales = pyramid_scales(batch.size_hw, parameters.min_face_size, parameters.factor)
+        if not scales or not sizes:
+            return Faces.empty(sizes, self.device)
+        pixels = batch.to_uint8()
+        table = summed_area_table(pixels.flip(-1) if batch.bgr else pixels)
+        after_pnet, after_rnet, after_onet = parameters.thresholds
+        found = propose(self._pnet, table, scales, after_pnet)
+        found = refine(self._rnet, table, found, after_rnet)
+        found, landmarks = finish(self._onet, table, found, after_onet)
+        return Faces(
+            boxes=found.boxes,
+            scores=found.scores,
+            image_index=found.image_index,
+            image_sizes=sizes,
+            landmarks=landmarks,
+        )
