@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor
 from ..utils.boxes import largest_or_central
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
-from ..utils.images import Images, check_values
+from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import verify_sha256
 from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
+from .pending import Pending, read_together
 from .pieces import halving_when_full, images_at_once
 
 #: Called with work done and work in all between pieces of work; what it raises passes through.
@@ -79,21 +81,21 @@ class Analyzer:
             InvalidInput: Images hold NaN, infinite or absurd values.
         """
         detector = self._detector()
-        found, positions, extremes = [], [], []
+        find = partial(detector.detect, options=options)
         largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
+        pieces: list[_Piece] = []
+        done = 0
         for chunk in images.chunks(images_at_once(detector.device, largest)):
             batch = chunk.to(detector.device)
-            limits = batch.extremes()
-            if limits is not None:
-                # The caller's pixels, not the copy on the device: that is to be let go.
-                extremes.append((chunk, limits))
-            found.append(halving_when_full(batch, partial(detector.detect, options=options)))
-            positions.extend(batch.positions)
+            # The caller's pixels are kept, not the copy on the device: that is to be let go.
+            pieces.append(_Piece(chunk, batch.extremes(), halving_when_full(batch, find)))
+            done += len(chunk.positions)
             if on_progress:
-                on_progress(len(positions), len(images))
-        check_values(extremes)
-        if not found:
+                on_progress(done, len(images))
+        if not pieces:
             return Faces.empty(device=detector.device)
+        positions = [position for piece in pieces for position in piece.chunk.positions]
+        found = _settled(pieces, detector.device, find)
         return Faces.cat(found).placed(positions, images.sizes_hw)
 
     @torch.no_grad()
@@ -163,14 +165,54 @@ class Analyzer:
         return model
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Some images, and what is being found in them."""
+
+    chunk: ImageBatch
+    extremes: Tensor | None
+    results: list[Faces | Pending]
+
+
+def _settled(
+    pieces: Sequence[_Piece], device: torch.device, find: Callable[[ImageBatch], Faces | Pending]
+) -> list[Faces]:
+    """The faces of all pieces, after one read of the device for everything the host must know.
+
+    Raises:
+        InvalidInput: Images hold NaN, infinite or absurd values.
+    """
+    checked = [(piece.chunk, piece.extremes) for piece in pieces if piece.extremes is not None]
+    pending = [each for piece in pieces for each in piece.results if isinstance(each, Pending)]
+    told = read_together([limits for _, limits in checked] + [each.told for each in pending])
+    check_values(
+        [(chunk, low, high) for (chunk, _), (low, high) in zip(checked, told, strict=False)]
+    )
+    answers = iter(told[len(checked) :])
+    settled: list[Faces] = []
+    for piece in pieces:
+        faces = [
+            each.settle(next(answers)) if isinstance(each, Pending) else each
+            for each in piece.results
+        ]
+        complete = [each for each in faces if each is not None]
+        if len(complete) < len(faces):
+            # There was more than was looked for; the detector looks wider now.
+            again = halving_when_full(piece.chunk.to(device), find)
+            complete = _settled([_Piece(piece.chunk, None, again)], device, find)
+        settled += complete
+    return settled
+
+
 def limit_faces(faces: Faces, limit: int, metric: str = "default") -> Faces:
     """At most `limit` faces an image, chosen and ordered as InsightFace does; 0 keeps all."""
     if limit <= 0 or not len(faces) or max(faces.per_image()) <= limit:
         return faces
-    kept = []
-    for image, size_hw in enumerate(faces.image_sizes):
-        rows = (faces.image_index == image).nonzero()[:, 0]
-        if len(rows) > limit:
+    kept, first = [], 0
+    for count, size_hw in zip(faces.per_image(), faces.image_sizes, strict=True):
+        rows = torch.arange(first, first + count, device=faces.device)
+        if count > limit:
             rows = rows[largest_or_central(faces.boxes[rows], size_hw, limit, metric)]
         kept.append(rows)
+        first += count
     return faces[torch.cat(kept)]

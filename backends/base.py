@@ -19,6 +19,7 @@ from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
+from .pending import Pending
 
 if TYPE_CHECKING:
     from .cascade.parameters import MtcnnParameters
@@ -30,13 +31,20 @@ class Placement:
 
     Attributes:
         device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
-        precision: `fp32`, `fp16` or `bf16`.
+        precision: `fp32`, `fp16`, `bf16`, or `mixed`: recognition in fp16, where it saves most and
+            changes least, and the rest in fp32, so that the same faces come in the same order.
         strict: Whether running anywhere else than asked is an error instead of a warning.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     strict: bool = False
+
+    def precision_of(self, task: str) -> str:
+        """The precision of the model of one task: `fp32`, `fp16` or `bf16`."""
+        if self.precision != "mixed":
+            return self.precision
+        return "fp16" if task == "recognition" else "fp32"
 
 
 @dataclass(frozen=True)
@@ -105,12 +113,13 @@ class Detector(Protocol):
     #: The only input size (width, height) the network takes, or None when it takes any.
     fixed_size_wh: tuple[int, int] | None
 
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces | Pending:
         """Every face of a batch of equal-sized images on `device`.
 
         Returns:
             Rows grouped by image, best score first within each; `image_index` counts the images
-            of this batch.
+            of this batch. A detector that needs no answer from the device to get so far gives
+            what is `Pending` instead, and all batches are read together.
         """
         ...
 
@@ -136,8 +145,8 @@ class Recognizer(Head, Protocol):
     #: Side in pixels of the aligned crops it takes.
     size: int
 
-    def embed(self, crops: Tensor) -> Tensor:
-        """Embeds aligned crops `[N,3,size,size]` float32 RGB 0..255: `[N,D]` float32."""
+    def embed(self, crops: ImageBatch) -> Tensor:
+        """Embeds aligned crops `[N,size,size,3]` uint8 on `device`: `[N,D]` float32."""
         ...
 
 
@@ -232,7 +241,8 @@ class GraphBackend(Backend):
         from .tasks import open_task
 
         model = pack.model(task)
-        size_bytes = model.path.stat().st_size // (1 if placement.precision == "fp32" else 2)
+        share = 1 if placement.precision_of(task) == "fp32" else 2
+        size_bytes = model.path.stat().st_size // share
         session = ManagedSession(
             model.path.name, partial(self.open_session, model, placement), size_bytes
         )

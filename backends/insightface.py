@@ -208,7 +208,8 @@ class UpstreamRecognizer(UpstreamHead):
         super().__init__(model, runs_on)
         self.size: int = model.input_size[0]
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def embed(self, crops: ImageBatch) -> Tensor:
         """Embeds aligned crops; see `Recognizer.embed`."""
-        bgr = crops.to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous().numpy()
+        pixels = crops.pixels if crops.bgr else crops.pixels.flip(-1)
+        bgr = pixels.contiguous().numpy()
         return torch.cat([torch.from_numpy(self._model.get_feat(crop)) for crop in bgr])

@@ -49,7 +49,7 @@ def load_face_analysis(
         model_pack: Name of a pack, or `auto`.
         backend: Name of a backend, or `auto`.
         device: Device word, with an index if wanted, or `auto`.
-        precision: `fp32`, `fp16`, `bf16`, or `auto`.
+        precision: `fp32`, `mixed`, `fp16`, `bf16`, or `auto`.
         detection: `standard`, one pass at `det_size`; or `auto`, 128 and 640 merged.
         det_size: Side of the detector's input in pixels, for `standard`.
         det_threshold: Lowest score of a face, 0..1; 0 takes what suits the pack.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from ..utils.errors import OutOfMemory
-from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 
 _log = logging.getLogger("FastFace")
+
+Result = TypeVar("Result")
 
 #: On the CPU larger batches are hardly faster, and whoever presses stop waits for the end of one.
 _MOST_ON_CPU = 4
@@ -40,14 +42,17 @@ def images_at_once(device: torch.device, size_wh: tuple[int, int]) -> int:
     return max(1, min(_MOST_ON_GPU, int(fitting)))
 
 
-def halving_when_full(batch: ImageBatch, run: Callable[[ImageBatch], Faces]) -> Faces:
+def halving_when_full(batch: ImageBatch, run: Callable[[ImageBatch], Result]) -> list[Result]:
     """Runs a batch; when memory runs out, in halves, down to single images.
+
+    Returns:
+        The results of its parts, in the order of the images; one when all fitted.
 
     Raises:
         OutOfMemory: Not even one image fits.
     """
     try:
-        return run(batch)
+        return [run(batch)]
     except OutOfMemory:
         if len(batch.positions) == 1:
             raise
@@ -56,5 +61,4 @@ def halving_when_full(batch: ImageBatch, run: Callable[[ImageBatch], Faces]) -> 
     # Out of the handler: its traceback holds the tensors that are to be let go.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    parts = [halving_when_full(part, run) for part in (batch[:half], batch[half:])]
-    return Faces.cat(parts)
+    return halving_when_full(batch[:half], run) + halving_when_full(batch[half:], run)

@@ -73,6 +73,7 @@ TEST_NEEDS = (
     Need("basedpyright", "basedpyright", "the tests", required=True),
     Need("hypothesis", "hypothesis", "the tests", required=True),
     Need("psutil", "psutil", "the tests", required=True),
+    Need("safetensors", "safetensors", "the tests", required=True),
 )
 
 

@@ -59,12 +59,13 @@ class FastFaceLoader:
                     },
                 ),
                 "precision": (
-                    ["auto", "fp32", "fp16", "bf16"],
+                    ["auto", "fp32", "mixed", "fp16", "bf16"],
                     {
                         "tooltip": "Arithmetic of the networks. `auto` takes what the backend "
-                        "recommends on the device; fp32 is the reference; fp16 and bf16 are "
-                        "faster on GPUs and differ in the last digits. What the backend can't do "
-                        "is refused."
+                        "recommends on the device. fp32 is the reference. mixed recognises in "
+                        "fp16 and does the rest in fp32: the same faces in the same order. fp16 "
+                        "and bf16 are faster on GPUs and may swap faces of almost equal score. "
+                        "What the backend can't do is refused."
                     },
                 ),
                 "detection": (

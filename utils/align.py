@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .devices import widest_float
+from .devices import uploaded, widest_float
 from .errors import InvalidInput
 from .images import ImageBatch, Images, quantised
-from .planes import rgb_planes
 from .resize import opencv_is_there
 
 #: ArcFace's five points for a 112 x 112 crop. Source: insightface 2.1, `utils/face_align.py`.
@@ -28,11 +29,14 @@ def arcface_template(size: int, device: torch.device | str = "cpu") -> Tensor:
     Multiples of 112 scale ArcFace's template; other sizes scale it as laid out for 128 pixels,
     with 8 more at each side, as InsightFace's `estimate_norm` does.
     """
-    points = torch.tensor(ARCFACE_TEMPLATE_112, dtype=widest_float(device), device=device)
+    points = torch.tensor(ARCFACE_TEMPLATE_112, dtype=widest_float(device))
+    points = uploaded(points, torch.device(device))
     if size % 112 == 0:
         return points * (size / 112)
     ratio = size / 128
-    return points * ratio + points.new_tensor([8.0 * ratio, 0.0])
+    points *= ratio
+    points[:, 0] += 8.0 * ratio
+    return points
 
 
 def similarity_transform(source: Tensor, target: Tensor) -> Tensor:
@@ -108,14 +112,12 @@ def warp(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor
         size: Side of the crops in pixels.
 
     Returns:
-        `[N,3,size,size]` float32 RGB 0..255 in whole steps, what `cv2.warpAffine` gives for 8-bit
-        images.
+        `[N,size,size,3]` uint8 in the batch's own channel order, what `cv2.warpAffine` gives for
+        8-bit images.
     """
     if matrices.device.type == "cpu" and opencv_is_there():
-        crops = _warp_by_opencv(batch, rows, matrices, size)
-    else:
-        crops = warp_by_taps(batch, rows, matrices, size)
-    return rgb_planes(crops, batch.bgr)
+        return _warp_by_opencv(batch, rows, matrices, size)
+    return warp_by_taps(batch, rows, matrices, size)
 
 
 def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -184,12 +186,14 @@ def warp_by_taps(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -
     return crops.clamp_(0, 255).round_().to(torch.uint8).view(-1, size, size, 3)
 
 
-def crop_faces(images: Images, image_index: Tensor, matrices: Tensor, size: int) -> Tensor:
-    """`warp` over images of any sizes: one crop a face, `[N,3,size,size]`, on the faces' device.
+def crop_faces(
+    images: Images, image_of_face: Sequence[int], matrices: Tensor, size: int
+) -> ImageBatch:
+    """`warp` over images of any sizes: one crop `[size,size,3]` a face, on the matrices' device.
 
     Args:
         images: Any sizes, any device.
-        image_index: `[N]` int64, the image of each face.
+        image_of_face: The image of each face, N numbers.
         matrices: `[N,2,3]` from source to crop pixels.
         size: Side of the crops in pixels.
 
@@ -197,17 +201,26 @@ def crop_faces(images: Images, image_index: Tensor, matrices: Tensor, size: int)
         InvalidInput: There is no such image.
     """
     device = matrices.device
-    crops = torch.zeros(len(matrices), 3, size, size, device=device)
-    # Read once: which images are needed has to be known where the loop runs.
-    image_of_face = image_index.tolist()
-    if image_of_face and max(image_of_face) >= len(images):
+    if max(image_of_face, default=-1) >= len(images):
         raise InvalidInput(
             f"got faces of image {max(image_of_face)}, counted from 0, but only {len(images)} "
             "images; give the images in which these faces were found"
         )
+    parts = [torch.zeros(0, size, size, 3, dtype=torch.uint8, device=device)]
+    faces_done: list[int] = []
     for batch in images.chunks(wanted=set(image_of_face)):
         row_of_image = {image: row for row, image in enumerate(batch.positions)}
         chosen = [face for face, image in enumerate(image_of_face) if image in row_of_image]
-        rows = torch.tensor([row_of_image[image_of_face[face]] for face in chosen], device=device)
-        crops[chosen] = warp(batch.to(device), rows, matrices[chosen], size)
-    return crops
+        rows = _indices([row_of_image[image_of_face[face]] for face in chosen], device)
+        few = len(chosen) < len(matrices)
+        some = matrices[_indices(chosen, device)] if few else matrices
+        parts.append(warp(batch.to(device), rows, some, size))
+        faces_done += chosen
+    crops = parts[-1] if len(parts) <= 2 else torch.cat(parts)
+    if faces_done != sorted(faces_done):
+        crops = crops[_indices(np.argsort(faces_done).tolist(), device)]
+    return ImageBatch(crops, tuple(range(len(crops))), images.bgr)
+
+
+def _indices(values: list[int], device: torch.device) -> Tensor:
+    return uploaded(torch.tensor(values, dtype=torch.int64), device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -51,30 +52,22 @@ def anchor_layout(outputs: int) -> AnchorLayout:
         ) from None
 
 
-@lru_cache(maxsize=64)
-def _centres(height: int, width: int, stride: int, anchors: int, device: torch.device) -> Tensor:
-    y, x = torch.meshgrid(
-        torch.arange(height // stride, device=device, dtype=torch.float32) * stride,
-        torch.arange(width // stride, device=device, dtype=torch.float32) * stride,
-        indexing="ij",
-    )
-    return torch.stack((x, y), -1).view(-1, 1, 2).expand(-1, anchors, -1).reshape(-1, 2)
-
-
 @dataclass(frozen=True)
 class Candidates:
-    """Anchors that passed the threshold, before suppression.
+    """The best anchors of each image, before suppression: K of them, in the order of the anchors.
 
     Attributes:
-        boxes: `[N,4]` float32 xyxy, in pixels of the network's canvas until `unscaled`.
-        scores: `[N]` float32.
-        image_index: `[N]` int64, rows of one image in the order of strides and anchors.
-        landmarks: `[N,5,2]` float32, as the boxes, or None.
+        boxes: `[B,K,4]` float32 xyxy, in pixels of the network's canvas until `unscaled`.
+        scores: `[B,K]` float32.
+        present: `[B,K]` bool, which of them passed the threshold; the others only fill the rows.
+        passed: `[B]` int64, how many anchors passed: those beyond K are missing here.
+        landmarks: `[B,K,5,2]` float32, as the boxes, or None.
     """
 
     boxes: Tensor
     scores: Tensor
-    image_index: Tensor
+    present: Tensor
+    passed: Tensor
     landmarks: Tensor | None
 
     def unscaled(self, scale: float) -> Candidates:
@@ -82,9 +75,26 @@ class Candidates:
         landmarks = None if self.landmarks is None else self.landmarks / scale
         return replace(self, boxes=self.boxes / scale, landmarks=landmarks)
 
+    @staticmethod
+    def cat(parts: Sequence[Candidates]) -> Candidates:
+        """Joins what was found in the same images at several sizes; `passed` is their sum."""
+        if len(parts) == 1:
+            return parts[0]
+        landmarks = [part.landmarks for part in parts if part.landmarks is not None]
+        return Candidates(
+            boxes=torch.cat([part.boxes for part in parts], 1),
+            scores=torch.cat([part.scores for part in parts], 1),
+            present=torch.cat([part.present for part in parts], 1),
+            passed=torch.stack([part.passed for part in parts]).sum(0),
+            landmarks=torch.cat(landmarks, 1) if landmarks else None,
+        )
+
 
 def decode_scrfd(
-    outputs: Sequence[Tensor], canvas_hw: tuple[int, int], threshold: float
+    outputs: Sequence[Tensor],
+    canvas_hw: tuple[int, int],
+    threshold: float,
+    most: int | None = None,
 ) -> Candidates:
     """Decodes the outputs of an SCRFD graph.
 
@@ -93,9 +103,11 @@ def decode_scrfd(
             `[B,A,1]`, `[B,A,4]`, `[B,A,10]`, any floating dtype.
         canvas_hw: Height and width of the network's input, in pixels.
         threshold: Lowest score, 0..1.
+        most: Rows to give for each image, without waiting for the device; whether they were enough
+            is told by `passed`. None waits, and gives as many as passed in the fullest image.
 
     Returns:
-        What passed, over all images of the batch.
+        The best of what passed, for each image of the batch.
 
     Raises:
         ModelError: The outputs are not those of an SCRFD graph.
@@ -107,31 +119,79 @@ def decode_scrfd(
     """
     layout = anchor_layout(len(outputs))
     levels = len(layout.strides)
-    height, width = canvas_hw
-    centres = [
-        _centres(height, width, stride, layout.anchors, outputs[0].device)
-        for stride in layout.strides
-    ]
-    for centre, scores in zip(centres, outputs, strict=False):
-        if scores.shape[1] != len(centre):
-            raise ModelError(
-                f"the detector gave {scores.shape[1]} anchors for a {width} x {height} input, "
-                f"expected {len(centre)}; its strides are not SCRFD's {layout.strides}"
-            )
+    counts = _anchors_of_levels(outputs[:levels], canvas_hw, layout)
     scores = torch.cat([output[..., 0] for output in outputs[:levels]], 1).float()
-    image_index, anchor = torch.nonzero(scores >= threshold, as_tuple=True)
+    passes = scores >= threshold
+    passed = passes.sum(1)
+    if most is None:
+        most = int(passed.max()) if len(passed) else 0
+    # Not by score alone: a NaN would count as the best of all.
+    ranked = scores.masked_fill(~passes, -1.0)
+    anchor = ranked.topk(min(most, scores.shape[1]), sorted=False).indices.sort(1).values
+    centre, stride = _places(canvas_hw, layout, anchor)
 
     def picked(first: int) -> Tensor:
-        # Only what passed is decoded; the other anchors are never touched.
-        return torch.cat(list(outputs[first : first + levels]), 1)[image_index, anchor].float()
+        return _gathered(outputs[first : first + levels], counts, anchor)
 
-    centre = torch.cat(centres)[anchor]
-    stride = torch.cat(
-        [c.new_full((len(c), 1), s) for c, s in zip(centres, layout.strides, strict=True)]
-    )[anchor]
-    distance = picked(levels) * stride
-    boxes = torch.cat((centre - distance[:, :2], centre + distance[:, 2:]), 1)
+    distance = picked(levels) * stride[..., None]
+    boxes = torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1)
     landmarks = None
     if layout.landmarks:
-        landmarks = centre[:, None] + (picked(2 * levels) * stride).view(-1, 5, 2)
-    return Candidates(boxes, scores[image_index, anchor], image_index, landmarks)
+        offsets = (picked(2 * levels) * stride[..., None]).unflatten(-1, (5, 2))
+        landmarks = centre[:, :, None] + offsets
+    return Candidates(boxes, scores.gather(1, anchor), passes.gather(1, anchor), passed, landmarks)
+
+
+def _anchors_of_levels(
+    scores: Sequence[Tensor], canvas_hw: tuple[int, int], layout: AnchorLayout
+) -> list[int]:
+    """How many anchors each level has, checked against what the graph gave."""
+    height, width = canvas_hw
+    counts = []
+    for stride, output in zip(layout.strides, scores, strict=True):
+        counts.append((height // stride) * (width // stride) * layout.anchors)
+        if output.shape[1] != counts[-1]:
+            raise ModelError(
+                f"the detector gave {output.shape[1]} anchors for a {width} x {height} input, "
+                f"expected {counts[-1]}; its strides are not SCRFD's {layout.strides}"
+            )
+    return counts
+
+
+def _places(
+    canvas_hw: tuple[int, int], layout: AnchorLayout, anchor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Centre `[B,K,2]` and stride `[B,K]` in pixels of anchors `[B,K]` counted over all levels."""
+    table = _anchor_table(canvas_hw, layout, anchor.device)
+    return table[anchor, :2], table[anchor, 2]
+
+
+@lru_cache(maxsize=64)
+def _anchor_table(canvas_hw: tuple[int, int], layout: AnchorLayout, device: torch.device) -> Tensor:
+    """x, y and stride of every anchor, `[A,3]`, in the order of the graph's outputs."""
+    levels = []
+    for stride in layout.strides:
+        y, x = torch.meshgrid(
+            torch.arange(canvas_hw[0] // stride, device=device, dtype=torch.float32) * stride,
+            torch.arange(canvas_hw[1] // stride, device=device, dtype=torch.float32) * stride,
+            indexing="ij",
+        )
+        level = torch.stack((x, y, torch.full_like(x, stride)), -1).view(-1, 1, 3)
+        levels.append(level.expand(-1, layout.anchors, -1).reshape(-1, 3))
+    return torch.cat(levels)
+
+
+def _gathered(outputs: Sequence[Tensor], counts: Sequence[int], anchor: Tensor) -> Tensor:
+    """Rows `[B,K,C]` float32 of outputs `[B,A,C]` of several levels.
+
+    Level by level: joining the levels first would copy every anchor for the sake of a few.
+    """
+    firsts = [0, *accumulate(counts)]
+    levels = []
+    for output, count, first in zip(outputs, counts, firsts, strict=False):
+        local = (anchor - first).clamp(0, count - 1)
+        levels.append(output.gather(1, local[..., None].expand(-1, -1, output.shape[2])))
+    rows = levels[0]
+    for level, first in zip(levels[1:], firsts[1:], strict=False):
+        rows = torch.where((anchor >= first)[..., None], level, rows)
+    return rows.float()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .devices import uploaded
+
 #: Boxes of one image whose overlaps are worked out at once.
 _NMS_BLOCK = 256
 
@@ -38,55 +40,43 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return shared / (areas + other_areas - shared)
 
 
-def batched_nms(
-    boxes: Tensor, scores: Tensor, image_index: Tensor, images: int, threshold: float
-) -> Tensor:
+def suppress(
+    boxes: Tensor, scores: Tensor, present: Tensor, threshold: float, rounds: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Greedy non-maximum suppression within each image.
 
     Boxes of equal score keep their order, as with the stable sort of the original.
 
     Args:
-        boxes: `[N,4]` float32 xyxy in pixels.
-        scores: `[N]`.
-        image_index: `[N]` int64, 0-based.
-        images: Number of images.
+        boxes: `[B,K,4]` float32 xyxy in pixels.
+        scores: `[B,K]`.
+        present: `[B,K]` bool, which rows are boxes; the others only fill up.
         threshold: Overlap above which the box of lower score is dropped.
+        rounds: After how many rounds to stop, without waiting for the device. None waits, and goes
+            on until all is settled.
 
     Returns:
-        `[K]` int64 rows that stay, grouped by image, best score first within each.
+        The rows best first, `[B,K]` int64; which of these stay, `[B,K]` bool; and whether that is
+        the last word, a bool on the device.
     """
-    order = torch.sort(scores, descending=True, stable=True).indices
-    order = order[torch.sort(image_index[order], stable=True).indices]
-    counts = torch.bincount(image_index, minlength=images)
-    widest = int(counts.max()) if images and len(boxes) else 0
-    if widest == 0:
-        return order
-    # One padded row of boxes an image, so that all images are suppressed together.
-    starts = counts.cumsum(0) - counts
-    rank = torch.arange(len(order), device=order.device) - starts[image_index[order]]
-    slot = image_index[order] * widest + rank
-    padded = boxes.new_zeros(images * widest, 4).index_copy_(0, slot, boxes[order])
-    present = torch.zeros(images * widest, dtype=torch.bool, device=boxes.device)
-    present[slot] = True
-    keep = _greedy_keep(padded.view(images, widest, 4), present.view(images, widest), threshold)
-    return order[keep.view(-1)[slot]]
-
-
-def _greedy_keep(boxes: Tensor, present: Tensor, threshold: float) -> Tensor:
-    """Which of `boxes [B,K,4]`, sorted by falling score, survive: `[B,K]` bool.
-
-    Block by block, because the overlaps of all pairs at once would fill the memory when a very low
-    threshold lets every anchor pass.
-    """
+    ranked = scores.masked_fill(~present, -torch.inf)
+    order = torch.sort(ranked, dim=1, descending=True, stable=True).indices
+    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    present = present.gather(1, order)
     keep = torch.zeros_like(present)
+    settled = torch.ones((), dtype=torch.bool, device=boxes.device)
+    # Block by block, because the overlaps of all pairs at once would fill the memory when a very
+    # low threshold lets every anchor pass.
     for start in range(0, present.shape[1], _NMS_BLOCK):
         block = slice(start, start + _NMS_BLOCK)
         here, candidates = boxes[:, block], present[:, block]
         if start:
             beaten = _beats(boxes[:, :start], here, threshold) & keep[:, :start, None]
             candidates = candidates & ~beaten.any(1)
-        keep[:, block] = _settle(_beats(here, here, threshold).triu(1), candidates)
-    return keep
+        beats = _beats(here, here, threshold).triu(1)
+        keep[:, block], unchanged = _settle(beats, candidates, rounds)
+        settled = settled & unchanged
+    return order, keep, settled
 
 
 def _beats(better: Tensor, boxes: Tensor, threshold: float) -> Tensor:
@@ -95,18 +85,20 @@ def _beats(better: Tensor, boxes: Tensor, threshold: float) -> Tensor:
     return ~(overlaps(better, boxes) <= threshold)
 
 
-def _settle(beats: Tensor, candidates: Tensor) -> Tensor:
+def _settle(beats: Tensor, candidates: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:
     """Greedy suppression among `candidates [B,K]` of which `beats [B,K,K]` says who drops whom.
 
     It is the fixed point of "a box stays if no staying better box overlaps it"; iterating from "all
     stay" reaches it after as many rounds as the longest chain of overlaps.
     """
-    keep = candidates
-    while True:
-        settled = candidates & ~(beats & keep[:, :, None]).any(1)
-        if torch.equal(settled, keep):
-            return keep
-        keep = settled
+    before = keep = candidates
+    # A chain can't be longer than the boxes are many.
+    for _ in range(rounds or candidates.shape[1] + 1):
+        before = keep
+        keep = candidates & ~(beats & before[:, :, None]).any(1)
+        if rounds is None and torch.equal(keep, before):
+            break
+    return keep, (keep == before).all()
 
 
 def largest_or_central(
@@ -129,7 +121,7 @@ def largest_or_central(
     """
     value = box_areas(boxes)
     if metric != "max":
-        centre = boxes.new_tensor([image_hw[1] // 2, image_hw[0] // 2])
+        centre = uploaded(torch.tensor([image_hw[1] // 2, image_hw[0] // 2]), boxes.device)
         offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - centre
         value = value - offset.square().sum(1) * 2.0
     return torch.sort(value, descending=True, stable=True).indices[:limit]

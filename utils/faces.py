@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from .devices import uploaded
 from .errors import InvalidInput
 
 #: Shape of one row of each tensor field; None where any length will do.
@@ -57,6 +59,8 @@ class Faces:
         gender: `[N]` int64, 0 female, 1 male, or None.
         age: `[N]` int64 in years, or None.
         verification: `[N]` float32, 0..1, how likely the box really holds a face, or None.
+        image_list: `image_index` on the host, where it is known there: it spares reading the
+            device. Given only together with the `image_index` it says the same as.
 
     Raises:
         InvalidInput: A field has the wrong shape, dtype or device.
@@ -75,6 +79,7 @@ class Faces:
     gender: Tensor | None = None
     age: Tensor | None = None
     verification: Tensor | None = None
+    image_list: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         count, device = len(self.boxes), self.boxes.device
@@ -96,6 +101,10 @@ class Faces:
                     f"Faces.{name}: got device {tensor.device}, but boxes are on {device}; "
                     "move all fields to one device"
                 )
+        if self.image_list is not None and len(self.image_list) != count:
+            raise InvalidInput(
+                f"Faces.image_list: got {len(self.image_list)} entries for {count} faces"
+            )
         if (self.embeddings is None) != (self.embedding_space is None):
             raise InvalidInput(
                 f"Faces: got embedding_space {self.embedding_space!r} and "
@@ -133,8 +142,12 @@ class Faces:
         """The faces at an index, slice, or list or tensor of indices or booleans."""
         if isinstance(rows, int) and not -len(self) <= rows < len(self):
             raise IndexError(f"got face {rows}, but there are {len(self)}")
+        known = None
+        if isinstance(rows, slice) and self.image_list is not None:
+            known = self.image_list[rows]
         chosen = rows if isinstance(rows, slice) else self._row_tensor(rows)
-        return self.with_fields(**{name: tensor[chosen] for name, tensor in self.tensors()})
+        columns = {name: tensor[chosen] for name, tensor in self.tensors()}
+        return replace(self, image_list=known, **columns)
 
     def _row_tensor(self, rows: int | Sequence[int] | Sequence[bool] | Tensor) -> Tensor:
         tensor = torch.atleast_1d(torch.as_tensor(rows, device=self.device))
@@ -151,16 +164,22 @@ class Faces:
             raise InvalidInput(
                 f"got image {index}, expected one of {len(self.image_sizes)} images, counted from 0"
             )
-        faces = self[self.image_index == index]
+        faces = self[[row for row, image in enumerate(self.images_of_faces()) if image == index]]
         return replace(
             faces,
             image_index=torch.zeros_like(faces.image_index),
+            image_list=(0,) * len(faces),
             image_sizes=(self.image_sizes[index],),
         )
 
+    def images_of_faces(self) -> tuple[int, ...]:
+        """The image of each face, on the host. Reads the device if that is not known yet."""
+        return tuple(self.image_index.tolist()) if self.image_list is None else self.image_list
+
     def per_image(self) -> list[int]:
-        """The number of faces of every image. Reads the device once."""
-        return torch.bincount(self.image_index, minlength=len(self.image_sizes)).tolist()
+        """The number of faces of every image. Reads the device if that is not known yet."""
+        counts = Counter(self.images_of_faces())
+        return [counts[image] for image in range(len(self.image_sizes))]
 
     def placed(self, positions: Sequence[int], image_sizes: Sequence[tuple[int, int]]) -> Faces:
         """The same faces in a larger or reordered batch of images.
@@ -169,13 +188,14 @@ class Faces:
             positions: New index of each image of this batch.
             image_sizes: `(height, width)` of every image of the new batch.
         """
-        image_index = torch.as_tensor(positions, dtype=torch.int64, device=self.device)[
-            self.image_index
-        ]
-        order = torch.sort(image_index, stable=True).indices
-        return replace(self.with_fields(image_index=image_index), image_sizes=tuple(image_sizes))[
-            order
-        ]
+        images = [positions[image] for image in self.images_of_faces()]
+        order = sorted(range(len(images)), key=images.__getitem__)
+        rows = uploaded(torch.tensor(order, dtype=torch.int64), self.device)
+        columns = {name: tensor[rows] for name, tensor in self.tensors()}
+        image_list = tuple(sorted(images))
+        image_index = torch.tensor(image_list, dtype=torch.int64)
+        columns["image_index"] = uploaded(image_index, self.device)
+        return replace(self, image_list=image_list, image_sizes=tuple(image_sizes), **columns)
 
     def to(self, device: torch.device | str) -> Faces:
         return self.with_fields(**{name: tensor.to(device) for name, tensor in self.tensors()})
@@ -203,11 +223,17 @@ class Faces:
                     f"got faces with fields {other}, expected {names} as in the first"
                 )
         columns = {name: [getattr(part, name) for part in parts] for name in names}
+        image_list: list[int] | None = []
         first_image = 0
         for position, part in enumerate(parts):
             columns["image_index"][position] = part.image_index + first_image
+            if part.image_list is None:
+                image_list = None
+            elif image_list is not None:
+                image_list += [image + first_image for image in part.image_list]
             first_image += len(part.image_sizes)
         return Faces(
+            image_list=None if image_list is None else tuple(image_list),
             image_sizes=tuple(size for part in parts for size in part.image_sizes),
             embedding_space=parts[0].embedding_space,
             **{name: torch.cat(tensors) for name, tensors in columns.items()},

@@ -223,22 +223,21 @@ def quantised(pixels: Tensor) -> Tensor:
     return (pixels.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def check_values(extremes: Sequence[tuple[ImageBatch, Tensor]]) -> None:
-    """Refuses images that hold NaN, infinity or values far from 0..1; reads the device once.
+def check_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
+    """Refuses images that hold NaN, infinity or values far from 0..1.
 
     Values a little outside 0..1, as upscalers and colour nodes leave them, are clamped when the
     pixels are sampled; that is said in one line of the log.
 
     Args:
-        extremes: Batches with the result of `ImageBatch.extremes`.
+        extremes: Batches with their smallest and largest value, as `ImageBatch.extremes` gives.
 
     Raises:
         InvalidInput: Names the images and the values.
     """
     if not extremes:
         return
-    bounds = torch.stack([extreme for _, extreme in extremes]).tolist()
-    for (batch, _), (low, high) in zip(extremes, bounds, strict=True):
+    for batch, low, high in extremes:
         if not math.isfinite(low) or not math.isfinite(high):
             raise InvalidInput(
                 f"got NaN or infinite values in {_named(batch)}; find the node that makes them "
@@ -249,7 +248,7 @@ def check_values(extremes: Sequence[tuple[ImageBatch, Tensor]]) -> None:
                 f"got values from {low:.4g} to {high:.4g} in {_named(batch)}, expected 0..1; "
                 "divide 0..255 data by 255, tone-map HDR data"
             )
-    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    low, high = min(low for _, low, _ in extremes), max(high for _, _, high in extremes)
     if low < -1e-3 or high > 1.001:
         _log.warning("got images with values from %.4g to %.4g; clamped to 0..1", low, high)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from .images import ImageBatch
-from .planes import rgb_planes
+from .planes import black_images
 from .resize import resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.
@@ -23,7 +21,7 @@ def fitted_size(source_hw: tuple[int, int], size_wh: tuple[int, int]) -> tuple[i
     return max(1, new_height), max(1, new_width)
 
 
-def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[Tensor, float]:
+def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[ImageBatch, float]:
     """Scales images to fit a canvas and pads them with black at the right and bottom.
 
     Args:
@@ -32,22 +30,22 @@ def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[Tensor, floa
             multiple of 32 in each direction.
 
     Returns:
-        The canvases, `[B,3,h,w]` float32 RGB 0..255 on the images' device, and the scale by which
-        coordinates on the canvas are divided to get source pixels.
+        The canvases, `[B,h,w,3]` uint8 on the images' device, and the scale by which coordinates on
+        the canvas are divided to get source pixels.
 
     Source:
         insightface 2.1, `model_zoo/scrfd.py`, `SCRFD._detect_candidates`.
     """
     source_hw = batch.size_hw
     fitted_hw = fitted_size(source_hw, size_wh)
-    fitted = resize_8bit(batch.to_uint8(), fitted_hw)
+    pixels = batch.to_uint8()
     width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
-    canvas = fitted.new_zeros(len(fitted), height, width, 3)
-    canvas[:, : fitted_hw[0], : fitted_hw[1]] = fitted
-    return rgb_planes(canvas, batch.bgr), fitted_hw[0] / source_hw[0]
+    canvas = black_images((len(pixels), height, width, 3), pixels.device)
+    resize_8bit(pixels, canvas[:, : fitted_hw[0], : fitted_hw[1]])
+    return ImageBatch(canvas, batch.positions, batch.bgr), fitted_hw[0] / source_hw[0]
 
 
-def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> Tensor:
+def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> ImageBatch:
     """Scales images to a size, whatever their shape, as `cv2.resize` does.
 
     Args:
@@ -55,6 +53,9 @@ def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> Tensor:
         size_hw: Height and width in pixels.
 
     Returns:
-        `[B,3,h,w]` float32 RGB 0..255 in whole steps, on the images' device.
+        `[B,h,w,3]` uint8 on the images' device.
     """
-    return rgb_planes(resize_8bit(batch.to_uint8(), size_hw), batch.bgr)
+    pixels = batch.to_uint8()
+    scaled = black_images((len(pixels), *size_hw, 3), pixels.device)
+    resize_8bit(pixels, scaled)
+    return ImageBatch(scaled, batch.positions, batch.bgr)

@@ -1,29 +1,48 @@
-"""From 8-bit pictures to the float planes that networks take."""
+"""8-bit pictures: black ones to draw on, and the float planes that networks take."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .images import ImageBatch
 from .resize import opencv_is_there
 
 
-def rgb_planes(pixels: Tensor, bgr: bool) -> Tensor:
-    """Separates the channels of 8-bit images.
+def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """Black images `[B,H,W,3]` uint8."""
+    if device.type == "cpu":
+        # In the calling thread: the work is too small to share, and torch's threads, once woken,
+        # compete with those of the network that runs next.
+        return torch.from_numpy(np.zeros(shape, dtype=np.uint8))
+    return torch.zeros(shape, dtype=torch.uint8, device=device)
 
-    On the CPU OpenCV does it in the calling thread: the work is too small to share, and torch's
-    threads, once woken, compete with those of the network that runs next.
+
+def rgb_planes(batch: ImageBatch) -> Tensor:
+    """The channels of 8-bit images as planes.
 
     Args:
-        pixels: `[B,H,W,3]` uint8 on any device.
-        bgr: Whether the channels are blue, green, red.
+        batch: `[B,H,W,3]` uint8 on any device.
 
     Returns:
-        `[B,3,H,W]` float32 RGB 0..255 on the same device.
+        `[B,3,H,W]` float32 RGB 0..255 on the same device, in memory of its own.
     """
-    if pixels.device.type == "cpu" and len(pixels) and opencv_is_there():
-        import cv2
-
-        return torch.from_numpy(cv2.dnn.blobFromImages(list(pixels.numpy()), swapRB=bgr))
+    pixels = batch.pixels
+    if pixels.device.type == "cpu" and opencv_is_there():
+        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), batch.bgr))
     planes = pixels.permute(0, 3, 1, 2).float()
-    return planes.flip(1) if bgr else planes
+    return planes.flip(1) if batch.bgr else planes
+
+
+def _planes_by_opencv(pixels: np.ndarray, bgr: bool) -> np.ndarray:
+    """In the calling thread, and with no more memory than the result, unlike `blobFromImages`:
+    what is taken and given back for every image costs more than the work itself.
+    """
+    import cv2
+
+    planes = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
+    for image, target in zip(pixels, planes, strict=True):
+        for plane, row in zip(cv2.split(image), target[::-1] if bgr else target, strict=True):
+            np.copyto(row, plane)
+    return planes

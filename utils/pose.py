@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .devices import widest_float
+from .devices import uploaded, widest_float
 
 
 def head_pose(points: Tensor) -> Tensor:
@@ -27,7 +27,8 @@ def head_pose(points: Tensor) -> Tensor:
         `matrix2angle`; the mean face is its `data/objects/meanshape_68.pkl` (MIT licence).
     """
     points = points.to(widest_float(points.device))
-    camera = (_mean_face_inverse().to(points) @ points).mT
+    mean_face_inverse = uploaded(_mean_face_inverse().to(points.dtype), points.device)
+    camera = (mean_face_inverse @ points).mT
     row_x = torch.nn.functional.normalize(camera[:, 0, :3], dim=1)
     row_y = torch.nn.functional.normalize(camera[:, 1, :3], dim=1)
     row_z = torch.linalg.cross(row_x, row_y)

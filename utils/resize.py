@@ -14,24 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .devices import uploaded
+
 #: OpenCV weighs pixels in steps of 1/2048.
 _STEPS = 2048
 
 
-def resize_8bit(pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def resize_8bit(pixels: Tensor, target: Tensor) -> None:
     """Scales 8-bit images: bilinear, half-pixel centres, no antialiasing.
 
     Args:
         pixels: `[B,H,W,3]` uint8 on any device.
-        size_hw: Height and width to scale to, in pixels.
-
-    Returns:
-        `[B,h,w,3]` uint8 on the same device, bit for bit what
-        `cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)` gives.
+        target: `[B,h,w,3]` uint8 on the same device, may be a part of a larger canvas; is filled
+            with, bit for bit, what `cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)`
+            gives.
     """
     if pixels.device.type == "cpu" and opencv_is_there():
-        return _by_opencv(pixels, size_hw)
-    return resize_by_steps(pixels, size_hw)
+        _by_opencv(pixels, target)
+    else:
+        target.copy_(resize_by_steps(pixels, (target.shape[1], target.shape[2])))
 
 
 @lru_cache(maxsize=1)
@@ -40,19 +41,25 @@ def opencv_is_there() -> bool:
     return importlib.util.find_spec("cv2") is not None
 
 
-def _by_opencv(pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def _by_opencv(pixels: Tensor, target: Tensor) -> None:
     """OpenCV itself, ten times faster on the CPU than the same in torch."""
     import cv2
 
-    scaled = np.empty((len(pixels), *size_hw, 3), dtype=np.uint8)
-    for image, target in zip(pixels.numpy(), scaled, strict=True):
+    size_wh = (target.shape[2], target.shape[1])
+    for image, scaled in zip(pixels.numpy(), target.numpy(), strict=True):
         # Grey images arrive as expanded views, which OpenCV does not take.
-        cv2.resize(np.ascontiguousarray(image), size_hw[::-1], dst=target)
-    return torch.from_numpy(scaled)
+        cv2.resize(np.ascontiguousarray(image), size_wh, dst=scaled)
 
 
 def resize_by_steps(pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """`resize_8bit` in torch operations; public so that it can be held against OpenCV anywhere.
+
+    Args:
+        pixels: `[B,H,W,3]` uint8 on any device.
+        size_hw: Height and width to scale to, in pixels.
+
+    Returns:
+        `[B,h,w,3]` uint8 on the same device.
 
     Source:
         OpenCV 4 and 5, `modules/imgproc/src/resize.cpp`: `HResizeLinear` and `VResizeLinear` for
@@ -83,4 +90,9 @@ def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tenso
     first_weight = ((1 - share) * _STEPS).round().int()
     low = first.long().clamp(0, source - 1)
     high = (first.long() + 1).clamp(0, source - 1)
-    return tuple(part.to(device) for part in (low, high, first_weight, second_weight))  # type: ignore[return-value]
+    return (
+        uploaded(low, device),
+        uploaded(high, device),
+        uploaded(first_weight, device),
+        uploaded(second_weight, device),
+    )

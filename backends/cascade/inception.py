@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...utils.area import area_crops, summed_area_table
 from ...utils.faces import Faces
-from ...utils.images import Images
+from ...utils.images import ImageBatch, Images
+from ...utils.planes import rgb_planes
 from .networks import open_inception
 from .parameters import IMAGE_SIZE
 
@@ -50,8 +51,7 @@ class InceptionEmbedder:
         """`embeddings` `[N,512]` float32 of length 1."""
         boxes, image_index = faces.boxes.to(self.device), faces.image_index.to(self.device)
         crops = torch.empty(len(faces), 3, self.size, self.size, device=self.device)
-        # Read once: which images are needed has to be known where the loop runs.
-        wanted = set(image_index.tolist())
+        wanted = set(faces.images_of_faces())
         for batch in images.chunks(_IMAGES_AT_ONCE, wanted=wanted):
             batch = batch.to(self.device)
             row_of_image = torch.full((len(images),), -1, device=self.device)
@@ -64,12 +64,13 @@ class InceptionEmbedder:
             table = summed_area_table(pixels.flip(-1) if batch.bgr else pixels)
             covered = crop_pixels(boxes[chosen], batch.size_hw, self._margin)
             crops[chosen] = area_crops(table, rows[chosen], covered, self.size)
-        # The library cuts off what lies between two 8-bit steps.
-        return {"embeddings": self.embed(crops.floor_()).to(faces.device)}
+        # As in the library, what lies between two 8-bit steps is cut off.
+        rgb = ImageBatch(crops.to(torch.uint8).permute(0, 2, 3, 1), tuple(range(len(faces))), False)
+        return {"embeddings": self.embed(rgb).to(faces.device)}
 
-    def embed(self, crops: Tensor) -> Tensor:
-        """Embeds crops `[N,3,160,160]` float32 RGB 0..255: `[N,512]` float32 of length 1."""
-        (embeddings,) = self.session.run((crops - 127.5) / 128.0)
+    def embed(self, crops: ImageBatch) -> Tensor:
+        """Embeds crops `[N,160,160,3]` uint8: `[N,512]` float32 of length 1."""
+        (embeddings,) = self.session.run((rgb_planes(crops) - 127.5) / 128.0)
         return embeddings.float()
 
 

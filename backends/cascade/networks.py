@@ -109,7 +109,7 @@ def _open(
     network = prepare(network).eval().requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).to(device)
     runs_on = RunsOn(str(device), "torch", note=note)
-    return TorchSession(network, device, torch.float32, runs_on, captures=False)
+    return TorchSession(network, device, torch.float32, runs_on, prepares=False)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...utils.images import Images
+from ...utils.images import ImageBatch, Images
 from ...utils.letterbox import stretch
 from ..analyzer import limit_faces
 from ..base import DetectionOptions
@@ -169,8 +169,9 @@ class RecognitionModel(HeadModel):
             stretch(next(Images.from_bgr(img).chunks()), (recognizer.size, recognizer.size))
             for img in (imgs if isinstance(imgs, list) else [imgs])
         ]
+        pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
         with torch.no_grad():
-            features = recognizer.embed(torch.cat(crops).to(recognizer.device))
+            features = recognizer.embed(ImageBatch(pixels, tuple(range(len(pixels))), bgr=True))
         return features.cpu().numpy()
 
     def compute_sim(self, feat1: np.ndarray, feat2: np.ndarray) -> float:

@@ -16,6 +16,11 @@ Value = Tensor | np.ndarray
 Operation = Callable[..., Any]
 
 
+def tensor_of(value: np.ndarray) -> Tensor:
+    """A tensor over an array's own memory; arrays that can't be written to are copied first."""
+    return torch.from_numpy(value if value.flags.writeable else value.copy())
+
+
 class Layer(nn.Module):
     """An operation with its weights, so that they move and change precision with the network."""
 
@@ -24,8 +29,10 @@ class Layer(nn.Module):
         super().__init__()
         self._operation = operation
         self._names = [name for name, value in weights.items() if value is not None]
-        for name in self._names:
-            tensor = torch.from_numpy(np.array(weights[name]))
+        for name, value in weights.items():
+            if value is None:
+                continue
+            tensor = tensor_of(value)
             if tensor.ndim == 4:
                 tensor = tensor.contiguous(memory_format=torch.channels_last)
             self.register_buffer(name, tensor)

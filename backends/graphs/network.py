@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...utils.errors import ModelError
 from .graph import Graph, Node, fold_batch_norms
-from .layers import Build, Value
+from .layers import Build, Value, tensor_of
 from .operators import BOUND_INPUTS, OPERATORS
 
 
@@ -66,7 +66,7 @@ class Network(nn.Module):
             self._whole_numbers[name] = value
         elif name not in self._floats:
             self._floats[name] = f"constant_{len(self._floats)}"
-            self.register_buffer(self._floats[name], torch.from_numpy(np.array(value)))
+            self.register_buffer(self._floats[name], tensor_of(value))
 
     def _find_last_uses(self) -> list[tuple[str, ...]]:
         """The values that nothing reads after each layer."""

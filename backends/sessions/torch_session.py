@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +15,13 @@ from torch import Tensor, nn
 from ...utils.errors import OutOfMemory
 from ..base import RunsOn
 
-#: A shape is captured when it comes for this time: capturing costs as much as a few runs.
-_CAPTURE_AT = 3
-_CAPTURED_SHAPES = 4
+_log = logging.getLogger("FastFace")
+
+#: A shape is prepared for when it comes for this time: that costs as much as a few runs.
+_PREPARE_AT = 3
+_PREPARED_SHAPES = 4
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass
@@ -24,6 +31,11 @@ class _Capture:
     graph: torch.cuda.CUDAGraph
     source: Tensor
     results: tuple[Tensor, ...]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.source.copy_(x)
+        self.graph.replay()
+        return tuple(result.clone() for result in self.results)
 
 
 class TorchSession:
@@ -35,24 +47,26 @@ class TorchSession:
         device: torch.device,
         dtype: torch.dtype,
         runs_on: RunsOn,
-        captures: bool = True,
+        compiles: bool = False,
+        prepares: bool = True,
     ) -> None:
         """
         Args:
             network: On `device` in `dtype` already; takes one tensor and gives a tuple of tensors.
-            device: Where it is.
-            dtype: What it computes in.
-            runs_on: What is known about that.
-            captures: Whether shapes that keep coming are worth a CUDA graph: not where more shapes
-                take turns than are kept.
+            device, dtype: Of the network.
+            runs_on: What is said of it.
+            compiles: Whether `torch.compile` is used for shapes that keep coming.
+            prepares: Whether shapes that keep coming are prepared for at all: that is lost work
+                where more of them take turns than are kept.
         """
         self.raw = network
         self.device = device
         self.runs_on = runs_on
         self._dtype = dtype
-        self._capturing = captures
+        self._compiles = compiles
+        self._prepares = prepares
         self._seen: LRUCache = LRUCache(maxsize=64)
-        self._captures: LRUCache = LRUCache(maxsize=_CAPTURED_SHAPES)
+        self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
 
@@ -71,11 +85,10 @@ class TorchSession:
         """
         x = x.to(self._dtype)
         try:
-            if self.device.type != "cuda":
+            if self.device.type != "cuda" and not self._compiles:
                 return self.raw(x)
-            # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
-            with self._lock, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                return self._run_captured(x)
+            with self._lock, self._exact():
+                return self._way_for(x)(x)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"{self.runs_on} ran out of memory for input {tuple(x.shape)}: use fewer images at "
@@ -83,9 +96,9 @@ class TorchSession:
             ) from error
 
     def leave_device(self) -> None:
-        """Moves the weights to main memory; what was captured goes."""
+        """Moves the weights to main memory; what was prepared goes."""
         with self._lock:
-            self._captures.clear()
+            self._prepared.clear()
             self.raw.to("cpu")
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -95,30 +108,53 @@ class TorchSession:
         with self._lock:
             self.raw.to(self.device)
 
-    def _run_captured(self, x: Tensor) -> tuple[Tensor, ...]:
-        if not self._capturing:
-            return self.raw(x)
-        shape = tuple(x.shape)
-        capture = self._captures.get(shape)
-        if capture is None:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] < _CAPTURE_AT:
-                return self.raw(x)
-            capture = self._captures[shape] = self._capture(x)
-        capture.source.copy_(x)
-        capture.graph.replay()
-        return tuple(result.clone() for result in capture.results)
+    def _exact(self) -> contextlib.AbstractContextManager[None]:
+        if self.device.type != "cuda":
+            return contextlib.nullcontext()
+        # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
-    def _capture(self, x: Tensor) -> _Capture:
+    def _way_for(self, x: Tensor) -> Run:
+        """The fastest way there is yet to run an input of this shape."""
+        if not self._prepares:
+            return self.raw
+        shape = tuple(x.shape)
+        way = self._prepared.get(shape)
+        if way is None:
+            self._seen[shape] = self._seen.get(shape, 0) + 1
+            if self._seen[shape] < _PREPARE_AT:
+                return self.raw
+            way = self._compiled(x) if self._compiles else self.raw
+            if self.device.type == "cuda":
+                way = self._captured(way, x)
+            self._prepared[shape] = way
+        return way
+
+    def _compiled(self, x: Tensor) -> Run:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        try:
+            # Traced first: what the graph works out from the shape is no work for the compiler.
+            way: Run = torch.compile(make_fx(self.raw)(x), fullgraph=True, dynamic=False)
+            way(x)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # of the compiler, or for lack of one
+            self._compiles = False
+            _log.warning("%s goes on without torch.compile, which failed: %s", self.runs_on, error)
+            return self.raw
+        return way
+
+    def _captured(self, way: Run, x: Tensor) -> _Capture:
         source = x.clone(memory_format=torch.channels_last)
         # Libraries set themselves up in the first runs, which must not be recorded, and recording
         # must happen on a stream of its own.
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
-            self.raw(source)
+            way(source)
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=side):
-            results = self.raw(source)
+            results = way(source)
         return _Capture(graph, source, results)

@@ -9,7 +9,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ..base import Session
-from .inputs import normalise, square_side
+from .inputs import network_input, square_side
 
 
 class BoxHead:
@@ -33,7 +33,6 @@ class BoxHead:
             crop pixels, both on the session's device.
         """
         matrices = centred_square(faces.boxes.to(self.session.device), self.size, self.expansion)
-        image_index = faces.image_index.to(self.session.device)
-        crops = crop_faces(images, image_index, matrices, self.size)
-        (raw,) = self.session.run(normalise(crops, self.model))
-        return raw.float().reshape(len(crops), -1), matrices
+        crops = crop_faces(images, faces.images_of_faces(), matrices, self.size)
+        (raw,) = self.session.run(network_input(crops, self.model))
+        return raw.float().reshape(len(faces), -1), matrices

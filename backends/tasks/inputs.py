@@ -7,17 +7,22 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import ModelError
+from ...utils.images import ImageBatch
 from ...utils.packs import ModelFile
+from ...utils.planes import rgb_planes
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
 
-def normalise(pixels: Tensor, model: ModelFile) -> Tensor:
-    """`(pixels - mean) / std` in the dtype of the graph's input.
+def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
+    """`(pixels - mean) / std` as planes in the dtype of the graph's input.
 
     Args:
-        pixels: `[B,3,H,W]` float32 RGB 0..255 in whole steps.
+        batch: `[B,H,W,3]` uint8, canvases or crops.
         model: Says mean, std and dtype; mean 0 and std 1 mean that the graph does it itself.
+
+    Returns:
+        `[B,3,H,W]` RGB on the batch's device.
 
     Raises:
         ModelError: The graph takes a dtype that such pixels have no place in.
@@ -27,22 +32,26 @@ def normalise(pixels: Tensor, model: ModelFile) -> Tensor:
         raise ModelError(
             f"{model.path} takes {model.input_dtype} input, expected one of {sorted(_DTYPES)}"
         )
+    planes = rgb_planes(batch)
     if model.mean or model.std != 1.0:
         if dtype == torch.uint8:
             raise ModelError(
                 f"{model.path} takes uint8 input, but with mean {model.mean:g} and std "
                 f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
             )
-        pixels = _scaled(pixels, model.mean, model.std)
-    return pixels.to(dtype)
+        _scale(planes, model.mean, model.std)
+    return planes.to(dtype)
 
 
-def _scaled(pixels: Tensor, mean: float, std: float) -> Tensor:
-    if pixels.device.type != "cpu":
-        return (pixels - mean) / std
-    # In the calling thread, for the reason given in `rgb_planes`.
-    scaled = np.subtract(pixels.numpy(), np.float32(mean))
-    return torch.from_numpy(np.divide(scaled, np.float32(std), out=scaled))
+def _scale(planes: Tensor, mean: float, std: float) -> None:
+    """In place: twice the memory would cost more time than the arithmetic."""
+    if planes.device.type == "cpu":
+        # In the calling thread, for the reason given in `black_images`.
+        values = planes.numpy()
+        np.subtract(values, np.float32(mean), out=values)
+        np.divide(values, np.float32(std), out=values)
+    else:
+        planes.sub_(mean).div_(std)
 
 
 def square_side(model: ModelFile) -> int:

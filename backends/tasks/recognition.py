@@ -9,10 +9,10 @@ from torch import Tensor
 from ...utils.align import arcface_template, crop_faces, similarity_transform
 from ...utils.errors import ModelError
 from ...utils.faces import Faces
-from ...utils.images import Images
+from ...utils.images import ImageBatch, Images
 from ...utils.packs import ModelFile, ModelPack
 from ..base import Session
-from .inputs import normalise, square_side
+from .inputs import network_input, square_side
 
 
 class Recognition:
@@ -45,10 +45,10 @@ class Recognition:
             )
         landmarks = faces.landmarks.to(self.device)
         matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
-        crops = crop_faces(images, faces.image_index.to(self.device), matrices, self.size)
+        crops = crop_faces(images, faces.images_of_faces(), matrices, self.size)
         return {"embeddings": self.embed(crops).to(faces.device)}
 
-    def embed(self, crops: Tensor) -> Tensor:
-        """Embeds aligned crops `[N,3,size,size]` float32 RGB 0..255: `[N,D]` float32."""
-        (embeddings,) = self.session.run(normalise(crops, self.model))
-        return embeddings.float().reshape(len(crops), -1)
+    def embed(self, crops: ImageBatch) -> Tensor:
+        """Embeds aligned crops `[N,size,size,3]` uint8: `[N,D]` float32."""
+        (embeddings,) = self.session.run(network_input(crops, self.model))
+        return embeddings.float().reshape(len(crops.pixels), -1)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from ...utils.anchors import Candidates, decode_scrfd
-from ...utils.boxes import batched_nms
-from ...utils.faces import Faces
+from ...utils.boxes import suppress
 from ...utils.images import ImageBatch
 from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ..base import DetectionOptions, Session
-from .inputs import normalise
+from ..pending import PaddedFaces
+from .inputs import network_input
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a detector looks without asking the device; None, where asking is free, is all.
+
+    Attributes:
+        candidates: Anchors an image and input size.
+        rounds: Of suppression.
+    """
+
+    candidates: int | None = None
+    rounds: int | None = None
+
+    def wider(self) -> Reach:
+        return Reach(4 * (self.candidates or 1), 4 * (self.rounds or 1))
+
+
+#: A face passes with some ten anchors; a crowd makes the detector look wider once, and for good.
+_FIRST_REACH = Reach(256, 6)
 
 
 class Scrfd:
@@ -28,38 +49,40 @@ class Scrfd:
         self.device = session.device
         self.runs_on = session.runs_on
         self.fixed_size_wh = model.fixed_size_wh
+        self._reach = Reach() if self.device.type == "cpu" else _FIRST_REACH
 
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
-        """Boxes, scores and landmarks of every face.
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> PaddedFaces:
+        """Boxes, scores and landmarks of every face; does not wait for the device.
 
         Args:
             batch: Equal-sized images on the session's device.
             options: Input sizes, threshold, NMS threshold.
 
         Returns:
-            Rows grouped by image, best score first within each.
+            Rows grouped by image, best score first within each, once settled.
         """
+        reach = self._reach
         sizes = (self.fixed_size_wh,) if self.fixed_size_wh else options.sizes_wh
-        found = [self._candidates(batch, size_wh, options.threshold) for size_wh in sizes]
-        boxes = torch.cat([part.boxes for part in found])
-        scores = torch.cat([part.scores for part in found])
-        image_index = torch.cat([part.image_index for part in found])
-        images = len(batch.positions)
-        keep = batched_nms(boxes, scores, image_index, images, options.nms_threshold)
-        landmarks = [part.landmarks for part in found if part.landmarks is not None]
-        return Faces(
-            boxes=boxes[keep],
-            scores=scores[keep],
-            image_index=image_index[keep],
-            image_sizes=(batch.size_hw,) * images,
-            landmarks=torch.cat(landmarks)[keep] if landmarks else None,
+        parts = [self._candidates(batch, size_wh, options.threshold, reach) for size_wh in sizes]
+        found = Candidates.cat(parts)
+        order, keep, complete = suppress(
+            found.boxes, found.scores, found.present, options.nms_threshold, reach.rounds
         )
+        for part in parts:
+            complete = complete & (part.passed <= part.boxes.shape[1]).all()
+        image_sizes = (batch.size_hw,) * len(batch.positions)
+        return PaddedFaces(found, order, keep, complete, image_sizes, self._look_wider(reach))
+
+    def _look_wider(self, reach: Reach) -> Callable[[], None]:
+        def widen() -> None:
+            self._reach = reach.wider()
+
+        return widen
 
     def _candidates(
-        self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float
+        self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float, reach: Reach
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
         canvas, scale = letterbox(batch, size_wh)
-        outputs = self.session.run(normalise(canvas, self.model))
-        canvas_hw = (canvas.shape[2], canvas.shape[3])
-        return decode_scrfd(outputs, canvas_hw, threshold).unscaled(scale)
+        outputs = self.session.run(network_input(canvas, self.model))
+        return decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates).unscaled(scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastface.backends import analyzer as analyzer_module
 from fastface.backends.analyzer import Analyzer, limit_faces
 from fastface.backends.base import DetectionOptions, Placement, RunsOn
 from fastface.utils.errors import InvalidInput, ModelError
@@ -120,6 +121,41 @@ class TestDetect:
         monkeypatch.setattr(ImageBatch, "to", to)
         analyzer.detect(Images.from_comfy(images_with(*[1] * 100)), OPTIONS)
         assert len(alive) > 3 and max(alive) <= 1
+
+    def test_pieces_that_were_not_complete_are_detected_again(
+        self, analyzer: Analyzer, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ):
+        whole = backend.detector.detect
+        reads: list[int] = []
+        read = analyzer_module.read_together
+
+        def read_together(tensors: list[Tensor]) -> list[list[float]]:
+            reads.append(len(tensors))
+            return read(tensors)
+
+        class Late:
+            """Says of the first batch with a third image, once, that it was not complete."""
+
+            told = torch.ones(1)
+            done = False
+
+            def __init__(self, faces: Faces) -> None:
+                self.faces = faces
+
+            def settle(self, told: Sequence[float]) -> Faces | None:
+                if len(self.faces) > 6 and not Late.done:
+                    Late.done = True
+                    return None
+                return self.faces
+
+        monkeypatch.setattr(analyzer_module, "read_together", read_together)
+        monkeypatch.setattr(
+            backend.detector, "detect", lambda *args, **kw: Late(whole(*args, **kw))
+        )
+        counts = [1, 0, 2, 1, 3, 3, 3, 0, 1]
+        faces = analyzer.detect(Images.from_comfy(images_with(*counts)), OPTIONS)
+        assert faces.per_image() == counts and Late.done
+        assert len(reads) == 2, "one for all, one for what was looked for again"
 
     def test_what_progress_raises_passes_through(self, analyzer: Analyzer, backend: Backend):
         class Interrupted(BaseException):

@@ -49,7 +49,7 @@ class DetectorThatFits:
 )
 def test_every_image_is_done_once_in_its_place(images: int, fitting: int, runs: list[int]) -> None:
     detector = DetectorThatFits(fitting)
-    faces = halving_when_full(a_batch(images), detector)
+    faces = Faces.cat(halving_when_full(a_batch(images), detector))
     assert faces.image_index.tolist() == list(range(images))
     assert faces.scores.tolist() == list(range(images))
     assert faces.image_sizes == ((8, 8),) * images

@@ -55,6 +55,79 @@ def test_half_precision(tmp_path: Path, precision: str, dtype: torch.dtype) -> N
         torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.05)
 
 
+def test_mixed_precision_halves_recognition_alone(tmp_path: Path) -> None:
+    mixed = Placement(precision="mixed")
+    found = TorchBackend().open_session(written(detector(), tmp_path, "detection"), mixed)
+    assert found.run(torch.zeros(1, 3, 64, 64))[0].dtype == torch.float32
+    assert str(found.runs_on).startswith("torch fp32 on cpu")
+    told = TorchBackend().open_session(written(embedder("flatten"), tmp_path), mixed)
+    assert told.run(torch.zeros(1, 3, 112, 112))[0].dtype == torch.float16
+    assert str(told.runs_on).startswith("torch fp16 on cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "capability", "auto"),
+    [
+        ("cuda", 1, (9, 0), "mixed"),
+        ("cuda:1", 2, (7, 0), "mixed"),
+        ("cuda", 1, (6, 1), "fp32"),
+        ("cuda", 0, (9, 0), "fp32"),
+        ("mps", 0, (9, 0), "fp32"),
+        ("cpu", 1, (9, 0), "fp32"),
+    ],
+)
+def test_what_auto_takes_follows_the_card(
+    monkeypatch: pytest.MonkeyPatch, device: str, cards: int, capability: tuple, auto: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    precisions = TorchBackend().precisions(device)
+    assert precisions[0] == auto and sorted(precisions) == ["bf16", "fp16", "fp32", "mixed"]
+
+
+class TestCompile:
+    @pytest.fixture(autouse=True)
+    def wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FASTFACE_TORCH_COMPILE", "1")
+
+    def test_shapes_that_keep_coming_are_compiled(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compiled: list[object] = []
+        original = torch.compile
+
+        def compile_(traced: object, **options: bool) -> object:
+            compiled.append(traced)
+            # Without code generation, which would need a C++ compiler.
+            return original(traced, backend="aot_eager", **options)
+
+        monkeypatch.setattr(torch, "compile", compile_)
+        session = TorchBackend().open_session(
+            written(detector(), tmp_path, "detection"), Placement()
+        )
+        x = torch.randn(2, 3, 64, 96)
+        results = [session.run(x) for _ in range(5)]
+        session.run(x[:1])
+        assert len(compiled) == 1
+        for result in results[1:]:
+            assert all(map(torch.equal, result, results[0]))
+
+    def test_a_compiler_that_fails_is_gone_without_and_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def compile_(traced: object, **options: bool) -> object:
+            raise RuntimeError("no compiler found")
+
+        monkeypatch.setattr(torch, "compile", compile_)
+        session = TorchBackend().open_session(written(embedder("flatten"), tmp_path), Placement())
+        x = torch.randn(1, 3, 112, 112)
+        with caplog.at_level(logging.WARNING, logger="FastFace"):
+            results = [session.run(x)[0] for _ in range(6)]
+        assert all(torch.equal(result, results[0]) for result in results)
+        (record,) = caplog.records
+        assert "without torch.compile, which failed: no compiler found" in record.getMessage()
+
+
 def test_a_device_that_is_not_there_is_said_once(
     tmp_path: Path, no_gpu: None, caplog: pytest.LogCaptureFixture
 ) -> None:

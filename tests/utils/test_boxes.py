@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fastface.utils import boxes as boxes_module
-from fastface.utils.boxes import batched_nms, box_areas, largest_or_central, overlaps
+from fastface.utils.boxes import box_areas, largest_or_central, overlaps, suppress
 from tests.utils.properties import steady
 from tests.utils.upstream_scrfd import upstream_scrfd
 
@@ -40,6 +40,24 @@ def columns(rows: list[tuple[int, tuple[float, ...]]]) -> tuple[Tensor, Tensor, 
     return table[:, :4], table[:, 4], image_index
 
 
+def our_nms(
+    boxes: Tensor, scores: Tensor, image_index: Tensor, images: int, threshold: float
+) -> list[int]:
+    """`suppress` over the same rows, padded to as many for each image, in a random place."""
+    rows_of = [(image_index == image).nonzero()[:, 0].tolist() for image in range(images)]
+    widest = max(map(len, rows_of), default=0) + 2
+    # What fills up is the best box of all, which would drop the others if it took part.
+    padded = torch.tensor([-50.0, -50.0, 90.0, 90.0, 2.0]).repeat(images, widest, 1)
+    source = torch.full((images, widest), -1)
+    for image, rows in enumerate(rows_of):
+        places = sorted(torch.randperm(widest)[: len(rows)].tolist())
+        padded[image, places] = torch.cat((boxes[rows], scores[rows, None]), 1)
+        source[image, places] = torch.tensor(rows, dtype=torch.int64)
+    order, keep, settled = suppress(padded[..., :4], padded[..., 4], source >= 0, threshold)
+    assert settled
+    return source.gather(1, order)[keep].tolist()
+
+
 def upstream_nms(
     boxes: Tensor, scores: Tensor, image_index: Tensor, images: int, threshold: float
 ) -> list[int]:
@@ -54,18 +72,19 @@ def upstream_nms(
 
 
 @pytest.mark.parametrize("images", [0, 1, 3])
-def test_no_boxes(images: int):
-    boxes, scores, image_index = columns([])
-    kept = batched_nms(boxes, scores, image_index, images, 0.4)
-    assert kept.shape == (0,) and kept.dtype == torch.int64
+@pytest.mark.parametrize("rounds", [None, 2])
+def test_no_boxes(images: int, rounds: int | None):
+    nothing = torch.zeros(images, 0)
+    order, keep, settled = suppress(torch.zeros(images, 0, 4), nothing, nothing.bool(), 0.4, rounds)
+    assert order.shape == keep.shape == (images, 0) and order.dtype == torch.int64 and settled
 
 
 @steady(300)
 @given(found, st.sampled_from([0.0, 0.25, 0.4, 0.5, 1.0]))
 def test_same_as_insightface_image_by_image(rows: list, threshold: float):
     boxes, scores, image_index = columns(rows)
-    kept = batched_nms(boxes, scores, image_index, 4, threshold)
-    assert kept.tolist() == upstream_nms(boxes, scores, image_index, 4, threshold)
+    kept = our_nms(boxes, scores, image_index, 4, threshold)
+    assert kept == upstream_nms(boxes, scores, image_index, 4, threshold)
 
 
 @steady(30)
@@ -81,7 +100,7 @@ def test_same_in_more_than_one_block(seed: int, block: int):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boxes_module, "_NMS_BLOCK", block)
-        assert batched_nms(*table, 3, 0.4).tolist() == upstream_nms(*table, 3, 0.4)
+        assert our_nms(*table, 3, 0.4) == upstream_nms(*table, 3, 0.4)
 
 
 def test_very_many_boxes():
@@ -90,8 +109,8 @@ def test_very_many_boxes():
     boxes = torch.from_numpy(np.concatenate((low, low + 20), 1))
     scores = torch.from_numpy(random.random(3000, dtype=np.float32))
     image_index = torch.zeros(3000, dtype=torch.int64)
-    kept = batched_nms(boxes, scores, image_index, 1, 0.4)
-    assert kept.tolist() == upstream_nms(boxes, scores, image_index, 1, 0.4)
+    kept = our_nms(boxes, scores, image_index, 1, 0.4)
+    assert kept == upstream_nms(boxes, scores, image_index, 1, 0.4)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
@@ -113,7 +132,7 @@ def test_very_many_boxes():
 )
 def test_cases(rows: list[tuple[float, ...]], expected: list[int]):
     boxes, scores, image_index = columns([(0, row) for row in rows])
-    assert batched_nms(boxes, scores, image_index, 1, 0.4).tolist() == expected
+    assert our_nms(boxes, scores, image_index, 1, 0.4) == expected
     assert upstream_nms(boxes, scores, image_index, 1, 0.4) == expected
 
 
@@ -122,8 +141,23 @@ def test_overlap_at_the_threshold_itself_stays():
     boxes = torch.tensor([[0.0, 0.0, 5.0, 0.0], [2.0, 0.0, 9.0, 0.0]])
     assert overlaps(boxes, boxes)[0, 1] == torch.tensor(4 / 10)
     scores, image_index = torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64)
-    assert batched_nms(boxes, scores, image_index, 1, 0.4).tolist() == [0, 1]
+    assert our_nms(boxes, scores, image_index, 1, 0.4) == [0, 1]
     assert upstream_nms(boxes, scores, image_index, 1, 0.4) == [0, 1]
+
+
+@steady(60)
+@given(st.integers(2, 40), st.integers(1, 45))
+def test_says_when_the_rounds_were_too_few(boxes: int, rounds: int):
+    # Each box is dropped by the one before it alone, so that each round settles one more.
+    left = torch.arange(boxes) * 4.0
+    chain = torch.stack((left, left * 0, left + 9, left * 0 + 9), 1)[None]
+    scores = torch.linspace(0.9, 0.1, boxes)[None]
+    present = torch.ones(1, boxes, dtype=torch.bool)
+    _, expected, _ = suppress(chain, scores, present, 0.4)
+    assert expected[0].tolist() == [place % 2 == 0 for place in range(boxes)]
+    _, keep, settled = suppress(chain, scores, present, 0.4, rounds)
+    assert bool(settled) == (rounds >= boxes)
+    assert not settled or torch.equal(keep, expected)
 
 
 def test_box_areas():

@@ -160,6 +160,40 @@ def test_cat_counts_images_on():
             assert torch.equal(getattr(joined, name), torch.cat((tensor, tensor))), name
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda faces: faces[1:],
+        lambda faces: faces[[2, 0]],
+        lambda faces: faces[2],
+        lambda faces: faces.of_image(2),
+        lambda faces: faces.to("cpu"),
+        lambda faces: faces.placed([4, 5, 1], [(1, 1)] * 6),
+        lambda faces: Faces.cat([faces, faces]),
+        lambda faces: Faces.cat([faces, faces_with()]),
+    ],
+)
+def test_what_the_host_knows_of_the_images_stays_true(change: Any):
+    known = faces_with(image_list=(0, 0, 2))
+    changed = change(known)
+    assert changed.images_of_faces() == tuple(changed.image_index.tolist())
+    assert changed.per_image() == change(faces_with()).per_image()
+
+
+def test_what_the_host_knows_is_not_read_from_the_device():
+    faces = faces_with(image_list=(0, 0, 2))
+    nowhere = faces.with_fields(**{name: t.to("meta") for name, t in faces.tensors()})
+    assert nowhere.per_image() == [2, 0, 1]
+    assert nowhere[1:].images_of_faces() == (0, 2)
+    assert Faces.cat([nowhere, nowhere]).images_of_faces() == (0, 0, 2, 3, 3, 5)
+    assert nowhere.placed([4, 5, 1], [(1, 1)] * 6).images_of_faces() == (1, 4, 4)
+
+
+def test_refuses_an_image_list_of_another_length():
+    with pytest.raises(InvalidInput, match=r"image_list: got 2 entries for 3 faces"):
+        faces_with(image_list=(0, 0))
+
+
 def test_cat_refuses_different_embedding_spaces():
     other = faces_with(embedding_space="facenet")
     with pytest.raises(InvalidInput, match=r"\['arc', 'facenet'\].*same model"):

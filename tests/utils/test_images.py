@@ -25,7 +25,7 @@ def ramp(*shape: int) -> Tensor:
 def check(images: Images) -> None:
     """What the analyzer does with all values at the end of a batch."""
     found = [(batch, batch.extremes()) for batch in images.chunks()]
-    check_values([(batch, limits) for batch, limits in found if limits is not None])
+    check_values([(batch, *limits.tolist()) for batch, limits in found if limits is not None])
 
 
 def only(images: Images) -> ImageBatch:

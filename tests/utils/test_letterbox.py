@@ -44,15 +44,15 @@ def assert_like_upstream(image: np.ndarray, size_wh: tuple[int, int]) -> None:
     (batch,) = Images.from_bgr(image).chunks()
     canvas, scale = letterbox(batch, size_wh)
     wanted, wanted_scale = upstream_canvas(image, size_wh)
-    assert canvas.shape == (1, 3, *wanted.shape[:2]) and canvas.dtype == torch.float32
-    assert (canvas[0].flip(0).permute(1, 2, 0).numpy() == wanted).all()
+    assert canvas.pixels.shape == (1, *wanted.shape) and canvas.pixels.dtype == torch.uint8
+    assert (canvas.pixels[0].numpy() == wanted).all() and canvas.bgr
     assert scale == pytest.approx(wanted_scale, rel=1e-6)
 
 
 def test_no_images():
     (batch,) = Images.from_comfy(torch.zeros(1, 20, 30, 3)).chunks()
     canvas, scale = letterbox(type(batch)(batch.pixels[:0], (), False), (64, 64))
-    assert canvas.shape == (0, 3, 64, 64) and scale == 42 / 20
+    assert canvas.pixels.shape == (0, 64, 64, 3) and scale == 42 / 20
 
 
 @steady(60)
@@ -94,9 +94,9 @@ def test_fitted_size_truncates_like_insightface(height: int, width: int, size_wh
 def test_strips_thinner_than_a_pixel_are_kept(shape: tuple[int, int, int]):
     (batch,) = Images.from_bgr(np.full(shape, 255, np.uint8)).chunks()
     canvas, scale = letterbox(batch, (640, 640))
-    assert canvas.shape == (1, 3, 640, 640) and scale > 0
-    lit = (canvas[0, 0] > 0).nonzero()
-    assert sorted(int(side) for side in lit.amax(0)) == [0, 639] and canvas.max() == 255
+    assert canvas.size_hw == (640, 640) and scale > 0
+    lit = (canvas.pixels[0, ..., 0] > 0).nonzero()
+    assert sorted(int(side) for side in lit.amax(0)) == [0, 639] and canvas.pixels.max() == 255
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_canvas_is_padded_to_whole_strides(size_wh: tuple[int, int], canvas_hw: 
     (batch,) = Images.from_bgr(image).chunks()
     canvas, _ = letterbox(batch, size_wh)
     wanted, _ = upstream_canvas(image, size_wh)
-    assert canvas.shape[2:] == canvas_hw
-    inside = canvas[0, :, : size_wh[1], : size_wh[0]]
-    assert (inside.flip(0).permute(1, 2, 0).numpy() == wanted).all()
-    assert canvas.count_nonzero() == inside.count_nonzero()
+    assert canvas.size_hw == canvas_hw
+    inside = canvas.pixels[0, : size_wh[1], : size_wh[0]]
+    assert (inside.numpy() == wanted).all()
+    assert canvas.pixels.count_nonzero() == inside.count_nonzero()
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32, torch.float64])
@@ -122,13 +122,13 @@ def test_rgb_tensors_give_the_canvas_of_the_same_bgr_image(dtype: torch.dtype):
     ).chunks()
     canvases, scale = letterbox(batch, (64, 96))
     assert scale == 41 / 45
-    for image, canvas in zip(images, canvases, strict=True):
+    for image, canvas in zip(images, canvases.pixels, strict=True):
         (single,) = Images.from_bgr(image).chunks()
-        assert torch.equal(letterbox(single, (64, 96))[0][0], canvas)
+        assert torch.equal(letterbox(single, (64, 96))[0].pixels[0], canvas.flip(-1))
 
 
 def test_stretch_takes_any_shape():
     image = noise(45, 70, 3)
     (batch,) = Images.from_bgr(image).chunks()
-    stretched = stretch(batch, (30, 20))[0].flip(0).permute(1, 2, 0).numpy()
+    stretched = stretch(batch, (30, 20)).pixels[0].numpy()
     assert (stretched == cv2.resize(image, (20, 30))).all()

@@ -13,7 +13,19 @@ from tests.utils.properties import steady
 
 cv2 = pytest.importorskip("cv2")
 
-WAYS = pytest.mark.parametrize("way", [resize_8bit, resize_by_steps])
+
+def into_a_canvas(pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """`resize_8bit` into the middle of a larger canvas, of which it must touch nothing else."""
+    canvas = torch.full((len(pixels), size_hw[0] + 5, size_hw[1] + 7, 3), 77, dtype=torch.uint8)
+    part = canvas[:, 2:-3, 3:-4]
+    resize_8bit(pixels, part)
+    scaled = part.clone()
+    part.fill_(77)
+    assert (canvas == 77).all()
+    return scaled
+
+
+WAYS = pytest.mark.parametrize("way", [into_a_canvas, resize_by_steps])
 sides = st.integers(1, 300)
 
 
@@ -93,4 +105,4 @@ def test_works_without_opencv(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(resize, "opencv_is_there", lambda: False)
     monkeypatch.setattr(resize, "_by_opencv", None)
     images = noise(2, 33, 44, 3)
-    assert_equal(resize_8bit(torch.from_numpy(images), (50, 20)), expected(images, (50, 20)))
+    assert_equal(into_a_canvas(torch.from_numpy(images), (50, 20)), expected(images, (50, 20)))

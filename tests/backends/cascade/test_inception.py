@@ -13,7 +13,7 @@ from torch import Tensor
 from fastface.backends.cascade.inception import InceptionEmbedder, crop_pixels
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
-from fastface.utils.images import Images
+from fastface.utils.images import ImageBatch, Images
 
 facenet_pytorch = pytest.importorskip("facenet_pytorch")
 standardised = pytest.importorskip("facenet_pytorch.models.mtcnn").fixed_image_standardization
@@ -84,12 +84,13 @@ def test_crops_and_embeddings_are_the_librarys(
         expected = network(torch.stack([standardised(crop) for crop in crops]))
     embedder = InceptionEmbedder(weights, torch.device("cpu"), margin)
     embed, seen = embedder.embed, []
-    monkeypatch.setattr(embedder, "embed", lambda cut: seen.append(cut.clone()) or embed(cut))
+    monkeypatch.setattr(embedder, "embed", lambda cut: seen.append(cut) or embed(cut))
+    pixels = torch.stack(crops).permute(0, 2, 3, 1).to(torch.uint8)
     with torch.no_grad():
-        embedded = embed(torch.stack(crops))
+        embedded = embed(ImageBatch(pixels, tuple(range(len(crops))), False))
         described = embedder.describe(Images.from_comfy(images), faces)["embeddings"]
     # Random weights make all faces alike, so the crops are compared too.
-    assert torch.equal(seen[0], torch.stack(crops))
+    assert torch.equal(seen[0].pixels, pixels)
     torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(described, expected, atol=1e-5, rtol=0)
 
@@ -142,7 +143,7 @@ def test_the_same_weights_are_loaded_once(weights: Path):
 
 def test_they_leave_and_come_back(weights: Path):
     embedder = InceptionEmbedder(weights, torch.device("cpu"), 0)
-    crops = torch.full((2, 3, 160, 160), 99.0)
+    crops = ImageBatch(torch.full((2, 160, 160, 3), 99, dtype=torch.uint8), (0, 1), False)
     before = embedder.embed(crops)
     embedder.session.release()
     assert not embedder.session.is_loaded

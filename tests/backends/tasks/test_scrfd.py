@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from fastface.backends.base import DetectionOptions, Detector
+from fastface.backends.pending import Pending, read_together
 from fastface.backends.tasks import open_task
+from fastface.backends.tasks.scrfd import Reach, Scrfd
 from fastface.utils.faces import Faces
-from fastface.utils.images import Images
+from fastface.utils.images import ImageBatch, Images
 from tests.backends.tasks.fake_network import FakeSession, model_of, pack_of
 from tests.utils.upstream_scrfd import made_up_outputs, upstream_scrfd
 
@@ -79,7 +81,15 @@ def detect(count: int, numbers: list[int], options: DetectionOptions, **model: A
     rgb = np.stack([image_number(n)[..., ::-1] for n in numbers] or [np.zeros((*SIZE_HW, 3))])
     images = Images.from_comfy(torch.from_numpy(rgb.astype(np.uint8)))
     (batch,) = images.chunks()
-    return detector.detect(batch, options)
+    faces = found_by(detector, batch, options)
+    assert faces is not None
+    return faces
+
+
+def found_by(detector: Detector, batch: ImageBatch, options: DetectionOptions) -> Faces | None:
+    found = detector.detect(batch, options)
+    assert isinstance(found, Pending)
+    return found.settle(read_together([found.told])[0])
 
 
 @pytest.mark.parametrize("count", [6, 9, 10, 15])
@@ -120,3 +130,22 @@ def test_thresholds_are_those_of_the_options():
         return len(detect(9, [5], DetectionOptions(((128, 128),), threshold, nms_threshold)))
 
     assert found(0.9, 0.4) < found(0.8, 0.4) < found(0.8, 0.9)
+
+
+@pytest.mark.parametrize("first", [(20, 64), (512, 1), (20, 1), (512, 64)])
+def test_looks_wider_until_it_has_seen_all(first: tuple[int, int]):
+    options = DetectionOptions(((128, 128), (256, 256)), 0.5, 0.4)
+    expected = detect(9, [3, 0, 7], options)
+    described = model_of("detection", None)
+    detector = Scrfd(pack_of(described), described, BatchSession(9))
+    detector._reach = Reach(*first)
+    pixels = torch.from_numpy(np.stack([image_number(n)[..., ::-1] for n in (3, 0, 7)]))
+    (batch,) = Images.from_comfy(pixels).chunks()
+    tries = [found_by(detector, batch, options)]
+    while tries[-1] is None:
+        tries.append(found_by(detector, batch, options))
+    assert (len(tries) == 1) == (first == (512, 64)) and len(tries) < 6
+    assert torch.equal(tries[-1].boxes, expected.boxes)
+    assert torch.equal(tries[-1].image_index, expected.image_index)
+    # What it has learned it keeps.
+    assert found_by(detector, batch, options) is not None

@@ -1,0 +1,95 @@
+"""What a detector found, before the host knows how much it is: one read of the device for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..utils.anchors import Candidates
+from ..utils.faces import Faces
+
+
+@runtime_checkable
+class Pending(Protocol):
+    """Faces that are still being worked out on a device."""
+
+    @property
+    def told(self) -> Tensor:
+        """`[n]` float32 on the device: what the host must know before the faces can be given."""
+        ...
+
+    def settle(self, told: Sequence[float]) -> Faces | None:
+        """The faces, once `told` has been read; None when they have to be detected again."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaddedFaces:
+    """Candidates of a batch after suppression, padded to equal numbers.
+
+    How many faces there are is known only where they were found. Asking would make the host wait
+    for every batch; so it is asked for all batches at once, when all are queued.
+
+    Attributes:
+        candidates: The best anchors of each image.
+        order: `[B,K]` int64, their rows best first.
+        keep: `[B,K]` bool, in that order, which of them are faces.
+        complete: A bool on the device: there were no more candidates than K, and nothing is left to
+            suppress.
+        image_sizes: `(height, width)` of each image.
+        look_wider: Called when it was not complete, before the images are detected again.
+    """
+
+    candidates: Candidates
+    order: Tensor
+    keep: Tensor
+    complete: Tensor
+    image_sizes: tuple[tuple[int, int], ...]
+    look_wider: Callable[[], None]
+
+    @property
+    def told(self) -> Tensor:
+        """Faces of each image, then whether they are complete."""
+        return torch.cat((self.keep.sum(1), self.complete[None])).float()
+
+    def settle(self, told: Sequence[float]) -> Faces | None:
+        """See `Pending.settle`; waits for nothing."""
+        if not told[-1]:
+            self.look_wider()
+            return None
+        counts = [int(count) for count in told[:-1]]
+        place = self._places(sum(counts))
+        image_index = place // max(1, self.order.shape[1])
+        rows = self.order.flatten()[place]
+        found = self.candidates
+        return Faces(
+            boxes=found.boxes[image_index, rows],
+            scores=found.scores[image_index, rows],
+            image_index=image_index,
+            image_sizes=self.image_sizes,
+            landmarks=None if found.landmarks is None else found.landmarks[image_index, rows],
+            image_list=tuple(image for image, count in enumerate(counts) for _ in range(count)),
+        )
+
+    def _places(self, faces: int) -> Tensor:
+        """Where in the flat rows the faces are, `[faces]`: `nonzero` of a number known before."""
+        keep = self.keep.flatten()
+        target = torch.where(keep, keep.cumsum(0) - 1, faces)
+        places = torch.arange(len(keep), device=keep.device)
+        return places.new_zeros(faces + 1).scatter_(0, target, places)[:faces]
+
+
+def read_together(tensors: Sequence[Tensor]) -> list[list[float]]:
+    """The values of `[n]` float32 tensors on one device, in one read of it."""
+    if not tensors:
+        return []
+    values = torch.cat(list(tensors)).tolist()
+    parts = []
+    for tensor in tensors:
+        parts.append(values[: len(tensor)])
+        values = values[len(tensor) :]
+    return parts
