@@ -86,6 +86,7 @@ class FastFaceBenchmark:
                         "default": 1,
                         "min": 1,
                         "max": 256,
+                        "step": 1,
                         "tooltip": "Images a call; your images are repeated if they are fewer.",
                     },
                 ),
@@ -105,6 +106,7 @@ class FastFaceBenchmark:
                         "default": 5,
                         "min": 1,
                         "max": 1000,
+                        "step": 1,
                         "tooltip": "Turns of each contestant. 5 give an impression, 25 a figure "
                         "to publish. Each costs about a quarter of a second and one call.",
                     },
@@ -132,7 +134,7 @@ class FastFaceBenchmark:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         # Here, since psutil may be missing outside ComfyUI, where the other nodes are to load.
-        from ..backends.benchmark.chart import draw_chart
+        from ..backends.benchmark.chart import draw_chart, plotting
         from ..backends.benchmark.contest import hold
         from ..backends.benchmark.history import history_file, remember
         from ..backends.benchmark.plan import Options
@@ -142,6 +144,7 @@ class FastFaceBenchmark:
         checked = Images.from_comfy(images)
         if not len(checked):
             raise InvalidInput("got no image, expected one at least; load one and connect it")
+        plotting()
         options = Options(
             jobs=(job,),
             contestants=_names(contestants),

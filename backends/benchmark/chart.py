@@ -20,14 +20,10 @@ _OURS, _VARIANT, _PEERS, _UNFIT = "#2a7f62", "#9ccdb9", "#8a8f98", "#c2410c"
 _NOTE_CHARACTERS = 100
 
 
-def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
-    """Draws all cases of a result.
+def plotting() -> tuple[Any, Any]:
+    """What of matplotlib draws a chart: `FigureCanvasAgg` and `Figure`.
 
-    Args:
-        result: As `schema.json` describes it.
-
-    Returns:
-        `[H,1080,3]` uint8 RGB.
+    Ask before you measure: a measurement without its chart is lost.
 
     Raises:
         BackendUnavailable: matplotlib is not installed.
@@ -40,6 +36,22 @@ def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
             "the chart is drawn by matplotlib, which is not installed; "
             "run `pip install matplotlib` in ComfyUI's Python"
         ) from error
+    return FigureCanvasAgg, Figure
+
+
+def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
+    """Draws all cases of a result.
+
+    Args:
+        result: As `schema.json` describes it.
+
+    Returns:
+        `[H,1080,3]` uint8 RGB.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+    """
+    canvas_class, figure_class = plotting()
     panels = [
         (case, [row for row in case["rows"] if row["state"] == "measured"])
         for case in result["cases"]
@@ -47,8 +59,8 @@ def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
     heights = [_PANEL_IN + _BAR_IN * max(1, len(rows)) for _, rows in panels]
     height = _HEAD_IN + _FOOT_IN + sum(heights)
     # No pyplot: its figures are global, and ComfyUI runs other nodes that use it.
-    figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = figure_class(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white")
+    canvas = canvas_class(figure)
     top = height - _HEAD_IN
     for (case, rows), inches in zip(panels, heights, strict=True):
         bottom = (top - inches + 0.75) / height

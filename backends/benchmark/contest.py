@@ -156,6 +156,7 @@ class _Contest:
                 try:
                     inspected = worker.ask("inspect")
                     found = worker.ask("find", embed=embeds)
+                    self._note_rate(worker, rows[place])
                 except ContestantFailed as error:
                     measured[place] = reasoned_row(rows[place], "failed", str(error))
                     del workers[place]
@@ -230,17 +231,15 @@ class _Contest:
                 self._step()
         return turns
 
+    def _note_rate(self, worker: Worker, entry: Entry) -> None:
+        """Measures what a device can do in a precision, once."""
+        where = {"device": entry.device, "precision": entry.precision}
+        if not any(where.items() <= rate.items() for rate in self.rates):
+            self.rates.append({**where, "flops": worker.ask("rate", **where)})
+
     def add_floors(self, held: Sequence[dict[str, Any]]) -> None:
         """Adds to each row the share that the networks' bare arithmetic takes of its time."""
         rows = [(case, row) for case in held for row in case["rows"] if row["state"] == "measured"]
-        wanted = {(row["device"], row["precision"]) for _, row in rows}
-        for device, precision in sorted(wanted):
-            try:
-                with self._workers.bare() as worker:
-                    rate = worker.ask("rate", device=device, precision=precision)
-            except ContestantFailed:
-                continue  # a device that is none of torch's
-            self.rates.append({"device": device, "precision": precision, "flops": rate})
         rates = {(rate["device"], rate["precision"]): rate["flops"] for rate in self.rates}
         for case, row in rows:
             rate = rates.get((row["device"], row["precision"]))

@@ -158,6 +158,7 @@ def _contestants_in(module: Any) -> list[Contestant]:
         value()
         for value in vars(module).values()
         if isinstance(value, type)
+        and not value.__name__.startswith("_")  # what several have in common
         and issubclass(value, Contestant)
         and value.__module__ == module.__name__
     ]

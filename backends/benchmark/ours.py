@@ -73,9 +73,7 @@ class OurContestant(Contestant):
         # A threshold that was found for the pack says nothing about a backend's own weights.
         threshold = pack.det_threshold if packs else setting.threshold or pack.det_threshold
         options = DetectionOptions((setting.size_wh,), threshold)
-        app = load_for_pack(
-            pack, options, self.name, device=setting.device, precision=setting.precision
-        )
+        app = load_for_pack(pack, options, self._backend.name, setting.device, setting.precision)
         return OpenedOurs(app, setting)
 
 

@@ -26,13 +26,6 @@ class _Changed(OurContestant):
         opened.find = lambda material, embed: [self.changed(one) for one in find(material, embed)]
         return opened
 
-    def changed(self, one):
-        return one
-
-
-class Faithful(_Changed):
-    pass
-
 
 class Shifted(_Changed):
     def changed(self, one):
@@ -97,11 +90,6 @@ class DyingLater(_Alone):
         return lambda: os._exit(8) if time.monotonic() - started > 0.2 else None
 
 
-class Talking(_Alone):
-    def call(self, material):
-        return lambda: print("on stdout, where answers go")
-
-
 class Missing(_Alone):
     def missing(self):
         return "not here; run `pip install it`"
@@ -109,4 +97,5 @@ class Missing(_Alone):
 
 class Slow(_Alone):
     def call(self, material):
+        print("on stdout, where answers go", flush=True)
         return lambda: time.sleep(float(os.environ.get("SECONDS_OF_SLOW", "0.005")))
