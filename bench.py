@@ -16,13 +16,14 @@ import numpy as np
 
 from .backends.benchmark.chart import draw_chart, plotting
 from .backends.benchmark.contest import hold
+from .backends.benchmark.document import results_document
 from .backends.benchmark.history import history_file, remember
 from .backends.benchmark.material import SOURCES
 from .backends.benchmark.plan import Options
 from .backends.benchmark.presets import PRESETS, Run, preset
 from .backends.benchmark.quality import examine
 from .backends.benchmark.quality_report import quality_markdown, worst_pictures
-from .backends.benchmark.report import as_markdown, as_text, jobs_text
+from .backends.benchmark.report import as_text, jobs_text
 from .backends.benchmark.targets import targets_table
 from .backends.benchmark.weights import choose_weights
 from .backends.choices import AUTO
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         files = [Path(photo) for photo in options.photos or [packaged_photo()]]
         photos = {file.name: read_picture(file) for file in files}
+        if options.combine:
+            return _combine(options)
         if options.quality:
             return _examine(options, photos)
         return _run(options, list(photos.values()), _command(arguments))
@@ -82,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", action="store_true", help="also the bare network, and again")
     parser.add_argument(
         "--peer", nargs="+", type=Path, default=(), help="Python files with further contestants"
+    )
+    parser.add_argument(
+        "--combine", nargs="+", type=Path, metavar="JSON", help="one document of earlier results"
     )
     parser.add_argument("--output", type=Path, default=_OUTPUT, help="folder for the results")
     parser.add_argument("--history", type=Path, help="file of earlier runs, to compare with")
@@ -139,11 +145,32 @@ def _run(options: argparse.Namespace, photos: Sequence[np.ndarray], command: str
         remember(result, history)
         results.append(result)
         _log.info("%s\n", as_text(result))
-        _write(options.output, f"{number}-{result['weights']['name']}", result)
-    table = targets_table(results)
-    _write_text(options.output / "targets.md", table + "\n")
-    _log.info("%s\n\nresults: %s", table, options.output.resolve())
+        _write(options.output, _name(number, result), result)
+    _log.info("%s", targets_table(results))
+    _write_document(options.output, results)
     return int(options.check and any(map(_is_wrong, results)))
+
+
+def _combine(options: argparse.Namespace) -> int:
+    results = []
+    for number, file in enumerate(options.combine, start=1):
+        try:
+            results.append(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"{file} can't be read as a result: {error}") from error
+        _write(options.output, _name(number, results[-1]), results[-1])
+    _write_document(options.output, results)
+    return 0
+
+
+def _name(number: int, result: dict[str, Any]) -> str:
+    return f"{number}-{result['weights']['name']}"
+
+
+def _write_document(folder: Path, results: Sequence[dict[str, Any]]) -> None:
+    pictures = [f"{_name(number, result)}.png" for number, result in enumerate(results, start=1)]
+    _write_text(folder / "RESULTS.md", results_document(results, pictures))
+    _log.info("\nresults: %s", (folder / "RESULTS.md").resolve())
 
 
 def _examine(options: argparse.Namespace, photos: dict[str, np.ndarray]) -> int:
@@ -172,7 +199,6 @@ def _is_wrong(result: dict[str, Any]) -> bool:
 
 def _write(folder: Path, name: str, result: dict[str, Any]) -> None:
     _write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
-    _write_text(folder / f"{name}.md", as_markdown(result))
     write_picture(folder / f"{name}.png", draw_chart(result))
 
 

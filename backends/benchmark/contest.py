@@ -20,6 +20,7 @@ from .measure import Row, finished_row, floor_seconds, reasoned_row, with_ratios
 from .plan import Case, Entry, Options, cases, entries
 from .process import ContestantFailed, Worker
 from .referee import Referee
+from .timing import quartiles
 from .weights import Weights
 from .workers import Workers
 
@@ -77,6 +78,7 @@ def hold(
         "settings": _settings(options, photos),
         "noise": workers.noise.reasons(_spreads(held)),
         "rates": contest.rates,
+        "import_s": quartiles(contest.imports) if contest.imports else None,
         "cases": held,
     }
 
@@ -130,6 +132,7 @@ class _Contest:
         steps: _Steps,
     ) -> None:
         self.rates: list[dict[str, Any]] = []
+        self.imports: list[float] = []
         self._options = options
         self._photos = photos
         self._weights = weights
@@ -204,6 +207,7 @@ class _Contest:
                 measured[place] = reasoned_row(entry, "failed", str(error))
                 self._step(self._options.rounds + 2)
                 continue
+            self.imports.append(started.pop("import_s"))
             measured[place] = reasoned_row(entry, "measured", "") | started
             workers[place] = worker
             self._step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +48,7 @@ def reasoned_row(entry: Entry, state: str, reason: str) -> Row:
         "parity": None,
         "against": None,
         "times_as_fast": None,
+        "over_network": None,
         "share_of_floor": None,
     }
 
@@ -84,8 +86,15 @@ def finished_row(
 def with_ratios(rows: Sequence[Row], turns: Mapping[int, Turns], entries: Sequence[Entry]) -> None:
     """Adds to each row how many times as fast as insightface it is.
 
-    That on the same device is the measure; where it did not run there, the one that ran.
+    That on the same device is the measure; where it did not run there, the one that ran. Rows whose
+    own bare network was measured too get the multiple of its time that they take.
     """
+    places = {entry: place for place, entry in enumerate(entries)}
+    for place in turns:
+        network = places.get(replace(entries[place], variant=NETWORK))
+        if network is not None and network != place and network in turns:
+            pair = [[turn["seconds"] for turn in turns[number]] for number in (place, network)]
+            rows[place]["over_network"] = ratios(*pair)
     bases = [
         place
         for place, entry in enumerate(entries)

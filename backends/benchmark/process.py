@@ -21,9 +21,11 @@ from ...utils.errors import FastFaceError
 from ..dropin.replacement import VARIABLE
 
 _PACK_FOLDER = Path(__file__).resolve().parent.parent.parent
+#: torch is there before: ComfyUI has it anyway, and what the pack adds is what counts.
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from install import import_pack; "
-    "import_pack('fastface'); from fastface.backends.benchmark.worker import main; main()"
+    "import sys, time, torch; sys.path.insert(0, sys.argv[1]); from install import import_pack; "
+    "begin = time.perf_counter(); import_pack('fastface'); seconds = time.perf_counter() - begin; "
+    "from fastface.backends.benchmark.worker import main; main(seconds)"
 )
 #: ComfyUI's portable version runs without the user's own packages; so must its contestants.
 _FLAGS = ["-s"] if sys.flags.no_user_site else []

@@ -13,7 +13,6 @@ from ...utils.packs.find import find_packs, load_pack
 from ...utils.packs.known import KNOWN_PACKS
 from ...utils.packs.read import RANDOM_WEIGHTS_MARKER, read_pack
 from ..choices import AUTO
-from ..graphs.stand_ins import STAND_INS, make_stand_in_pack
 
 #: Chooses a pack of random weights: `random:antelopev2`.
 RANDOM_PREFIX = "random:"
@@ -39,6 +38,9 @@ class Weights:
 
 def weight_names(extra_roots: Sequence[Path] = ()) -> list[str]:
     """What can be chosen: `auto`, packs that are installed, stand-ins."""
+    # Here, since the node is loaded with the pack, and graphs are made by few.
+    from ..graphs.stand_ins import STAND_INS
+
     return [AUTO, *find_packs(extra_roots), *(f"{RANDOM_PREFIX}{name}" for name in STAND_INS)]
 
 
@@ -60,6 +62,8 @@ def choose_weights(
     if name == AUTO:
         name = _best_installed(extra_roots) or _SMALLEST
     if name.startswith(RANDOM_PREFIX):
+        from ..graphs.stand_ins import make_stand_in_pack
+
         folder = stand_in_folder or host.cache_folder() / "stand_ins"
         made = make_stand_in_pack(name.removeprefix(RANDOM_PREFIX), folder)
         return Weights(read_pack(made.name, made), random=True)

@@ -31,7 +31,9 @@ _WARM_UP_CALLS_ELSEWHERE = 2
 class Desk:
     """Does what the messages say."""
 
-    def __init__(self) -> None:
+    def __init__(self, import_seconds: float) -> None:
+        """`import_seconds`: what importing the pack took in this process."""
+        self._import_seconds = import_seconds
         self._opened: Opened | None = None
         self._call: Callable[[], Any] | None = None
         self._material: Material | None = None
@@ -59,7 +61,11 @@ class Desk:
         for _ in range(_WARM_UP_CALLS.get(device.type, _WARM_UP_CALLS_ELSEWHERE)):
             seconds, _ = timed(self._call, device)
         self._calls_a_turn = calls_a_turn(seconds)
-        return {"first_call_s": first_call, "runs_on": dict(self._opened.runs_on())}
+        return {
+            "first_call_s": first_call,
+            "runs_on": dict(self._opened.runs_on()),
+            "import_s": self._import_seconds,
+        }
 
     def turn(self) -> dict[str, Any]:
         """Calls as often as one turn should; seconds of each call."""
@@ -109,9 +115,8 @@ def _torch_device(name: str) -> torch.device:
     return torch.device(word if word in ("mps", "xpu") else "cpu")
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(desk: Desk, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers `(method, arguments)` with `("done", value)` or `("failed", reason)`."""
-    desk = Desk()
     while True:
         try:
             method, arguments = pickle.load(requests)
@@ -131,9 +136,9 @@ def _answer(desk: Desk, method: str, arguments: Mapping[str, Any]) -> tuple[str,
         return "failed", f"{type(error).__name__}: {error}"
 
 
-def main() -> None:
+def main(import_seconds: float) -> None:
     """Serves on the pipes that the parent made; what libraries print goes to stderr."""
     # os.dup gives a descriptor that prints can't reach; stdout itself becomes stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    serve(Desk(import_seconds), sys.stdin.buffer, answers)

@@ -61,7 +61,7 @@ class Workers:
             threshold: Lowest score of a face; 0 takes what suits the weights.
 
         Returns:
-            `first_call_s` and `runs_on`.
+            `first_call_s`, `runs_on`, and `import_s`, the import of this pack.
 
         Raises:
             ContestantFailed: It can't.
