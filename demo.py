@@ -8,16 +8,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .backends.choices import AUTO
 from .backends.dropin.facade import FaceAnalysis
 from .backends.loading import describe_loaded, load_face_analysis
 from .utils.draw import annotate
-from .utils.errors import FastFaceError, InvalidInput
+from .utils.errors import FastFaceError
 from .utils.faces import Faces
 from .utils.images import Images
+from .utils.pictures import packaged_photo, read_picture, write_picture
 
 _log = logging.getLogger("FastFace")
 _OUTPUT = Path("demo_output")
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        photo = Path(options.photo) if options.photo else _packaged_photo()
+        photo = Path(options.photo) if options.photo else packaged_photo()
         _run(photo, options)
     except FastFaceError as error:
         _log.error("%s", error)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(photo: Path, options: argparse.Namespace) -> None:
-    pixels = _read(photo)
+    pixels = read_picture(photo)
     images = Images.from_comfy(torch.from_numpy(pixels)[None])
     face_analysis = load_face_analysis(
         model_pack=options.pack, backend=options.backend, device=options.device
@@ -58,7 +58,7 @@ def _run(photo: Path, options: argparse.Namespace) -> None:
     _log.info("time: %.0f ms, the first time %.0f ms", again * 1000, first * 1000)
     _log.info("%s", face_table(faces))
     output = options.output or _OUTPUT / f"{photo.stem}_faces.png"
-    _write(output, annotate(pixels, faces))
+    write_picture(output, annotate(pixels, faces))
     _log.info("annotated picture: %s", output.resolve())
 
 
@@ -96,36 +96,3 @@ def face_table(faces: Faces) -> str:
         "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
         for row in [header, *rows]
     )
-
-
-def _packaged_photo() -> Path:
-    import importlib.util
-
-    spec = importlib.util.find_spec("insightface")
-    if spec is None or spec.origin is None:
-        raise InvalidInput(
-            "got no photo, and insightface, which brings one, is not installed; "
-            "name a picture file: python install.py demo PHOTO"
-        )
-    return Path(spec.origin).parent / "data" / "images" / "t1.jpg"
-
-
-def _read(photo: Path) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(photo) as opened:
-            # Phones store the turn beside the pixels.
-            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise InvalidInput(f"{photo} can't be read as a picture: {error}") from error
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    from PIL import Image
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-    except OSError as error:
-        raise InvalidInput(f"{path} can't be written: {error}; use --output") from error

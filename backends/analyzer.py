@@ -17,6 +17,7 @@ from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import verify_sha256
+from ..utils.stages import stage
 from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
 from .pending import Pending, read_together
 from .pieces import halving_when_full, images_at_once
@@ -86,7 +87,8 @@ class Analyzer:
         pieces: list[_Piece] = []
         done = 0
         for chunk in images.chunks(images_at_once(detector.device, largest)):
-            batch = chunk.to(detector.device)
+            with stage("upload"):
+                batch = chunk.to(detector.device)
             # The caller's pixels are kept, not the copy on the device: that is to be let go.
             pieces.append(_Piece(chunk, batch.extremes(), halving_when_full(batch, find)))
             done += len(chunk.positions)
@@ -121,7 +123,8 @@ class Analyzer:
             parts: list[dict[str, Tensor]] = []
             for start in range(0, len(faces), _FACES_A_RUN):
                 some = faces[start : start + _FACES_A_RUN]
-                parts.append(dict(head.describe(images, some)))
+                with stage(task):
+                    parts.append(dict(head.describe(images, some)))
                 done += len(some)
                 if on_progress:
                     on_progress(done, total)

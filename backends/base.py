@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .cascade.parameters import MtcnnParameters
 
 
+#: What users can ask for; each backend says which of these it offers.
+PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where and how a model is to run.

@@ -183,6 +183,11 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     return None
 
 
+def best_device(offered: Sequence[str]) -> str:
+    """What `auto` takes of the devices that a backend offers."""
+    return next((word for word in _AUTO_DEVICES if word in offered), "cpu")
+
+
 def choose_placement(backend: Backend, device: str, precision: str, strict: bool) -> Placement:
     """Device and precision; `auto` takes the best of the backend.
 
@@ -190,8 +195,7 @@ def choose_placement(backend: Backend, device: str, precision: str, strict: bool
         InvalidInput: The device has no such precision there.
     """
     if device == AUTO:
-        offered = backend.devices()
-        device = next((word for word in _AUTO_DEVICES if word in offered), "cpu")
+        device = best_device(backend.devices())
     precisions = backend.precisions(device)
     if precision == AUTO:
         precision = precisions[0]

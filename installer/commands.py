@@ -25,13 +25,14 @@ touches one that is there: torch, numpy, an ONNX Runtime or any other. ComfyUI-M
 Commands:
   demo [PHOTO]          analyse a photo and write an annotated picture
   test [PYTEST ARGS]    run ruff, the type checker and the tests
+  bench [OPTIONS]       measure speed and answers against everyone installed; bench --help
   doctor [--json]       say what is installed, what works, what is wrong and what mends it
   help                  print this
 
-`demo` and `test` need nothing but this folder and Python 3.10 or newer. The first time they make
-an environment of their own in the folder .env next to this script and install torch there (minutes,
-several GB); later they use it again. For a Python that has everything already, nothing is made and
-nothing is installed if
+`demo`, `test` and `bench` need nothing but this folder and Python 3.10 or newer. The first time
+they make an environment of their own in the folder .env next to this script and install torch there
+(minutes, several GB); later they use it again. For a Python that has everything already, nothing is
+made and nothing is installed if
   - it is the environment's own Python that runs this script, or
   - the variable FASTFACE_PYTHON names it, or
   - it runs this script with --here right behind the command: python install.py test --here
@@ -69,6 +70,7 @@ def dispatch(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "demo": run_demo,
         "test": run_tests,
+        "bench": run_bench,
         "doctor": run_doctor,
         "help": show_help,
         "--help": show_help,
@@ -96,8 +98,8 @@ def refuse(reason: str) -> int:
         2.
     """
     sys.stderr.write(
-        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], doctor [--json], help; without one, "
-        "what is missing is installed.\n"
+        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], bench [OPTIONS], doctor [--json], "
+        "help; without one, what is missing is installed.\n"
     )
     return 2
 
@@ -119,6 +121,17 @@ def run_demo(arguments: list[str]) -> int:
 
     import_pack("fastface")
     return importlib.import_module("fastface.demo").main(without_here(arguments))
+
+
+def run_bench(arguments: list[str]) -> int:
+    """Measures this pack against everyone else who is installed."""
+    status = run_elsewhere("bench", arguments, with_tests=True)
+    if status is not None:
+        return status
+    from install import import_pack
+
+    import_pack("fastface")
+    return importlib.import_module("fastface.bench").main(without_here(arguments))
 
 
 def run_tests(arguments: list[str]) -> int:

@@ -72,7 +72,9 @@ TEST_NEEDS = (
     Need("ruff", "ruff", "the tests", required=True),
     Need("basedpyright", "basedpyright", "the tests", required=True),
     Need("hypothesis", "hypothesis", "the tests", required=True),
-    Need("psutil", "psutil", "the tests", required=True),
+    Need("psutil", "psutil", "the tests, the benchmark", required=True),
+    Need("matplotlib", "matplotlib", "the benchmark's chart", required=True),
+    Need("jsonschema", "jsonschema", "the tests", required=True),
     Need("safetensors", "safetensors", "the tests", required=True),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends.base import PRECISIONS
 from ..backends.cascade.parameters import MtcnnParameters
 from ..backends.choices import backend_names, device_names, pack_names
 from ..backends.loading import DETECTION_MODES, describe_loaded, load_face_analysis
@@ -59,7 +60,7 @@ class FastFaceLoader:
                     },
                 ),
                 "precision": (
-                    ["auto", "fp32", "mixed", "fp16", "bf16"],
+                    ["auto", *PRECISIONS],
                     {
                         "tooltip": "Arithmetic of the networks. `auto` takes what the backend "
                         "recommends on the device. fp32 is the reference. mixed recognises in "

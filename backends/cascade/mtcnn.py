@@ -11,6 +11,7 @@ from ...utils.choose import select_boxes
 from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
+from ...utils.stages import stage
 from ..base import DetectionOptions, RunsOn
 from .networks import open_stage
 from .parameters import ALL, MtcnnParameters
@@ -78,12 +79,16 @@ class Mtcnn:
         scales = pyramid_scales(batch.size_hw, parameters.min_face_size, parameters.factor)
         if not scales or not sizes:
             return Faces.empty(sizes, self.device)
-        pixels = batch.to_uint8()
-        table = summed_area_table(pixels.flip(-1) if batch.bgr else pixels)
+        with stage("sums"):
+            pixels = batch.to_uint8()
+            table = summed_area_table(pixels.flip(-1) if batch.bgr else pixels)
         after_pnet, after_rnet, after_onet = parameters.thresholds
-        found = propose(self._pnet, table, scales, after_pnet)
-        found = refine(self._rnet, table, found, after_rnet)
-        found, landmarks = finish(self._onet, table, found, after_onet)
+        with stage("pnet"):
+            found = propose(self._pnet, table, scales, after_pnet)
+        with stage("rnet"):
+            found = refine(self._rnet, table, found, after_rnet)
+        with stage("onet"):
+            found, landmarks = finish(self._onet, table, found, after_onet)
         return Faces(
             boxes=found.boxes,
             scores=found.scores,

@@ -10,6 +10,7 @@ from ...utils.boxes import suppress
 from ...utils.images import ImageBatch
 from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
+from ...utils.stages import stage
 from ..base import DetectionOptions, Session
 from ..pending import PaddedFaces
 from .inputs import network_input
@@ -65,9 +66,10 @@ class Scrfd:
         sizes = (self.fixed_size_wh,) if self.fixed_size_wh else options.sizes_wh
         parts = [self._candidates(batch, size_wh, options.threshold, reach) for size_wh in sizes]
         found = Candidates.cat(parts)
-        order, keep, complete = suppress(
-            found.boxes, found.scores, found.present, options.nms_threshold, reach.rounds
-        )
+        with stage("nms"):
+            order, keep, complete = suppress(
+                found.boxes, found.scores, found.present, options.nms_threshold, reach.rounds
+            )
         for part in parts:
             complete = complete & (part.passed <= part.boxes.shape[1]).all()
         image_sizes = (batch.size_hw,) * len(batch.positions)
@@ -83,6 +85,11 @@ class Scrfd:
         self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float, reach: Reach
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
-        canvas, scale = letterbox(batch, size_wh)
-        outputs = self.session.run(network_input(canvas, self.model))
-        return decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates).unscaled(scale)
+        with stage("letterbox"):
+            canvas, scale = letterbox(batch, size_wh)
+            planes = network_input(canvas, self.model)
+        with stage("detector"):
+            outputs = self.session.run(planes)
+        with stage("decode"):
+            found = decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates)
+            return found.unscaled(scale)

@@ -29,7 +29,13 @@ from tests.comfyui.prompts import Prompt, detect, loader, node, save, show
 pytestmark = pytest.mark.comfyui
 
 ROOT = Path(inspect.getfile(fastface)).parent
-NODES = ("FastFaceLoader", "FastFaceDetect", "FastFaceEmbed", "FastFaceKeypoints")
+NODES = (
+    "FastFaceLoader",
+    "FastFaceDetect",
+    "FastFaceEmbed",
+    "FastFaceKeypoints",
+    "FastFaceBenchmark",
+)
 PHOTO, FACES_IN_PHOTO = "t1.jpg", 6
 
 MTCNN = {"model_pack": "facenet-mtcnn"}
@@ -279,3 +285,55 @@ def test_unload_models_releases_and_the_next_prompt_brings_back(
     again = comfyui.log(10_000).count(f"{model}: loaded again")
     assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
     assert comfyui.log(10_000).count(f"{model}: loaded again") == again + 1
+
+
+def benchmark(**changes: Any) -> dict[str, Any]:
+    inputs = {
+        "model_pack": "auto",
+        "job": "detect",
+        "contestants": "onnxruntime, torch, facenet, insightface",
+        "device": "cpu",
+        "precisions": "fp32",
+        "batch": 1,
+        "det_size": 320,
+        "rounds": 2,
+    }
+    return node("FastFaceBenchmark", images=["photo", 0], **inputs | changes)
+
+
+def test_benchmark_gives_chart_text_and_json_of_all_backends(comfyui: ComfyServer):
+    outputs = comfyui.run(
+        {
+            "photo": node("LoadImage", image=PHOTO),
+            "benchmark": benchmark(),
+            "save": save("benchmark", 1),
+            "json": show("benchmark", 2),
+            "report": show("benchmark", 0),
+        }
+    )
+    result = json.loads(outputs["json"]["text"][0])
+    rows = {row["contestant"]: row for row in result["cases"][0]["rows"]}
+    assert set(rows) == {"onnxruntime", "torch", "facenet", "insightface"}
+    assert {row["state"] for row in rows.values()} == {"measured"}, rows
+    assert {rows[name]["parity"]["verdict"] for name in ("onnxruntime", "torch", "facenet")} == {
+        "fit"
+    }
+    text = outputs["report"]["text"][0]
+    assert all(f"{name} cpu fp32" in text for name in rows)
+    # Without real weights it must be said that they are random.
+    assert ("RANDOM WEIGHTS" in text) == result["weights"]["random"]
+    assert pixels(comfyui.image_path(outputs["save"])).shape[1] == 1080
+    assert outputs["benchmark"]["text"][0] == text
+
+
+def test_benchmark_stops_when_interrupted(comfyui: ComfyServer):
+    prompt_id = comfyui.queue(
+        {"photo": node("LoadImage", image=PHOTO), "benchmark": benchmark(rounds=1000)}
+    )
+    time.sleep(8)
+    comfyui.call("/interrupt", {})
+    stopping = time.monotonic()
+    status = comfyui.result(prompt_id)["status"]
+    assert status["messages"][-1][0] == "execution_interrupted", status
+    # It waits for nobody to finish, other than 1,000 rounds would.
+    assert time.monotonic() - stopping < 60

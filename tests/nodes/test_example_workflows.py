@@ -83,6 +83,8 @@ def assert_fits(
 def is_allowed(value: Any, kind: str | list[str], limits: dict[str, Any]) -> bool:
     if isinstance(kind, list):
         return value in kind
+    if kind == "STRING":
+        return isinstance(value, str)
     if kind == "BOOLEAN":
         return isinstance(value, bool)
     if isinstance(value, bool) or not isinstance(value, int if kind == "INT" else (int, float)):
@@ -97,6 +99,8 @@ def is_allowed(value: Any, kind: str | list[str], limits: dict[str, Any]) -> boo
         ("", ["auto"], False),
         ("auto", ["auto"], True),
         (1, "BOOLEAN", False),
+        (1, "STRING", False),
+        ("any text", "STRING", True),
         (True, "INT", False),
         (640, "INT", True),
         (650, "INT", False),
@@ -249,6 +253,12 @@ class TestInComfyUI:
     def test_mtcnn_runs(self, comfyui: ComfyServer):
         shown = run(comfyui, "fastface_mtcnn")
         assert shown["Number of faces"]["text"] == [str(real.FACES_IN_PHOTO)]
+
+    def test_benchmark_runs(self, comfyui: ComfyServer):
+        shown = run(comfyui, "fastface_benchmark")
+        report = shown["Report"]["text"][0]
+        assert "insightface cpu fp32" in report and "facenet cpu fp32" in report
+        assert real.pixels(comfyui.image_path(shown["Chart"])).shape[1] == 1080
 
     def test_embed_and_keypoints_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_embed_keypoints")

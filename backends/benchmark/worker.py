@@ -1,0 +1,144 @@
+"""One contestant in a process of its own: answers what it is asked, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ...utils.errors import FastFaceError
+from ..graphs.stand_ins import threshold_for
+from .contestants import Opened, Setting, contestants
+from .floor import matmul_rate
+from .material import Material
+from .memory import MemoryUse
+from .stage_shares import stage_shares
+from .timing import calls_a_turn, synchronise, timed
+from .transfers import bytes_to_host
+
+#: Runs before the first turn: CUDA graphs are captured in the third run of a shape.
+_WARM_UP_CALLS = {"cuda": 4}
+_WARM_UP_CALLS_ELSEWHERE = 2
+
+
+class Desk:
+    """Does what the messages say."""
+
+    def __init__(self, import_seconds: float) -> None:
+        """`import_seconds`: what importing the pack took in this process."""
+        self._import_seconds = import_seconds
+        self._opened: Opened | None = None
+        self._call: Callable[[], Any] | None = None
+        self._material: Material | None = None
+        self._memory: MemoryUse | None = None
+        self._calls_a_turn = 1
+        self._device = torch.device("cpu")
+
+    def start(
+        self, contestant: str, files: list[str], setting: dict[str, Any], source: str, pixels: Any
+    ) -> dict[str, Any]:
+        """Opens a contestant, runs its job for the first time, and warms up."""
+        everyone = contestants([Path(file) for file in files])
+        device = _torch_device(setting["device"])
+        if device.type == "cuda":
+            torch.cuda.init()
+            synchronise(device)
+        self._memory = MemoryUse(device)
+        self._device = device
+        begin = time.perf_counter()
+        self._opened = everyone[contestant].open(Setting(**setting))
+        self._material = Material(pixels, source, device)
+        self._call = self._opened.call(self._material)
+        seconds, _ = timed(self._call, device)
+        first_call = time.perf_counter() - begin
+        for _ in range(_WARM_UP_CALLS.get(device.type, _WARM_UP_CALLS_ELSEWHERE)):
+            seconds, _ = timed(self._call, device)
+        self._calls_a_turn = calls_a_turn(seconds)
+        return {
+            "first_call_s": first_call,
+            "runs_on": dict(self._opened.runs_on()),
+            "import_s": self._import_seconds,
+        }
+
+    def turn(self) -> dict[str, Any]:
+        """Calls as often as one turn should; seconds of each call."""
+        assert self._call is not None
+        times = [timed(self._call, self._device) for _ in range(self._calls_a_turn)]
+        return {
+            "seconds": [seconds for seconds, _ in times],
+            "device_seconds": [device for _, device in times if device is not None],
+        }
+
+    def inspect(self) -> dict[str, Any]:
+        """What there is to know beside times: memory, stages, copies to the host."""
+        assert self._call is not None and self._memory is not None and self._opened is not None
+        return {
+            "memory": self._memory.added(),
+            "stages": stage_shares(self._call, self._device),
+            "to_host": bytes_to_host(self._call, self._device),
+            "runs_on": dict(self._opened.runs_on()),
+        }
+
+    def find(self, embed: bool) -> list[dict[str, Any]]:
+        """What the contestant finds in the images."""
+        assert self._opened is not None and self._material is not None
+        return self._opened.find(self._material, embed)
+
+    def find_in(self, pixels: Any, source: str, embed: bool) -> list[dict[str, Any]]:
+        """What it finds in other images."""
+        assert self._opened is not None
+        return self._opened.find(Material(pixels, source, self._device), embed)
+
+    def threshold(self, faces: int) -> float:
+        """The threshold at which random weights report so many faces on the first image."""
+        assert self._opened is not None and self._material is not None
+        app: Any = self._opened
+        return threshold_for(app.app, self._material.bgr()[0], faces)
+
+    def rate(self, device: str, precision: str) -> float:
+        """Operations a second in products of matrices."""
+        return matmul_rate(_torch_device(device), precision)
+
+
+def _torch_device(name: str) -> torch.device:
+    """The torch device behind a device's name: providers of NVIDIA's cards work on CUDA's."""
+    word, _, index = name.partition(":")
+    if word in ("cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx"):
+        return torch.device("cuda", int(index or 0))
+    return torch.device(word if word in ("mps", "xpu") else "cpu")
+
+
+def serve(desk: Desk, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answers `(method, arguments)` with `("done", value)` or `("failed", reason)`."""
+    while True:
+        try:
+            method, arguments = pickle.load(requests)
+        except EOFError:
+            return
+        pickle.dump(_answer(desk, method, arguments), answers)
+        answers.flush()
+
+
+def _answer(desk: Desk, method: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
+    try:
+        return "done", getattr(desk, method)(**arguments)
+    except FastFaceError as error:
+        return "failed", str(error)
+    except Exception as error:  # noqa: BLE001  whatever a contestant raises costs its own row only
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {error}"
+
+
+def main(import_seconds: float) -> None:
+    """Serves on the pipes that the parent made; what libraries print goes to stderr."""
+    # os.dup gives a descriptor that prints can't reach; stdout itself becomes stderr.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(Desk(import_seconds), sys.stdin.buffer, answers)

@@ -1,0 +1,222 @@
+"""`python install.py bench`: measures this pack against everyone else who is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backends.benchmark.chart import draw_chart, plotting
+from .backends.benchmark.contest import hold
+from .backends.benchmark.document import results_document
+from .backends.benchmark.history import history_file, remember
+from .backends.benchmark.material import SOURCES
+from .backends.benchmark.plan import Options
+from .backends.benchmark.presets import PRESETS, Run, preset
+from .backends.benchmark.quality import examine
+from .backends.benchmark.quality_report import quality_markdown, worst_pictures
+from .backends.benchmark.report import as_text, jobs_text
+from .backends.benchmark.targets import targets_table
+from .backends.benchmark.weights import choose_weights
+from .backends.choices import AUTO
+from .utils.errors import FastFaceError, InvalidInput
+from .utils.pictures import packaged_photo, read_picture, write_picture
+
+_log = logging.getLogger("FastFace")
+_OUTPUT = Path("bench_output")
+_SIZE = re.compile(r"(\d+)x(\d+)")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the benchmark.
+
+    Returns:
+        0; 1 when it could not be done, or with --check when an answer of ours is unfit or
+        something has become slower.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        files = [Path(photo) for photo in options.photos or [packaged_photo()]]
+        photos = {file.name: read_picture(file) for file in files}
+        if options.combine:
+            return _combine(options)
+        if options.quality:
+            return _examine(options, photos)
+        return _run(options, list(photos.values()), _command(arguments))
+    except FastFaceError as error:
+        _log.error("%s", error)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python install.py bench",
+        description=__doc__,
+        epilog=f"Jobs: {jobs_text()}. "
+        f"Presets: {'; '.join(f'{name}: {what}' for name, what in PRESETS.items())}.",
+    )
+    defaults = Options()
+    parser.add_argument("photos", nargs="*", help="pictures; by default insightface's own")
+    parser.add_argument("--preset", choices=PRESETS, help="measure what belongs together")
+    parser.add_argument(
+        "--pack",
+        default=AUTO,
+        help="name or folder of a model pack, or random:antelopev2, random:buffalo_l, "
+        "random:buffalo_s: real layer sizes with random weights",
+    )
+    parser.add_argument("--job", nargs="+", default=defaults.jobs)
+    parser.add_argument("--contestant", nargs="+", default=(), help="by default everyone")
+    parser.add_argument("--device", nargs="+", default=defaults.devices)
+    parser.add_argument("--precision", nargs="+", default=defaults.precisions)
+    parser.add_argument("--batch", nargs="+", type=int, default=defaults.batches)
+    parser.add_argument("--size", nargs="+", type=_size_hw, default=(None,), metavar="WxH")
+    parser.add_argument("--det-size", type=int, default=defaults.det_size)
+    parser.add_argument("--rounds", type=int, help=f"by default {defaults.rounds}")
+    parser.add_argument("--source", choices=SOURCES, default=defaults.source)
+    parser.add_argument("--variants", action="store_true", help="also the bare network, and again")
+    parser.add_argument(
+        "--peer", nargs="+", type=Path, default=(), help="Python files with further contestants"
+    )
+    parser.add_argument(
+        "--combine", nargs="+", type=Path, metavar="JSON", help="one document of earlier results"
+    )
+    parser.add_argument("--output", type=Path, default=_OUTPUT, help="folder for the results")
+    parser.add_argument("--history", type=Path, help="file of earlier runs, to compare with")
+    parser.add_argument(
+        "--quality", action="store_true", help="compare answers on all photos instead of times"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 for wrong or slower")
+    return parser
+
+
+def _size_hw(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected width x height as in 1920x1080")
+    return int(match[2]), int(match[1])
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command as anybody could type it: a folder's or file's name instead of its place."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    return shlex.join(["python", "install.py", "bench", *words])
+
+
+def _runs(options: argparse.Namespace) -> list[Run]:
+    if options.preset:
+        return preset(options.preset, options.pack, options.rounds)
+    chosen = Options(
+        jobs=tuple(options.job),
+        contestants=tuple(options.contestant),
+        devices=tuple(options.device),
+        precisions=tuple(options.precision),
+        batches=tuple(options.batch),
+        image_sizes_hw=tuple(options.size),
+        det_size=options.det_size,
+        rounds=options.rounds if options.rounds is not None else Options().rounds,
+        source=options.source,
+        variants=options.variants,
+        contestant_files=tuple(options.peer),
+    )
+    return [Run(options.pack, chosen)]
+
+
+def _run(options: argparse.Namespace, photos: Sequence[np.ndarray], command: str) -> int:
+    plotting()
+    results = []
+    history = options.history or history_file()
+    for number, run in enumerate(_runs(options), start=1):
+        result = hold(
+            run.options,
+            photos,
+            choose_weights(run.weights),
+            on_progress=_Meter().show,
+            command=command,
+        )
+        remember(result, history)
+        results.append(result)
+        _log.info("%s\n", as_text(result))
+        _write(options.output, _name(number, result), result)
+    _log.info("%s", targets_table(results))
+    _write_document(options.output, results)
+    return int(options.check and any(map(_is_wrong, results)))
+
+
+def _combine(options: argparse.Namespace) -> int:
+    results = []
+    for number, file in enumerate(options.combine, start=1):
+        try:
+            results.append(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"{file} can't be read as a result: {error}") from error
+        _write(options.output, _name(number, results[-1]), results[-1])
+    _write_document(options.output, results)
+    return 0
+
+
+def _name(number: int, result: dict[str, Any]) -> str:
+    return f"{number}-{result['weights']['name']}"
+
+
+def _write_document(folder: Path, results: Sequence[dict[str, Any]]) -> None:
+    pictures = [f"{_name(number, result)}.png" for number, result in enumerate(results, start=1)]
+    _write_text(folder / "RESULTS.md", results_document(results, pictures))
+    _log.info("\nresults: %s", (folder / "RESULTS.md").resolve())
+
+
+def _examine(options: argparse.Namespace, photos: dict[str, np.ndarray]) -> int:
+    (run,) = _runs(options)
+    report = examine(run.options, photos, choose_weights(run.weights), on_progress=_Meter().show)
+    names = []
+    for name, picture in worst_pictures(report, photos):
+        write_picture(options.output / name, picture)
+        names.append(name)
+    text = quality_markdown(report, names)
+    _write_text(options.output / "quality.md", text)
+    _log.info("%s\nresults: %s", text, options.output.resolve())
+    unfit = any(row["ours"] and row.get("verdict") == "unfit" for row in report["rows"])
+    return int(options.check and unfit)
+
+
+def _is_wrong(result: dict[str, Any]) -> bool:
+    unfit = any(
+        row["ours"] and row["parity"] and row["parity"]["verdict"] == "unfit"
+        for case in result["cases"]
+        for row in case["rows"]
+    )
+    comparison = result["comparison"]
+    return unfit or bool(comparison and comparison["regressions"])
+
+
+def _write(folder: Path, name: str, result: dict[str, Any]) -> None:
+    _write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    write_picture(folder / f"{name}.png", draw_chart(result))
+
+
+def _write_text(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{file} can't be written: {error}; use --output") from error
+
+
+class _Meter:
+    """Says how far it is, at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def show(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            _log.info("%d of %d", done, total)
