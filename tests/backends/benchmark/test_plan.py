@@ -26,7 +26,7 @@ class One(Contestant):
         return ("cuda", "cpu")
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return ("fp32", "mixed", "fp16") if device.startswith("cuda") else ("fp32",)
+        return ("fp32", "fp16") if device.startswith("cuda") else ("fp32",)
 
     def refuses(self, job: str, pack: Any) -> str | None:
         return "not this job" if job == "instantid" else None
@@ -47,7 +47,7 @@ def labels(job: str = "detect", **changes: Any) -> list[str]:
         ({}, ["one cuda fp32"]),
         ({"devices": ("auto", "cuda")}, ["one cuda fp32"]),
         (
-            {"devices": ("cuda:1", "cpu"), "precisions": ("fp32", "mixed", "fp16")},
+            {"devices": ("cuda:1", "cpu"), "precisions": ("fp32", "fp16")},
             ["one cuda:1 fp32", "one cuda:1 fp16", "one cpu fp32"],
         ),
         ({"devices": ("mps",)}, ["one mps: has no device mps here, only cuda, cpu"]),
