@@ -16,6 +16,7 @@ from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import verify_sha256
+from ..utils.stages import stage
 from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
 from .pieces import halving_when_full, images_at_once
 
@@ -82,7 +83,8 @@ class Analyzer:
         found, positions, extremes = [], [], []
         largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
         for chunk in images.chunks(images_at_once(detector.device, largest)):
-            batch = chunk.to(detector.device)
+            with stage("upload"):
+                batch = chunk.to(detector.device)
             limits = batch.extremes()
             if limits is not None:
                 # The caller's pixels, not the copy on the device: that is to be let go.
@@ -119,7 +121,8 @@ class Analyzer:
             parts: list[dict[str, Tensor]] = []
             for start in range(0, len(faces), _FACES_A_RUN):
                 some = faces[start : start + _FACES_A_RUN]
-                parts.append(dict(head.describe(images, some)))
+                with stage(task):
+                    parts.append(dict(head.describe(images, some)))
                 done += len(some)
                 if on_progress:
                     on_progress(done, total)

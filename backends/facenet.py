@@ -15,6 +15,7 @@ from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.stages import stage
 from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
 from .torch_placement import placed_in_torch
 
@@ -118,7 +119,7 @@ class MtcnnDetector:
             # The library's pyramid has no level for such an image, and it fails.
             return Faces.empty(sizes, self.device)
         rgb = batch.to_uint8().flip(-1) if batch.bgr else batch.to_uint8()
-        with self._lock:
+        with self._lock, stage("detector"):
             found = self._mtcnn.detect(rgb.cpu().numpy(), landmarks=True)
         parts = [
             _image_faces(boxes, scores, points, size_hw)

@@ -11,6 +11,7 @@ from ...utils.errors import ModelError
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
+from ...utils.stages import stage
 from ..base import Session
 from .inputs import normalise, square_side
 
@@ -43,9 +44,10 @@ class Recognition:
                 "the detector of this pack gives no landmarks, so faces can't be aligned for "
                 "recognition; choose a pack whose detector has them (its name ends in kps)"
             )
-        landmarks = faces.landmarks.to(self.device)
-        matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
-        crops = crop_faces(images, faces.image_index.to(self.device), matrices, self.size)
+        with stage("align"):
+            landmarks = faces.landmarks.to(self.device)
+            matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
+            crops = crop_faces(images, faces.image_index.to(self.device), matrices, self.size)
         return {"embeddings": self.embed(crops).to(faces.device)}
 
     def embed(self, crops: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
+from ...utils.stages import stage
 from ..base import DetectionOptions, Session
 from .inputs import normalise
 
@@ -45,7 +46,8 @@ class Scrfd:
         scores = torch.cat([part.scores for part in found])
         image_index = torch.cat([part.image_index for part in found])
         images = len(batch.positions)
-        keep = batched_nms(boxes, scores, image_index, images, options.nms_threshold)
+        with stage("nms"):
+            keep = batched_nms(boxes, scores, image_index, images, options.nms_threshold)
         landmarks = [part.landmarks for part in found if part.landmarks is not None]
         return Faces(
             boxes=boxes[keep],
@@ -59,7 +61,11 @@ class Scrfd:
         self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
-        canvas, scale = letterbox(batch, size_wh)
-        outputs = self.session.run(normalise(canvas, self.model))
+        with stage("letterbox"):
+            canvas, scale = letterbox(batch, size_wh)
+            blob = normalise(canvas, self.model)
+        with stage("detector"):
+            outputs = self.session.run(blob)
         canvas_hw = (canvas.shape[2], canvas.shape[3])
-        return decode_scrfd(outputs, canvas_hw, threshold).unscaled(scale)
+        with stage("decode"):
+            return decode_scrfd(outputs, canvas_hw, threshold).unscaled(scale)
