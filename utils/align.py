@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .crops import cut_faces
 from .devices import uploaded, widest_float
-from .images import ImageBatch, Images, quantised
+from .images import ImageBatch, Images
+from .levels import quantised
 from .resize import opencv_is_there
 
 #: ArcFace's five points for a 112 x 112 crop. Source: insightface 2.1, `utils/face_align.py`.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidInput
+from .levels import extremes, quantised
 
 _log = logging.getLogger("FastFace")
 
@@ -59,7 +60,7 @@ class ImageBatch:
         """
         if self.pixels.dtype == torch.uint8 or self.pixels.numel() == 0:
             return None
-        return torch.stack(torch.aminmax(self.pixels)).float()
+        return extremes(self.pixels)
 
 
 class Images:
@@ -214,13 +215,6 @@ def _rank_hint(images: Tensor) -> str:
 def _three_channels(images: Tensor) -> Tensor:
     channels = images.shape[3]
     return images.expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
-
-
-def quantised(pixels: Tensor) -> Tensor:
-    """8-bit values of pixels of any dtype; floating 0..1 is clamped and rounded."""
-    if pixels.dtype == torch.uint8:
-        return pixels
-    return (pixels.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def check_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
