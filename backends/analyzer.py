@@ -86,7 +86,9 @@ class Analyzer:
         largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
         pieces: list[_Piece] = []
         done = 0
-        for chunk in images.chunks(images_at_once(detector.device, largest)):
+        pixels = max((height * width for height, width in images.sizes_hw), default=0)
+        at_once = images_at_once(detector.device, largest, pixels)
+        for chunk in images.chunks(at_once, max_bytes=None):
             with stage("upload"):
                 batch = chunk.to(detector.device)
             # The caller's pixels are kept, not the copy on the device: that is to be let go.

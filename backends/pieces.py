@@ -22,24 +22,27 @@ _MOST_ON_GPU = 64
 #: Memory that a detector takes for each pixel of its canvas while it runs, in bytes: measured on
 #: SCRFD-10G in fp32, with room to spare.
 _BYTES_A_PIXEL = 400
+#: And for each pixel of the picture itself: three floats, scaled, and rounded to bytes.
+_BYTES_A_SOURCE_PIXEL = 3 * (4 + 4 + 1)
 #: Share of the free memory that may be planned with; others take some between now and then.
 _PLANNED_SHARE = 0.5
 
 
-def images_at_once(device: torch.device, size_wh: tuple[int, int]) -> int:
+def images_at_once(device: torch.device, size_wh: tuple[int, int], image_pixels: int) -> int:
     """How many images a detector is given at a time.
 
     Args:
         device: Where it runs.
         size_wh: Its input size in pixels.
+        image_pixels: Pixels of the largest image.
     """
     if device.type != "cuda":
         return _MOST_ON_CPU
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds without using it is free for us too.
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    fitting = (free + held) * _PLANNED_SHARE / (size_wh[0] * size_wh[1] * _BYTES_A_PIXEL)
-    return max(1, min(_MOST_ON_GPU, int(fitting)))
+    each = size_wh[0] * size_wh[1] * _BYTES_A_PIXEL + image_pixels * _BYTES_A_SOURCE_PIXEL
+    return max(1, min(_MOST_ON_GPU, int((free + held) * _PLANNED_SHARE / each)))
 
 
 def halving_when_full(batch: ImageBatch, run: Callable[[ImageBatch], Result]) -> list[Result]:

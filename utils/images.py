@@ -128,7 +128,7 @@ class Images:
     def chunks(
         self,
         max_images: int = 16,
-        max_bytes: int = 256 << 20,
+        max_bytes: int | None = 256 << 20,
         wanted: Collection[int] | None = None,
     ) -> Iterator[ImageBatch]:
         """Batches of equal size and dtype.
@@ -137,7 +137,7 @@ class Images:
 
         Args:
             max_images: Most images of a batch.
-            max_bytes: Most bytes of a batch of more than one image.
+            max_bytes: Most bytes of a batch of more than one image; None for no limit.
             wanted: Places of the images that are needed: batches without any are left out.
         """
         groups: dict[tuple, list[tuple[Tensor, int]]] = {}
@@ -149,8 +149,8 @@ class Images:
         for group in groups.values():
             first = group[0][0]
             image_bytes = max(1, first.shape[1:].numel()) * first.element_size()
-            limit = max(1, min(max_images, max_bytes // image_bytes))
-            for pieces, positions in _chunks_of_one_size(group, limit):
+            limit = max_images if max_bytes is None else min(max_images, max_bytes // image_bytes)
+            for pieces, positions in _chunks_of_one_size(group, max(1, limit)):
                 if wanted is None or any(position in wanted for position in positions):
                     pixels = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
                     yield ImageBatch(pixels, tuple(positions), self.bgr)

@@ -78,9 +78,11 @@ def test_free_memory_sets_how_many_images_a_gpu_gets(monkeypatch: pytest.MonkeyP
     numbers = []
     for gigabytes in (0, 1, 4, 80):
         free["bytes"] = gigabytes << 30
-        numbers.append(images_at_once(gpu, (640, 640)))
+        numbers.append(images_at_once(gpu, (640, 640), 640 * 640))
     assert numbers[0] == 1
     assert numbers == sorted(numbers)
     assert 1 < numbers[1] < numbers[2] < numbers[3]
-    assert images_at_once(gpu, (1280, 1280)) <= numbers[3]
-    assert images_at_once(torch.device("cpu"), (640, 640)) == 4
+    free["bytes"] = 4 << 30
+    assert images_at_once(gpu, (1280, 1280), 640 * 640) < numbers[2]
+    assert images_at_once(gpu, (640, 640), 4000 * 3000) < numbers[2]
+    assert images_at_once(torch.device("cpu"), (640, 640), 1) == 4
