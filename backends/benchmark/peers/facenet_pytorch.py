@@ -45,7 +45,7 @@ class OpenedMtcnn:
     def __init__(self, mtcnn: Any, setting: Setting) -> None:
         self.device = torch.device(setting.device)
         self._mtcnn = mtcnn
-        (pack,) = all_backends()["facenet"].packs()
+        pack, *_ = all_backends()["facenet"].packs()
         # A threshold that was found for other weights says nothing about these.
         self._threshold = pack.det_threshold
 
