@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from ..utils.devices import halves_cost, torch_devices
+from ..utils.devices import half_is_faster, torch_devices
 from ..utils.packs import ModelFile
 from .base import GraphBackend, Placement, RunsOn, Session
 from .graphs.converted import converted_graph
@@ -36,7 +36,7 @@ class TorchBackend(GraphBackend):
     def precisions(self, device: str) -> tuple[str, ...]:
         # `fp16` throughout swaps faces of almost equal score; `mixed` keeps faces and order, and
         # embeddings to a cosine of 0.9999.
-        if halves_cost(device):
+        if half_is_faster(device):
             return ("mixed", "fp32", "fp16", "bf16")
         return ("fp32", "mixed", "fp16", "bf16")
 

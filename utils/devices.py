@@ -25,7 +25,7 @@ def widest_float(device: torch.device | str) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "mps" else torch.float64
 
 
-def halves_cost(device: str) -> bool:
+def half_is_faster(device: str) -> bool:
     """Whether a device computes in half precision much faster than in single precision.
 
     So do NVIDIA's cards since Volta and AMD's since Vega, which have matrix units for it; of others
