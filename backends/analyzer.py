@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,8 @@ from ..utils.stages import stage
 from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
 from .pending import Pending, read_together
 from .pieces import halving_when_full, images_at_once
+from .search.robust import search_wider
+from .search.types import MakeBatch
 
 #: Called with work done and work in all between pieces of work; what it raises passes through.
 Progress = Callable[[int, int], None]
@@ -82,9 +84,10 @@ class Analyzer:
             InvalidInput: Images hold NaN, infinite or absurd values.
         """
         detector = self._detector()
-        find = partial(detector.detect, options=options)
         largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
+        find = partial(detector.detect, options=options)
         pieces: list[_Piece] = []
+        positions: list[int] = []
         done = 0
         pixels = max((height * width for height, width in images.sizes_hw), default=0)
         at_once = images_at_once(detector.device, largest, pixels)
@@ -92,15 +95,29 @@ class Analyzer:
             with stage("upload"):
                 batch = chunk.to(detector.device)
             # The caller's pixels are kept, not the copy on the device: that is to be let go.
-            pieces.append(_Piece(chunk, batch.extremes(), halving_when_full(batch, find)))
+            again = partial(chunk.to, detector.device)
+            results = halving_when_full(batch, find)
+            pieces.append(_Piece(again, results, chunk, batch.extremes()))
+            positions += chunk.positions
             done += len(chunk.positions)
             if on_progress:
                 on_progress(done, len(images))
         if not pieces:
             return Faces.empty(device=detector.device)
-        positions = [position for piece in pieces for position in piece.chunk.positions]
-        found = _settled(pieces, detector.device, find)
-        return Faces.cat(found).placed(positions, images.sizes_hw)
+        found = Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
+        if not options.robust:
+            return found
+
+        def detect_batches(makers: Iterable[MakeBatch], options: DetectionOptions) -> list[Faces]:
+            find = partial(detector.detect, options=options)
+            pieces = []
+            for make in makers:
+                pieces.append(_Piece(make, halving_when_full(make(), find)))
+                if on_progress:
+                    on_progress(len(images), len(images))  # the end is near; it may be interrupted
+            return _settled(pieces, find)
+
+        return search_wider(images, found, options, detect_batches)
 
     @torch.no_grad()
     def describe(
@@ -172,22 +189,34 @@ class Analyzer:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some images, and what is being found in them."""
+    """Some images, and what is being found in them.
 
-    chunk: ImageBatch
-    extremes: Tensor | None
+    Attributes:
+        make: Gives the images on the device once more.
+        results: Of the images, or of parts of them in their order.
+        chunk: The caller's images, where their values are to be checked.
+        extremes: See `ImageBatch.extremes`.
+    """
+
+    make: MakeBatch
     results: list[Faces | Pending]
+    chunk: ImageBatch | None = None
+    extremes: Tensor | None = None
 
 
 def _settled(
-    pieces: Sequence[_Piece], device: torch.device, find: Callable[[ImageBatch], Faces | Pending]
+    pieces: Sequence[_Piece], find: Callable[[ImageBatch], Faces | Pending]
 ) -> list[Faces]:
-    """The faces of all pieces, after one read of the device for everything the host must know.
+    """The faces of each piece, after one read of the device for everything the host must know.
 
     Raises:
         InvalidInput: Images hold NaN, infinite or absurd values.
     """
-    checked = [(piece.chunk, piece.extremes) for piece in pieces if piece.extremes is not None]
+    checked = [
+        (piece.chunk, piece.extremes)
+        for piece in pieces
+        if piece.chunk is not None and piece.extremes is not None
+    ]
     pending = [each for piece in pieces for each in piece.results if isinstance(each, Pending)]
     told = read_together([limits for _, limits in checked] + [each.told for each in pending])
     check_values(
@@ -203,9 +232,9 @@ def _settled(
         complete = [each for each in faces if each is not None]
         if len(complete) < len(faces):
             # There was more than was looked for; the detector looks wider now.
-            again = halving_when_full(piece.chunk.to(device), find)
-            complete = _settled([_Piece(piece.chunk, None, again)], device, find)
-        settled += complete
+            again = halving_when_full(piece.make(), find)
+            complete = _settled([_Piece(piece.make, again)], find)
+        settled.append(Faces.cat(complete))
     return settled
 
 

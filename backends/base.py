@@ -59,11 +59,14 @@ class DetectionOptions:
         sizes_wh: Network input sizes in pixels, width first; the finds of all are merged by NMS.
         threshold: Lowest score of a face, 0..1.
         nms_threshold: Overlap (IoU with InsightFace's +1 areas) above which the weaker face goes.
+        robust: Whether images without a sure face are looked at again: turned, finer and coarser.
+            An `Analyzer` does that; a `Detector` looks as the sizes say.
     """
 
     sizes_wh: tuple[tuple[int, int], ...] = ((640, 640),)
     threshold: float = 0.5
     nms_threshold: float = 0.4
+    robust: bool = False
 
 
 @dataclass(frozen=True)

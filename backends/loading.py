@@ -21,7 +21,7 @@ from .dropin.facade import FaceAnalysis
 from .dropin.sizes import AUTO_SIZES
 from .pool import shared_analyzer
 
-DETECTION_MODES = ("standard", "auto")
+DETECTION_MODES = ("standard", "auto", "robust")
 
 
 def load_face_analysis(
@@ -50,7 +50,8 @@ def load_face_analysis(
         backend: Name of a backend, or `auto`.
         device: Device word, with an index if wanted, or `auto`.
         precision: `fp32`, `mixed`, `fp16`, `bf16`, or `auto`.
-        detection: `standard`, one pass at `det_size`; or `auto`, 128 and 640 merged.
+        detection: `standard`, one pass at `det_size`; `auto`, 128 and 640 merged; or `robust`,
+            `auto` and a wider search in images without a sure face.
         det_size: Side of the detector's input in pixels, for `standard`.
         det_threshold: Lowest score of a face, 0..1; 0 takes what suits the pack.
         max_faces: Most faces an image; 0 is no limit.
@@ -117,10 +118,11 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     if "recognition" not in pack.tasks:
         lines.append("this pack has no recognition model: faces have no embedding")
     settings = analyzer.backend.detection_settings(options)
+    wider = ", turned and at further sizes where no face is sure" if options.robust else ""
     limit = face_analysis.max_faces or "no limit"
     strict = ", strict" if placement.strict else ""
     lines += [
-        f"detection at {settings}, threshold {options.threshold:g}, faces an image: {limit}",
+        f"detection at {settings}{wider}, threshold {options.threshold:g}, faces an image: {limit}",
         f"backend: {analyzer.backend.name} ({face_analysis.why})",
         f"asked for: {placement.device}, {placement.precision}{strict}",
         f"pack: {pack.name} in {pack.folder} ({pack.origin})",
@@ -136,5 +138,5 @@ def _detection_options(detection: str, det_size: int, threshold: float) -> Detec
         raise InvalidInput(f"got det_size {det_size}, expected a multiple of 32 such as 640")
     if not 0 < threshold <= 1:
         raise InvalidInput(f"got det_threshold {threshold}, expected more than 0 and at most 1")
-    sizes = AUTO_SIZES if detection == "auto" else ((det_size, det_size),)
-    return DetectionOptions(sizes, threshold)
+    sizes = ((det_size, det_size),) if detection == "standard" else AUTO_SIZES
+    return DetectionOptions(sizes, threshold, robust=detection == "robust")

@@ -19,6 +19,7 @@ INSIGHTFACE = "INSIGHTFACE"
 FACES = "FASTFACE_FACES"
 EMBEDDING = "FASTFACE_EMBEDDING"
 MTCNN = "FASTFACE_MTCNN"
+CROPS = "FASTFACE_CROPS"
 
 FACE_ANALYSIS_TOOLTIP = (
     "From FastFace Loader, which also decides detection size, threshold and number of faces. "
@@ -68,16 +69,26 @@ def require_faces_of(faces: Any, images: Images) -> Faces:
     Raises:
         InvalidInput: They are no faces, or of other images.
     """
-    if not isinstance(faces, Faces):
-        raise InvalidInput(
-            f"got {type(faces).__name__} on the faces input, expected the faces of FastFace Detect"
-        )
+    faces = require_faces(faces)
     if faces.image_sizes != images.sizes_hw:
         raise InvalidInput(
             f"got faces of {_sizes(faces.image_sizes)}, but the images are "
             f"{_sizes(images.sizes_hw)}; connect the images in which the faces were detected"
         )
     return faces
+
+
+def require_faces(value: Any) -> Faces:
+    """Returns the faces, or says which node gives some.
+
+    Raises:
+        InvalidInput: They are no faces.
+    """
+    if isinstance(value, Faces):
+        return value
+    raise InvalidInput(
+        f"got {type(value).__name__} on the faces input, expected the faces of FastFace Detect"
+    )
 
 
 def _sizes(sizes_hw: Sequence[tuple[int, int]]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .crops import cut_faces
+from .cutting import cut_faces
 from .devices import uploaded, widest_float
 from .images import ImageBatch, Images
 from .levels import quantised

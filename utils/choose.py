@@ -72,3 +72,65 @@ def _best_of_each_image(value: Tensor, image_index: Tensor) -> Tensor:
     last_of_image = torch.ones_like(image, dtype=torch.bool)
     last_of_image[:-1] = image[1:] != image[:-1]
     return order[last_of_image]
+
+
+#: What `rank` can put first.
+ORDERS = (
+    "largest",
+    "best score",
+    "left to right",
+    "top to bottom",
+    "nearest to the centre",
+    "most similar",
+)
+
+
+def rank(faces: Faces, order: str, similarity: Tensor | None = None) -> Tensor:
+    """Rows of all faces, grouped by image, within each in an order.
+
+    Args:
+        faces: Of any images.
+        order: One of `ORDERS`.
+        similarity: `[N]`, needed for `most similar`.
+
+    Returns:
+        `[N]` int64 on the faces' device. Faces of equal value keep their order.
+
+    Raises:
+        InvalidInput: Unknown order.
+    """
+    left, top, right, bottom = faces.boxes.unbind(1)
+    if order == "largest":
+        key = (left - right) * (bottom - top)
+    elif order == "best score":
+        key = -faces.scores
+    elif order == "left to right":
+        key = left + right
+    elif order == "top to bottom":
+        key = top + bottom
+    elif order == "nearest to the centre":
+        sizes_wh = torch.tensor(faces.image_sizes, device=faces.device).reshape(-1, 2).flip(1)
+        centre = torch.stack((left + right, top + bottom), 1)
+        key = (centre - sizes_wh[faces.image_index]).square().sum(1)
+    elif order == "most similar" and similarity is not None:
+        key = -similarity
+    else:
+        raise InvalidInput(f"got order {order!r}, expected one of {', '.join(ORDERS)}")
+    by_key = torch.argsort(key, stable=True)
+    return by_key[torch.argsort(faces.image_index[by_key], stable=True)]
+
+
+def numbered(faces: Faces, rows: Tensor, first: int, count: int) -> Tensor:
+    """Of ranked rows, those at places `first` to `first + count` within their image.
+
+    Args:
+        faces: That were ranked.
+        rows: `[N]`, grouped by image.
+        first: Place of the first one taken, counted from 0.
+        count: How many of each image; 0 takes all that follow.
+    """
+    image = faces.image_index[rows]
+    start = torch.searchsorted(image.contiguous(), image.contiguous())
+    place = torch.arange(len(rows), device=rows.device) - start
+    wanted = place >= first
+    return rows[wanted & (place < first + count)] if count else rows[wanted]

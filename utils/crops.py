@@ -1,62 +1,154 @@
-"""One crop a face out of images of any sizes, however the crop is cut."""
+"""Faces cut out of images with the way back: cut, and pasted with a soft edge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .devices import uploaded
+from .align import apply_affine, invert_affine
+from .devices import widest_float
 from .errors import InvalidInput
-from .images import ImageBatch, Images
 
-#: Cuts the faces `chosen`, which lie in the images `rows` `[K]` int64 of a batch: `[K,S,S,3]` uint8
-#: in the batch's own channel order.
-Cut = Callable[[ImageBatch, Tensor, Tensor | slice], Tensor]
+#: A change of this size, of 0..1, is a change; below, the image's own pixels shine through, which
+#: no crop can hold as exactly.
+_CHANGE = 4 / 255
 
 
-def cut_faces(
-    images: Images,
-    image_of_face: Sequence[int],
-    size: int,
-    device: torch.device,
-    cut: Cut,
-    max_images: int = 16,
-) -> ImageBatch:
-    """One crop `[size,size,3]` uint8 a face, on a device.
+@dataclass(frozen=True, eq=False)
+class FaceCrops:
+    """Crops of faces and where they come from.
+
+    Attributes:
+        pixels: `[N,S,S,3]` float32 0..1, as they were cut.
+        matrices: `[N,2,3]` from image pixels to crop pixels, pixel centres at whole numbers.
+        image_of_crop: The image of each crop, counted from 0.
+        image_sizes: `(height, width)` of every image.
+    """
+
+    pixels: Tensor
+    matrices: Tensor
+    image_of_crop: tuple[int, ...]
+    image_sizes: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.image_of_crop)
+
+
+def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: int) -> FaceCrops:
+    """Cuts square crops by affine maps: bilinear, black outside.
 
     Args:
-        images: Any sizes, any device.
-        image_of_face: The image of each face, N numbers.
-        size: Side of the crops in pixels.
-        device: Where they are cut.
-        cut: Called for images of equal size at a time, which are on the device.
-        max_images: Most images of such a batch.
+        images: `[B,H,W,3]` floating 0..1 on any device.
+        image_of_crop: The image of each crop.
+        matrices: `[N,2,3]` from image to crop pixels, on the images' device.
+        side: Of the crops, in pixels.
+    """
+    inverse = invert_affine(matrices.to(widest_float(images.device)))
+    grid = apply_affine(inverse, _pixels((0, 0, side, side), inverse)).view(-1, side, side, 2)
+    crops = [
+        sampled(images[image : image + 1], grid[row : row + 1])
+        for row, image in enumerate(image_of_crop)
+    ]
+    sizes = ((images.shape[1], images.shape[2]),) * len(images)
+    pixels = torch.cat([images.new_zeros(0, side, side, 3, dtype=torch.float32), *crops])
+    return FaceCrops(pixels, matrices, image_of_crop, sizes)
+
+
+def paste(
+    images: Tensor, crops: FaceCrops, edited: Tensor, feather: float
+) -> tuple[Tensor, Tensor]:
+    """Puts crops back to where they were cut, with an edge that fades.
+
+    A crop has other pixels than the image, so what comes back of an unchanged one would be
+    slightly blurred. Where nothing was changed, the image's own pixels stay.
+
+    Args:
+        images: `[B,H,W,3]` floating 0..1, those that were cut.
+        crops: As `cut` gave them.
+        edited: `[N,s,s,3]` floating 0..1 on any device; may be larger or smaller than the crops.
+        feather: Width of the soft edge in sides of the crop, 0..0.5.
+
+    Returns:
+        New images `[B,H,W,3]` float32, and masks `[B,H,W]` of what was pasted, on their device.
 
     Raises:
-        InvalidInput: There is no such image.
+        InvalidInput: There is not one edited crop for each that was cut.
     """
-    if max(image_of_face, default=-1) >= len(images):
+    if (
+        edited.ndim != 4
+        or len(edited) != len(crops)
+        or (len(edited) and edited.shape[1] != edited.shape[2])
+    ):
         raise InvalidInput(
-            f"got faces of image {max(image_of_face)}, counted from 0, but only {len(images)} "
-            "images; give the images in which these faces were found"
+            f"got crops of shape {tuple(edited.shape)}, expected {len(crops)} square ones as "
+            "FastFace Crop gave them; edit them, but keep their number and order"
         )
-    parts = [torch.zeros(0, size, size, 3, dtype=torch.uint8, device=device)]
-    faces_done: list[int] = []
-    for batch in images.chunks(max_images, wanted=set(image_of_face)):
-        row_of_image = {image: row for row, image in enumerate(batch.positions)}
-        chosen = [face for face, image in enumerate(image_of_face) if image in row_of_image]
-        rows = _indices([row_of_image[image_of_face[face]] for face in chosen], device)
-        few = len(chosen) < len(image_of_face)
-        parts.append(cut(batch.to(device), rows, _indices(chosen, device) if few else slice(None)))
-        faces_done += chosen
-    crops = parts[-1] if len(parts) <= 2 else torch.cat(parts)
-    if faces_done != sorted(faces_done):
-        crops = crops[_indices(np.argsort(faces_done).tolist(), device)]
-    return ImageBatch(crops, tuple(range(len(crops))), images.bgr)
+    result = images.float().clone()
+    masks = result.new_zeros(result.shape[:3])
+    # Backwards: where faces overlap, the one with the best score is on top.
+    for row in reversed(range(len(crops))):
+        image = crops.image_of_crop[row]
+        _paste_one(result[image], masks[image], crops, row, edited[row : row + 1], feather)
+    return result, masks
 
 
-def _indices(values: list[int], device: torch.device) -> Tensor:
-    return uploaded(torch.tensor(values, dtype=torch.int64), device)
+def _paste_one(
+    image: Tensor, mask: Tensor, crops: FaceCrops, row: int, edited: Tensor, feather: float
+) -> None:
+    matrix = crops.matrices[row : row + 1].to(image.device, widest_float(image.device))
+    side = crops.pixels.shape[1]
+    ends = matrix.new_tensor([[[-0.5, -0.5], [side, -0.5], [-0.5, side], [side, side]]])
+    corners = apply_affine(invert_affine(matrix), ends)[0]
+    if not bool(corners.isfinite().all()):
+        return  # of points that coincide nothing was cut
+    height, width = image.shape[:2]
+    low, high = corners.amin(0).floor().int().tolist(), corners.amax(0).ceil().int().tolist()
+    left, top = (max(0, value) for value in low)
+    right, bottom = min(width, high[0] + 1), min(height, high[1] + 1)
+    if left >= right or top >= bottom:
+        return
+    at = apply_affine(matrix, _pixels((left, top, right, bottom), matrix))
+    at = at.view(1, bottom - top, right - left, 2)
+    ratio = edited.shape[1] / side
+    new = sampled(edited.to(image.device)[..., :3].float(), (at + 0.5) * ratio - 0.5)[0]
+    old = sampled(crops.pixels[row : row + 1].to(image.device), at)[0]
+    region = image[top:bottom, left:right]
+    # The edge is measured from the centres of the outermost pixels: beyond them is no picture.
+    inset = torch.minimum(at, side - 1 - at).amin(-1)[0]
+    width_px = max(feather * side, 1e-3)
+    alpha = (inset / width_px).clamp(0, 1).to(region.dtype) * (inset >= 0)
+    alpha = (alpha * alpha * (3 - 2 * alpha))[..., None]
+    kept = (1 - (new - old).abs().amax(-1, keepdim=True) / _CHANGE).clamp(min=0)
+    region += alpha * (new + kept * (region - old) - region)
+    covered = mask[top:bottom, left:right]
+    torch.maximum(covered, alpha[..., 0], out=covered)
+
+
+def sampled(images: Tensor, at: Tensor) -> Tensor:
+    """Bilinear samples of images, black outside.
+
+    Args:
+        images: `[B,H,W,C]` floating.
+        at: `[B,h,w,2]` x, y in pixels, centres at whole numbers.
+
+    Returns:
+        `[B,h,w,C]` float32.
+    """
+    size_wh = at.new_tensor([images.shape[2], images.shape[1]])
+    grid = ((at * 2 + 1) / size_wh - 1).float()
+    planes = images.permute(0, 3, 1, 2).float()
+    taken = torch.nn.functional.grid_sample(planes, grid, align_corners=False)
+    return taken.permute(0, 2, 3, 1)
+
+
+def _pixels(region: tuple[int, int, int, int], like: Tensor) -> Tensor:
+    """Centres of all pixels of a region (left, top, right, bottom), `[N,h*w,2]`."""
+    left, top, right, bottom = region
+    y, x = torch.meshgrid(
+        torch.arange(top, bottom, dtype=like.dtype, device=like.device),
+        torch.arange(left, right, dtype=like.dtype, device=like.device),
+        indexing="ij",
+    )
+    return torch.stack((x, y), -1).view(1, -1, 2).expand(len(like), -1, -1)

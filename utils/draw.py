@@ -246,3 +246,39 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
+
+
+#: Side in pixels of the square of one pair, and of the margin with the numbers of the faces.
+_PAIR_PX, _MARGIN_PX = 64, 24
+
+
+def draw_matrix(values: np.ndarray) -> np.ndarray:
+    """A picture of similarities, lighter the higher, each with its number.
+
+    Args:
+        values: `[N,M]`, -1..1; either may be 0.
+
+    Returns:
+        `[H,W,3]` uint8 RGB.
+    """
+    from PIL import Image, ImageDraw
+
+    rows, columns = values.shape
+    size_wh = (_MARGIN_PX + _PAIR_PX * max(1, columns), _MARGIN_PX + _PAIR_PX * max(1, rows))
+    picture = Image.new("RGB", size_wh)
+    pen = ImageDraw.Draw(picture)
+    for number in range(max(rows, columns)):
+        at = _MARGIN_PX + _PAIR_PX * (number + 0.5)
+        if number < rows:
+            pen.text((_MARGIN_PX / 2, at), str(number), anchor="mm", font=_font(14))
+        if number < columns:
+            pen.text((at, _MARGIN_PX / 2), str(number), anchor="mm", font=_font(14))
+    for (row, column), value in np.ndenumerate(values):
+        left, top = _MARGIN_PX + _PAIR_PX * column, _MARGIN_PX + _PAIR_PX * row
+        light = round(235 * min(max(float(value), 0.0), 1.0)) + 20
+        box = (left, top, left + _PAIR_PX - 2, top + _PAIR_PX - 2)
+        pen.rectangle(box, fill=(light // 2, light, light))
+        middle = (left + _PAIR_PX / 2, top + _PAIR_PX / 2)
+        ink = "black" if light > 128 else "white"
+        pen.text(middle, f"{value:.2f}", fill=ink, anchor="mm", font=_font(18))
+    return np.asarray(picture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .errors import InvalidInput
@@ -42,3 +43,41 @@ def mean_embedding(faces: Faces) -> Embedding:
     rows = faces.embeddings
     vector = rows.mean(dim=0, keepdim=True) if len(rows) else rows
     return Embedding(vector, faces.embedding_space)
+
+
+def cosine_similarities(faces: Faces, others: Faces | Embedding) -> Tensor:
+    """Cosines of the angles between all embeddings of two groups.
+
+    Args:
+        faces: With embeddings.
+        others: With embeddings of the same space, on any device.
+
+    Returns:
+        `[N,M]` float32, -1..1, on the device of `faces`; around 0 for strangers.
+
+    Raises:
+        InvalidInput: Embeddings are missing, or of two spaces, which can't be compared.
+    """
+    rows, space = _vectors(faces)
+    columns, other_space = _vectors(others)
+    if not len(rows) or not len(columns):
+        return rows.new_zeros(len(rows), len(columns))
+    if space != other_space:
+        raise InvalidInput(
+            f"got embeddings of {space!r} and of {other_space!r}, which can't be compared; "
+            "let FastFaceEmbed make both with the same model pack"
+        )
+    normalize = torch.nn.functional.normalize
+    return normalize(rows) @ normalize(columns.to(rows)).mT
+
+
+def _vectors(value: Faces | Embedding) -> tuple[Tensor, str | None]:
+    if isinstance(value, Embedding):
+        return value.vector, value.space
+    if value.embeddings is not None:
+        return value.embeddings, value.embedding_space
+    if len(value):
+        raise InvalidInput(
+            f"got {len(value)} faces without embeddings; let FastFaceEmbed (which: all) add them"
+        )
+    return value.boxes.new_zeros(0, 0), None

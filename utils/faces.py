@@ -172,6 +172,16 @@ class Faces:
             image_sizes=(self.image_sizes[index],),
         )
 
+    def of_images(self, places: Sequence[int]) -> Faces:
+        """The faces of some images, in the batch's order, as a batch of these images."""
+        new_place = {place: number for number, place in enumerate(places)}
+        images = self.images_of_faces()
+        faces = self[[row for row, image in enumerate(images) if image in new_place]]
+        image_list = tuple(new_place[image] for image in images if image in new_place)
+        index = uploaded(torch.tensor(image_list, dtype=torch.int64), self.device)
+        sizes = tuple(self.image_sizes[place] for place in places)
+        return replace(faces, image_index=index, image_list=image_list, image_sizes=sizes)
+
     def images_of_faces(self) -> tuple[int, ...]:
         """The image of each face, on the host. Reads the device if that is not known yet."""
         return tuple(self.image_index.tolist()) if self.image_list is None else self.image_list

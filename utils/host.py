@@ -145,6 +145,19 @@ def check_interrupted() -> None:
         throw_exception_if_processing_interrupted()
 
 
+def blocked(instead: Any) -> Any:
+    """What a node gives for an output without a value: ComfyUI leaves out the nodes behind it.
+
+    Args:
+        instead: What is given outside ComfyUI.
+    """
+    if not in_comfyui():
+        return instead
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    return ExecutionBlocker(None)
+
+
 def torch_device() -> torch.device:
     """The device ComfyUI computes on; outside ComfyUI the first CUDA device, else the CPU."""
     if in_comfyui():

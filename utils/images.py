@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,17 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
+
+    def batch(self, places: Sequence[int], device: torch.device) -> ImageBatch:
+        """The images at these places, which must be of one size: `[B,H,W,3]` uint8 on a device."""
+        firsts = [0, *accumulate(len(source) for source in self._sources)]
+        pieces = []
+        for place in places:
+            source = bisect_right(firsts, place) - 1
+            row = place - firsts[source]
+            pieces.append(quantised(self._sources[source][row : row + 1]).to(device))
+        pixels = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return ImageBatch(pixels, tuple(places), self.bgr)
 
     def chunks(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...utils.area import area_crops, summed_area_table
-from ...utils.crops import cut_faces
+from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images

@@ -49,7 +49,9 @@ class DetectionModel(ModelView):
     Attributes:
         det_thresh: Lowest score of a face, 0..1.
         nms_thresh: Overlap above which the weaker of two faces goes, 0..1.
-        input_sizes: Every input size in use, `((width, height), ...)`.
+        input_sizes: Every input size in use, `((width, height), ...)`. With detection `robust` it
+            is kept, but the search has sizes of its own: consumers that go through smaller and
+            smaller sizes until they find a face are answered from what is known.
     """
 
     def __init__(self, owner: FaceAnalysis, options: DetectionOptions) -> None:
@@ -57,6 +59,7 @@ class DetectionModel(ModelView):
         self.det_thresh = options.threshold
         self.nms_thresh = options.nms_threshold
         self._input_sizes = options.sizes_wh
+        self._searched = options.sizes_wh if options.robust else None
 
     @property
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -77,7 +80,12 @@ class DetectionModel(ModelView):
         self._input_sizes = parse_sizes(value)
 
     def options(self) -> DetectionOptions:
-        return DetectionOptions(self._input_sizes, float(self.det_thresh), float(self.nms_thresh))
+        return DetectionOptions(
+            self._searched or self._input_sizes,
+            float(self.det_thresh),
+            float(self.nms_thresh),
+            robust=self._searched is not None,
+        )
 
     def prepare(self, ctx_id: int, **kwargs: Any) -> None:
         """Sets `input_size`, `det_thresh`, `nms_thresh` as far as given."""
@@ -111,7 +119,7 @@ class DetectionModel(ModelView):
             when the detector has none).
         """
         options = self.options()
-        if input_size is not None:
+        if input_size is not None and not options.robust:
             options = replace(options, sizes_wh=parse_sizes(input_size))
         if det_thresh is not None:
             options = replace(options, threshold=float(det_thresh))

@@ -23,7 +23,10 @@ def inputs_of(node: type) -> dict[str, tuple]:
 
 
 def test_the_nodes_of_the_design_are_there():
-    assert {"FastFaceLoader", "FastFaceDetect", "FastFaceEmbed", "FastFaceKeypoints"} <= set(IDS)
+    assert {
+        *("FastFaceLoader", "FastFaceDetect", "FastFaceEmbed", "FastFaceKeypoints"),
+        *("FastFaceSelect", "FastFaceGate", "FastFaceCrop", "FastFacePaste", "FastFaceCompare"),
+    } <= set(IDS)
     assert set(nodes.NODE_DISPLAY_NAME_MAPPINGS) == set(IDS)
 
 

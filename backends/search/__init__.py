@@ -1,0 +1,1 @@
+"""Detection mode `robust`: a second, wider look at the images in which no face is sure."""

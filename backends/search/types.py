@@ -1,0 +1,14 @@
+"""What a search asks of whoever runs the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...utils.faces import Faces
+from ...utils.images import ImageBatch
+from ..base import DetectionOptions
+
+#: Makes a batch on the detector's device; called again when the batch must be detected again.
+MakeBatch = Callable[[], ImageBatch]
+#: Detects the faces of batches, with one read of the device for all of them.
+DetectBatches = Callable[[Iterable[MakeBatch], DetectionOptions], list[Faces]]
