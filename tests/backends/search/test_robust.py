@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastface.backends.base import DetectionOptions
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.dropin.frames import forget_results
 from fastface.backends.loading import load_for_pack
+from fastface.backends.registry import get_backend
 from fastface.backends.search.robust import LOOKS
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
@@ -64,6 +66,22 @@ def test_a_turned_photo_gives_the_same_face(app: FaceAnalysis, photo: np.ndarray
     apart = np.abs(turned_back(face.kps, photo, quarters) - upright.kps).max()
     assert apart < 0.03 * between_eyes
     assert upright.normed_embedding @ face.normed_embedding > 0.9
+
+
+@pytest.mark.parametrize("backend", ["torch", "insightface", "facenet"])
+def test_on_every_backend(photo: np.ndarray, test_data: Path, backend: str):
+    reason = get_backend(backend).missing()
+    if reason:
+        pytest.skip(reason)
+    own = get_backend(backend).packs()
+    pack = own[0] if own else read_pack("real", test_data / "models")
+    options = replace(ROBUST, threshold=pack.det_threshold)
+    app = load_for_pack(pack, options, backend=backend, device="cpu")
+    (upright,) = app.get(photo)
+    (face,) = app.get(turned(photo, 2))
+    between_eyes = np.linalg.norm(upright.kps[1] - upright.kps[0])
+    apart = np.abs(turned_back(face.kps, photo, 2) - upright.kps).max()
+    assert apart < 0.05 * between_eyes
 
 
 def test_the_photos_that_are_turned_already(app: FaceAnalysis, photo: np.ndarray, test_data: Path):
