@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ _WIDTH_IN, _DPI = 7.2, 150
 _BAR_IN, _PANEL_IN, _HEAD_IN, _FOOT_IN = 0.46, 1.25, 0.75, 0.45
 #: Beyond this ratio short bars can't be told apart on a linear axis.
 _LOG_BEYOND = 20.0
+_TITLE_CHARACTERS = 60
 _OURS, _VARIANT, _PEERS, _UNFIT = "#2a7f62", "#9ccdb9", "#8a8f98", "#c2410c"
 _NOTE_CHARACTERS = 100
 
@@ -73,7 +75,10 @@ def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
 
 
 def _draw_case(axes: Any, case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_title("\n(".join(case_title(case).rsplit(" (", 1)), fontsize=10.5, fontweight="bold")
+    what, size = case_title(case).rsplit(" (", 1)
+    # Over the whole panel, names on the left included: long titles need the room.
+    title = "\n".join([*wrap(what, _TITLE_CHARACTERS), f"({size}"])
+    axes.set_title(title, fontsize=10.5, fontweight="bold", x=0.28)
     if not rows:
         axes.text(0.5, 0.5, "nobody could be measured", ha="center", va="center", fontsize=10)
         axes.set_axis_off()
@@ -96,7 +101,9 @@ def _draw_case(axes: Any, case: Mapping[str, Any], rows: Sequence[Mapping[str, A
     is_log = speeds.max() / speeds.min() > _LOG_BEYOND
     if is_log:
         axes.set_xscale("log")
-        axes.set_xlim(speeds.min() / 2, ends.max() * 8)
+        # Names of values take a fifth of the width, however many decades that is.
+        low, high = np.log10(speeds.min() / 2), np.log10(ends.max())
+        axes.set_xlim(10**low, 10 ** (low + (high - low) * 1.45))
     else:
         axes.set_xlim(0, ends.max() * 1.45)
     for place, row, end in zip(places, rows, ends.max(axis=1), strict=True):
@@ -124,7 +131,10 @@ def _colour(row: Mapping[str, Any]) -> str:
 def _value(row: Mapping[str, Any], batch: int) -> str:
     speed = batch / row["seconds"]["median"]
     text = f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}"
-    return f"{text}  ({row['times_as_fast']['median']:.2g}x)" if row["times_as_fast"] else text
+    if not row["times_as_fast"]:
+        return text
+    times = row["times_as_fast"]["median"]
+    return f"{text}  ({times:.0f}x)" if times >= 10 else f"{text}  ({times:.2g}x)"
 
 
 def _write_around(figure: Any, result: Mapping[str, Any], height: float) -> None:

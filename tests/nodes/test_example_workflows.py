@@ -260,6 +260,16 @@ class TestInComfyUI:
         assert "insightface cpu fp32" in report and "facenet cpu fp32" in report
         assert real.pixels(comfyui.image_path(shown["Chart"])).shape[1] == 1080
 
+    def test_select_and_paste_run(self, comfyui: ComfyServer, test_data: Path):
+        shown = run(comfyui, "fastface_select_paste")
+        photo = real.pixels(comfyui.base / "input" / real.PHOTO)
+        blurred = real.pixels(comfyui.image_path(shown["SaveImage"]))
+        assert blurred.shape == photo.shape
+        changed = (blurred != photo).any(-1)
+        # One face of the photo, and nothing else, is another picture now.
+        assert 0.001 < changed.mean() < 0.2
+        assert real.pixels(comfyui.image_path(shown["How alike"])).any()
+
     def test_embed_and_keypoints_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_embed_keypoints")
         assert "Embedding(vector=tensor" in shown["Mean embedding"]["text"][0]
