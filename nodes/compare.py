@@ -11,7 +11,7 @@ from torch import Tensor
 from ..utils.draw import draw_matrix
 from ..utils.embedding import cosine_similarities
 from ..utils.faces import Faces
-from .sockets import CATEGORY, FACES, require_faces
+from .sockets import CATEGORY, FACES, require_faces, similarity_input
 
 
 class FastFaceCompare:
@@ -39,16 +39,9 @@ class FastFaceCompare:
                     FACES,
                     {"tooltip": "Faces with embeddings, made with the same model pack."},
                 ),
-                "threshold": (
-                    "FLOAT",
-                    {
-                        "default": 0.3,
-                        "min": -1.0,
-                        "max": 1.0,
-                        "step": 0.01,
-                        "tooltip": "From which cosine on two faces are one person's. Strangers lie "
-                        "around 0; what suits depends on the pack and the photos.",
-                    },
+                "threshold": similarity_input(
+                    "From which cosine on two faces are one person's. Strangers lie around 0; what "
+                    "suits depends on the pack and the photos."
                 ),
             }
         }

@@ -11,7 +11,7 @@ from ..utils.crops import FaceCrops, cut, paste
 from ..utils.errors import InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
-from .sockets import CATEGORY, CROPS, FACES, image_input, require_faces_of, size_of
+from .sockets import CATEGORY, CROPS, faces_input, image_input, require_faces_of, size_of
 
 SHAPES = ("square", "aligned 112", "aligned 224", "aligned 256", "aligned 512")
 
@@ -37,10 +37,7 @@ class FastFaceCrop:
         return {
             "required": {
                 "images": image_input(),
-                "faces": (
-                    FACES,
-                    {"tooltip": "Faces of these very images, from FastFace Detect or Select."},
-                ),
+                "faces": faces_input(),
                 "shape": (
                     list(SHAPES),
                     {

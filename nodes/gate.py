@@ -10,7 +10,7 @@ from torch import Tensor
 from ..utils import host
 from ..utils.faces import Faces
 from ..utils.images import Images
-from .sockets import CATEGORY, FACES, image_input, require_faces_of
+from .sockets import CATEGORY, FACES, faces_input, image_input, require_faces_of
 
 
 class FastFaceGate:
@@ -37,10 +37,7 @@ class FastFaceGate:
         return {
             "required": {
                 "images": image_input(),
-                "faces": (
-                    FACES,
-                    {"tooltip": "Faces of these very images, from FastFace Detect or Select."},
-                ),
+                "faces": faces_input(),
             }
         }
 

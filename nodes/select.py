@@ -8,7 +8,7 @@ from ..utils.choose import ORDERS, numbered, rank
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from .sockets import CATEGORY, EMBEDDING, FACES, require_faces
+from .sockets import CATEGORY, EMBEDDING, FACES, require_faces, similarity_input
 
 
 class FastFaceSelect:
@@ -61,16 +61,9 @@ class FastFaceSelect:
                         "on.",
                     },
                 ),
-                "threshold": (
-                    "FLOAT",
-                    {
-                        "default": 0.3,
-                        "min": -1.0,
-                        "max": 1.0,
-                        "step": 0.01,
-                        "tooltip": "Lowest similarity (cosine, -1 to 1) to the reference; less "
-                        "similar faces are left out. Only with a reference. -1 leaves none out.",
-                    },
+                "threshold": similarity_input(
+                    "Lowest similarity (cosine, -1 to 1) to the reference; less similar faces are "
+                    "left out. Only with a reference. -1 leaves none out."
                 ),
             },
             "optional": {

@@ -107,6 +107,17 @@ def image_input(extra: str = "") -> tuple[str, dict[str, str]]:
     )
 
 
+def faces_input() -> tuple[str, dict[str, str]]:
+    """The declaration of faces that belong to the images of the same node."""
+    return FACES, {"tooltip": "Faces of these very images, from FastFace Detect or Select."}
+
+
+def similarity_input(tooltip: str) -> tuple[str, dict[str, Any]]:
+    """The declaration of a threshold for the cosine of two embeddings."""
+    limits = {"default": 0.3, "min": -1.0, "max": 1.0, "step": 0.01}
+    return "FLOAT", {**limits, "tooltip": tooltip}
+
+
 def size_of(images: Tensor) -> tuple[int, int]:
     """Height and width of a ComfyUI IMAGE `[B,H,W,C]`."""
     return images.shape[1], images.shape[2]
