@@ -11,6 +11,8 @@ from fastface.backends.benchmark.contestants import Contestant, contestants
 from fastface.backends.benchmark.material import batch_of, fitted
 from fastface.backends.benchmark.plan import Case, Options, cases, entries
 from fastface.backends.benchmark.presets import PRESETS, preset
+from fastface.backends.benchmark.weights import choose_weights
+from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
 from fastface.utils.errors import InvalidInput
 
 from .conftest import ODD
@@ -104,6 +106,19 @@ def test_who_is_missing_says_what_mends_it():
     for contestant in contestants().values():
         reason = contestant.missing()
         assert reason is None or "install" in reason, contestant.name
+
+
+def test_an_installed_pack_comes_before_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    onnx = pytest.importorskip("onnx")
+    installed = tmp_path / "installed" / "models"
+    for folder in (installed, tmp_path / "here" / "models"):
+        folder.mkdir(parents=True)
+    onnx.save(scrfd(SCRFD_500M), installed / "det.onnx")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("FASTFACE_MODELS", str(installed))
+    assert choose_weights("models").pack.folder == installed
 
 
 @pytest.mark.parametrize("name", PRESETS)
