@@ -14,9 +14,9 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ..base import DetectionOptions
 from ..pieces import images_at_once
-from .confirm import confirmed_scores
+from .confirm import SecondSight, look_again
 from .looks import Look, Sightings, on_host
-from .merge import is_sure, merge, together
+from .merge import is_sure, merge, posture, together
 from .types import DetectBatches
 
 #: The scale of the first pass, turned; one finer, for tiny faces; one coarser with room around, for
@@ -26,6 +26,9 @@ LOOKS = (
     Look(1280, 1280, (0, 1, 2, 3)),
     Look(128, 256, (0, 1, 2, 3)),
 )
+
+#: Landmarks of a face that leans more than this are a tenth of the distance between the eyes off.
+_LEANING_DEG = 20.0
 
 
 def search_wider(
@@ -72,9 +75,20 @@ def search_wider(
         torch.tensor([image in unsure for image in first.image.tolist()], dtype=torch.bool)
     )
     found = together([known, *seen])
-    again = confirmed_scores(images, found, options, detect_batches, faces.device)
-    rows = merge(found, again, options)
-    return _replaced(faces, found.at(rows), unsure)
+    again = look_again(images, found, options, detect_batches, faces.device)
+    rows = merge(found, again.scores, options)
+    return _replaced(faces, _with_better_landmarks(found, again).at(rows), unsure)
+
+
+def _with_better_landmarks(found: Sightings, again: SecondSight) -> Sightings:
+    """The second sight's, for faces that were seen leaning.
+
+    Those of a face that was seen upright, in whatever turn, are what an upright photo would give.
+    """
+    if found.landmarks is None or again.landmarks is None:
+        return found
+    leaning = posture(found).lean_deg[:, None, None] > _LEANING_DEG
+    return replace(found, landmarks=torch.where(leaning, again.landmarks, found.landmarks))
 
 
 def _groups(
