@@ -30,8 +30,9 @@ from ..pieces import images_at_once
 from .looks import Sightings, on_host
 from .types import DetectBatches
 
-#: Side in pixels of what is shown to the detector, and of the aligned face in its middle.
-_SIDE, _FACE = 256, 112
+#: Side in pixels of the aligned face that is shown to the detector, and of the picture around it.
+FACE_PX = 112
+_SIDE = 256
 #: A face seen again lies no further from the middle than this, in sides of the aligned face.
 _FURTHEST = 0.25
 
@@ -69,7 +70,7 @@ def look_again(
     if found.landmarks is None or not len(scores):
         return SecondSight(scores, found.landmarks)
     landmarks = found.landmarks.clone()
-    target = arcface_template(_FACE) + (_SIDE - _FACE) / 2
+    target = arcface_template(FACE_PX) + (_SIDE - FACE_PX) / 2
     matrices = similarity_transform(found.landmarks, target)
     back = invert_affine(matrices)
     count = images_at_once(device, (_SIDE, _SIDE), _SIDE * _SIDE)
@@ -96,7 +97,7 @@ def _in_the_middle(faces: Faces) -> tuple[list[int], Tensor | None, Tensor]:
     """The crops in whose middle a face is seen; landmarks and scores of the best one in each."""
     boxes, scores, landmarks = on_host(faces)
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - _SIDE / 2
-    near = (offset.norm(dim=1) <= _FURTHEST * _FACE).tolist()
+    near = (offset.norm(dim=1) <= _FURTHEST * FACE_PX).tolist()
     # Faces come best first, so the first one near the middle of a crop is its best.
     best: dict[int, int] = {}
     for row, crop in enumerate(faces.images_of_faces()):

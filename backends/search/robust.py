@@ -14,7 +14,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ..base import DetectionOptions
 from ..pieces import images_at_once
-from .confirm import SecondSight, look_again
+from .confirm import FACE_PX, SecondSight, look_again
 from .looks import Look, Sightings, on_host
 from .merge import is_sure, merge, posture, together
 from .types import DetectBatches
@@ -77,18 +77,30 @@ def search_wider(
     found = together([known, *seen])
     again = look_again(images, found, options, detect_batches, faces.device)
     rows = merge(found, again.scores, options)
-    return _replaced(faces, _with_better_landmarks(found, again).at(rows), unsure)
+    first_side = max(max(size_wh) for size_wh in options.sizes_wh)
+    sides = torch.tensor([first_side, *(look.image_side for look in looks)])[found.look]
+    longest = torch.tensor([max(size_hw) for size_hw in images.sizes_hw])[found.image]
+    found = _with_better_landmarks(found, again, sides / longest)
+    return _replaced(faces, found.at(rows), unsure)
 
 
-def _with_better_landmarks(found: Sightings, again: SecondSight) -> Sightings:
-    """The second sight's, for faces that were seen leaning.
+def _with_better_landmarks(found: Sightings, again: SecondSight, scale: Tensor) -> Sightings:
+    """The second sight's, for faces that were seen leaning, or smaller than it shows them.
 
-    Those of a face that was seen upright, in whatever turn, are what an upright photo would give.
+    Those of a face that was seen upright and large, in whatever turn, are what the upright photo
+    gives: they stay.
+
+    Args:
+        found: Of some images.
+        again: Of all of `found`.
+        scale: `[N]`, of the image in the view in which each was seen.
     """
     if found.landmarks is None or again.landmarks is None:
         return found
-    leaning = posture(found).lean_deg[:, None, None] > _LEANING_DEG
-    return replace(found, landmarks=torch.where(leaning, again.landmarks, found.landmarks))
+    seen_px = (found.boxes[:, 2:] - found.boxes[:, :2]).amax(1) * scale
+    worse = (posture(found).lean_deg > _LEANING_DEG) | (seen_px < FACE_PX)
+    landmarks = torch.where(worse[:, None, None], again.landmarks, found.landmarks)
+    return replace(found, landmarks=landmarks)
 
 
 def _groups(
