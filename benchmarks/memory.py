@@ -90,6 +90,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     from fastface.backends import lifecycle
     from fastface.backends.base import DetectionOptions
     from fastface.backends.loading import load_for_pack
+    from fastface.backends.memory.idle import watch
     from fastface.utils.faces import Faces
     from fastface.utils.images import Images
     from fastface.utils.packs.read import read_pack
@@ -121,10 +122,13 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
     call()
     recorder.mark("first call")
-    while lifecycle.loaded():
-        time.sleep(0.05)
     time.sleep(0.3)
+    os.environ["FASTFACE_OFFLOAD_TIMEOUT"] = str(_IDLE_SECONDS)
+    watch.look_again()
+    while watch.is_awake:  # it ends when it has released the last of them
+        time.sleep(0.02)
     recorder.mark("idle unload")
+    os.environ.pop("FASTFACE_OFFLOAD_TIMEOUT")
     for _ in range(rounds):
         call()
         lifecycle.unload()
@@ -136,9 +140,8 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 def in_a_process(case: Case, rounds: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--inside", str(case.pack), case.backend]
     command += [str(int(case.eager)), str(rounds)]
-    settings = {"FASTFACE_OFFLOAD_TIMEOUT": str(_IDLE_SECONDS)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTFACE_")}
-    done = subprocess.run(command, env=kept | settings, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{case.title} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -166,23 +169,31 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Resident memory over time, one panel a case, its moments marked."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 2.1 * len(results) + 0.4), layout="constrained")
-    axes = figure.subplots(len(results), 1, squeeze=False, sharey=True)[:, 0]
-    for panel, (title, result) in zip(axes, results.items(), strict=True):
+    columns = 2 if len(results) > 1 else 1
+    rows = -(-len(results) // columns)
+    figure = Figure(figsize=(6 * columns, 2.4 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    top = max(size for result in results.values() for _, size in result["samples"]) / MB
+    for panel, (title, result) in zip(panels, results.items(), strict=False):
         seconds, sizes = zip(*result["samples"], strict=True)
-        panel.plot(seconds, [size / MB for size in sizes], color="#2a7f62", linewidth=1.2)
+        panel.plot(seconds, [size / MB for size in sizes], color="#2a7f62", linewidth=1)
         before = next(size for name, _, size, _ in result["marks"] if name == "loader") / MB
-        panel.axhline(before * 1.1, color="#c2410c", linewidth=0.8, linestyle=":")
-        panel.set_title(title, loc="left", size=9)
-        panel.set_ylabel("MB", size=8)
+        panel.axhline(before * 1.1, color="#c2410c", linewidth=0.9, linestyle=":")
+        panel.set_title(title, loc="left", size=10)
         panel.tick_params(labelsize=8)
+        panel.set_ylim(0, top * 1.15)
+        panel.set_xlim(0)
         for name, at, size, _ in result["marks"]:
             panel.plot([at], [size / MB], "o", color="#1f2937", markersize=3)
-            if name not in ("round", "import"):
-                panel.annotate(name, (at, size / MB), (4, 5), textcoords="offset points", size=7.5)
-        panel.set_ylim(0)
-    axes[-1].set_xlabel("seconds since import (dotted: 10 % above what there was before)", size=8)
-    figure.savefig(path, dpi=120)
+            if name in ("first call", "idle unload"):
+                below = name == "idle unload"
+                offset = (2, -11) if below else (4, 4)
+                panel.annotate(name, (at, size / MB), offset, textcoords="offset points", size=8)
+    for panel in figure.axes[::columns]:
+        panel.set_ylabel("resident MB", size=8)
+    for panel in figure.axes[-columns:]:
+        panel.set_xlabel("seconds since import; dotted: 10 % above before load", size=8)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -202,7 +213,8 @@ def main() -> None:
         folder = Path(name) if Path(name).is_dir() else stand_in(name, chosen.weights)
         for backend in chosen.backends:
             in_a_process(Case(folder, backend, eager=True), rounds=0)  # prepares and converts
-            for eager in (False, True):
+        for eager in (False, True):
+            for backend in chosen.backends:
                 case = Case(folder, backend, eager)
                 results[case.title] = in_a_process(case, chosen.rounds)
                 print(f"  {case.title} done", file=sys.stderr, flush=True)
