@@ -57,9 +57,7 @@ def test_the_users_budget_reaches_the_providers_that_can_keep_it(monkeypatch):
     assert given["nvtensorrtrtx"]["nv_max_workspace_size"] == str(2**31)
     assert given["cpu"] == {}
     monkeypatch.delenv("FASTFACE_GPU_MEM_LIMIT")
-    assert not any(
-        "limit" in name or "workspace" in name for name in provider_options(PROVIDERS[0])
-    )
+    assert "gpu_mem_limit" not in provider_options(row_of_device("cuda"))
 
 
 def test_device_words_and_providers_are_told_apart():
