@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...utils.draw import draw_like_insightface
+from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ..analyzer import Analyzer, Progress, limit_faces
 from ..base import DetectionOptions
+from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
 from .face import Face
 from .frames import FACE_KEYS, RECORDS, Frame, FrameRecord, faces_from_arrays, image_key
@@ -33,6 +35,7 @@ class FaceAnalysis:
         analyzer: The shared models.
         max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
         why: Why this backend was chosen, for people.
+        tasks: Tasks of the pack that are offered; None offers all.
         det_thresh, det_size, model_dir: As upstream.
     """
 
@@ -52,11 +55,12 @@ class FaceAnalysis:
             max_faces: See the attribute.
             embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
             why: Why this backend was chosen, for people.
-            tasks: Tasks of the pack to offer besides detection; None offers all.
+            tasks: See the attribute; detection is offered always.
         """
         self.analyzer = analyzer
         self.max_faces = max_faces
         self.why = why
+        self.tasks = tasks
         self._loaded_options = options or DetectionOptions()
         self.det_model = DetectionModel(self, self._loaded_options)
         self.models: dict[str, Any] = {"detection": self.det_model}
@@ -185,7 +189,10 @@ class FaceAnalysis:
         Returns:
             Faces on the model's device.
         """
-        steps = _Steps(on_progress, 1 + len(tasks))
+        with batch_of_work():
+            return self._analyze(images, tasks, _Steps(on_progress, 1 + len(tasks)))
+
+    def _analyze(self, images: Images, tasks: Sequence[str], steps: _Steps) -> Faces:
         faces = self.analyzer.detect(images, self.options(), steps.part(0))
         steps.done(0)
         faces = limit_faces(faces, self.max_faces)
@@ -201,8 +208,19 @@ class FaceAnalysis:
         tasks: Iterable[str],
         on_progress: Progress | None = None,
     ) -> Faces:
-        """Adds what the models of these tasks tell about faces that were found."""
-        return self.analyzer.describe(images, faces, list(tasks), on_progress)
+        """Adds what the models of these tasks tell about faces that were found.
+
+        Raises:
+            InvalidInput: A task was left out when this object was loaded.
+        """
+        tasks = list(tasks)
+        left_out = [task for task in tasks if self.tasks is not None and task not in self.tasks]
+        if left_out:
+            raise InvalidInput(
+                f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
+                f"here are {', '.join(self.tasks or ())}: add it, or choose all"
+            )
+        return self.analyzer.describe(images, faces, tasks, on_progress)
 
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
