@@ -74,7 +74,8 @@ class Images:
 
     def __init__(self, sources: Sequence[Tensor], bgr: bool) -> None:
         """`sources`: tensors `[B,H,W,3]`; use the named constructors, which check them."""
-        self._sources = tuple(sources)
+        #: `[B,H,W,3]` each.
+        self.sources = tuple(sources)
         self.bgr = bgr
         self.sizes_hw: tuple[tuple[int, int], ...] = tuple(
             (source.shape[1], source.shape[2]) for source in sources for _ in range(len(source))
@@ -129,12 +130,12 @@ class Images:
 
     def batch(self, places: Sequence[int], device: torch.device) -> ImageBatch:
         """The images at these places, which must be of one size: `[B,H,W,3]` uint8 on a device."""
-        firsts = [0, *accumulate(len(source) for source in self._sources)]
+        firsts = [0, *accumulate(len(source) for source in self.sources)]
         pieces = []
         for place in places:
             source = bisect_right(firsts, place) - 1
             row = place - firsts[source]
-            pieces.append(quantised(self._sources[source][row : row + 1]).to(device))
+            pieces.append(quantised(self.sources[source][row : row + 1]).to(device))
         pixels = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return ImageBatch(pixels, tuple(places), self.bgr)
 
@@ -155,7 +156,7 @@ class Images:
         """
         groups: dict[tuple, list[tuple[Tensor, int]]] = {}
         position = 0
-        for source in self._sources:
+        for source in self.sources:
             key = (source.shape[1:3], source.dtype, source.device)
             groups.setdefault(key, []).append((source, position))
             position += len(source)
