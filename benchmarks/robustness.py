@@ -30,7 +30,7 @@ from install import import_pack
 
 import_pack("fastface")
 from fastface.backends.base import DetectionOptions
-from fastface.backends.dropin.frames import forget_results
+from fastface.backends.dropin.results import forget_results
 from fastface.backends.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack

@@ -105,25 +105,8 @@ class Images:
         Raises:
             InvalidInput: Not such an array.
         """
-        if not isinstance(image, np.ndarray):
-            hint = "; the file was probably not found or not readable" if image is None else ""
-            raise InvalidInput(
-                f"got {type(image).__name__}, expected a BGR uint8 numpy image{hint}"
-            )
-        if image.dtype != np.uint8:
-            raise InvalidInput(
-                f"got a numpy image of dtype {image.dtype}, expected uint8 0..255; "
-                "convert it with (image * 255).round().astype('uint8') if it is 0..1"
-            )
-        if image.ndim == 2:
-            image = image[:, :, None]
-        if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-            raise InvalidInput(
-                f"got a numpy image of shape {image.shape}, expected [height, width, 3] BGR"
-            )
-        # Read-only arrays, as PIL and video readers give, are copied: torch has no such tensors.
-        image = np.require(image, requirements=["C", "W"])
-        return cls([_three_channels(torch.from_numpy(image)[None])], bgr=True)
+        pixels = torch.from_numpy(checked_bgr(image))
+        return cls([_three_channels(pixels[None])], bgr=True)
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
@@ -188,6 +171,30 @@ def _chunks_of_one_size(
                 pieces, positions = [], []
     if positions:
         yield pieces, positions
+
+
+def checked_bgr(image: np.ndarray) -> np.ndarray:
+    """The image that `Images.from_bgr` takes, as `[H,W,C]` in order; itself where it is that.
+
+    Raises:
+        InvalidInput: Not such an array.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = "; the file was probably not found or not readable" if image is None else ""
+        raise InvalidInput(f"got {type(image).__name__}, expected a BGR uint8 numpy image{hint}")
+    if image.dtype != np.uint8:
+        raise InvalidInput(
+            f"got a numpy image of dtype {image.dtype}, expected uint8 0..255; "
+            "convert it with (image * 255).round().astype('uint8') if it is 0..1"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+        raise InvalidInput(
+            f"got a numpy image of shape {image.shape}, expected [height, width, 3] BGR"
+        )
+    # Read-only arrays, as PIL and video readers give, are copied: torch has no such tensors.
+    return np.require(image, requirements=["C", "W"])
 
 
 def _checked_comfy(images: Any) -> Tensor:

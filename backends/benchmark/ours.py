@@ -12,7 +12,7 @@ from ...utils.packs import ModelPack
 from ...utils.packs.read import read_pack
 from ..base import Backend, DetectionOptions, GraphBackend
 from ..dropin.facade import FaceAnalysis
-from ..dropin.frames import forget_results
+from ..dropin.results import forget_results
 from ..loading import load_for_pack
 from ..registry import all_backends
 from .contestants import Contestant, Found, Setting, found

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.content import image_key
 from ...utils.draw import draw_like_insightface
 from ...utils.faces import Faces
-from ...utils.images import Images
+from ...utils.images import Images, checked_bgr
+from ...utils.metrics import METRICS
 from ..analyzer import Analyzer, Progress, limit_faces
 from ..base import DetectionOptions
 from ..pool import shared_analyzer
 from .face import Face
-from .frames import FACE_KEYS, RECORDS, Frame, FrameRecord, faces_from_arrays, image_key
+from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .models import DetectionModel, HeadModel, RecognitionModel
+from .results import PICTURES, RECORDS, Found
 from .sizes import parse_sizes
 
 
@@ -131,23 +134,36 @@ class FaceAnalysis:
         Raises:
             InvalidInput: Not such an image.
         """
-        boxes, landmarks = self.det_model.detect(img, max_num=max_num, metric=det_metric)
-        if len(boxes) == 0:
-            return []
-        frame = self._frame(img, boxes, landmarks)
-        return [
-            self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
-            for row, box in enumerate(boxes)
-        ]
+        with METRICS.call("get") as call:
+            img = checked_bgr(img)
+            key = image_key(img)
+            boxes, landmarks = self._found(img, key, max_num, det_metric)
+            call.images, call.faces = 1, len(boxes)
+            if len(boxes) == 0:
+                return []
+            frame = self._frame(img, key, boxes, landmarks)
+            return [
+                self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
+                for row, box in enumerate(boxes)
+            ]
 
-    def _frame(self, img: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray | None) -> Frame:
+    def _found(self, img: np.ndarray, key: bytes, max_num: int, metric: str) -> Found:
+        model = self.det_model
+        if isinstance(model, DetectionModel) and "detect" not in vars(model):
+            # The image was looked at once to make its key, and is not looked at again.
+            return model.found(img, key, model.options(), max_num, metric)
+        return model.detect(img, max_num=max_num, metric=metric)  # what a consumer put there
+
+    def _frame(
+        self, img: np.ndarray, key: bytes, boxes: np.ndarray, landmarks: np.ndarray | None
+    ) -> Frame:
         analyzer = self.analyzer
         found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
-        key = (analyzer.serial, image_key(img), found)
         record = RECORDS.get_or_make(
-            key, lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2]))
+            (analyzer.serial, key, found),
+            lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
-        return Frame(img, record, analyzer)
+        return Frame(PICTURES.get_or_make(key, lambda: Picture(img)), record, analyzer)
 
     def _face(
         self, img: np.ndarray, frame: Frame, row: int, box: np.ndarray, kps: np.ndarray | None

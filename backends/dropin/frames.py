@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import xxhash
-from cachetools import TTLCache
 
 from ...utils.faces import Faces
 from ...utils.images import Images
@@ -27,50 +24,9 @@ FACE_KEYS: dict[str, dict[str, str]] = {
 }
 _TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
 
-Value = TypeVar("Value")
-
-
-def image_key(image: np.ndarray) -> bytes:
-    """A 128-bit hash of a uint8 image's shape and content."""
-    digest = xxhash.xxh3_128(np.ascontiguousarray(image).data)
-    digest.update(repr(image.shape).encode())
-    return digest.digest()
-
-
-class ResultCache:
-    """Results by image content, bounded in number and age, shared by all threads."""
-
-    def __init__(self, entries: int = 500, seconds: float = 1800.0) -> None:
-        self._entries: TTLCache = TTLCache(entries, seconds)
-        self._lock = threading.Lock()
-
-    def get_or_make(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; `make` is called outside the lock when there is none."""
-        # Asked for in one step: between two, an entry's time may run out.
-        with self._lock, suppress(KeyError):
-            return self._entries[key]
-        value = make()
-        with self._lock:
-            with suppress(KeyError):
-                return self._entries[key]
-            self._entries[key] = value
-        return value
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-
-
-#: Boxes and landmarks by image content and settings, for every object of every pack.
-DETECTIONS = ResultCache()
-#: What was found out about the faces of an image, by its content and their boxes.
-RECORDS = ResultCache()
-
-
-def forget_results() -> None:
-    """Empties the caches: the next image is analysed even if it was analysed before."""
-    DETECTIONS.clear()
-    RECORDS.clear()
+#: What a face takes once all its fields have been read: 512 numbers of an embedding, 416 of
+#: landmarks, and the objects around them.
+_BYTES_OF_FACE = 6 << 10
 
 
 @dataclass
@@ -80,6 +36,11 @@ class FrameRecord:
     faces: Faces
     fields: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes once all fields of all faces have been read."""
+        return len(self.faces) * _BYTES_OF_FACE
 
     def rows_to_read(self, task: str, row: int) -> list[int]:
         """The faces to describe when a field of `row` is read first.
@@ -93,12 +54,24 @@ class FrameRecord:
         return [other for other in range(len(self.faces)) if other not in known]
 
 
+class Picture:
+    """The pixels of one image, for as long as fields of its faces may be read."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        """`image` is copied: its owner may draw on it before a field is read."""
+        self._images = Images.from_bgr(image.copy())
+        self.size_bytes = image.nbytes
+
+    def describe(self, analyzer: Analyzer, faces: Faces, task: str) -> Faces:
+        """Adds what the model of a task tells about some faces of the image."""
+        return analyzer.describe(self._images, faces, [task])
+
+
 class Frame:
     """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out."""
 
-    def __init__(self, image: np.ndarray, record: FrameRecord, analyzer: Analyzer) -> None:
-        """`image` is copied: its owner may draw on it before a field is read."""
-        self._images = Images.from_bgr(image.copy())
+    def __init__(self, picture: Picture, record: FrameRecord, analyzer: Analyzer) -> None:
+        self._picture = picture
         self._record = record
         self._analyzer = analyzer
 
@@ -110,7 +83,7 @@ class Frame:
             known = self._record.fields[task]
             if row not in known:
                 faces = self._record.faces[rows]
-                described = self._analyzer.describe(self._images, faces, [task])
+                described = self._picture.describe(self._analyzer, faces, task)
                 for position, values in zip(rows, face_fields(described, task), strict=True):
                     known[position] = values
             values = known[row]

@@ -85,9 +85,12 @@ class TestStages:
 
     def test_who_listens_hears_the_same(self, metrics: Metrics):
         heard: list[str] = []
-        with listening(lambda name: nullcontext(heard.append(name))), stage("outer"):
-            with stage("inner"):
-                pass
+        with (
+            listening(lambda name: nullcontext(heard.append(name))),
+            stage("outer"),
+            stage("inner"),
+        ):
+            pass
         with stage("after"):
             pass
         assert heard == ["outer", "inner"]
