@@ -157,8 +157,9 @@ class Cache(Generic[Value]):
         """Forgets all results; what is being worked out now is not kept either."""
         with self._lock:
             self._flights.clear()
-            self._evictions += self._entries().evictions
-            self._kept = None
+            if self._kept is not None:
+                self._evictions += self._kept.evictions
+                self._kept = None
 
     def status(self) -> CacheStatus:
         with self._lock:

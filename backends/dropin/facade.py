@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,10 @@ from ...utils.draw import draw_like_insightface
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
-from ..analyzer import Analyzer, Progress, limit_faces
+from ..analyzer import Analyzer, Progress
 from ..base import DetectionOptions
 from ..pool import shared_analyzer
+from .batches import analyze_batch, describe_batch
 from .face import Face
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .models import DetectionModel, HeadModel, RecognitionModel
@@ -201,14 +202,9 @@ class FaceAnalysis:
         Returns:
             Faces on the model's device.
         """
-        steps = _Steps(on_progress, 1 + len(tasks))
-        faces = self.analyzer.detect(images, self.options(), steps.part(0))
-        steps.done(0)
-        faces = limit_faces(faces, self.max_faces)
-        for number, task in enumerate(tasks, start=1):
-            faces = self.describe(images, faces, [task], steps.part(number))
-            steps.done(number)
-        return faces
+        return analyze_batch(
+            self.analyzer, images, self.options(), self.max_faces, tasks, on_progress
+        )
 
     def describe(
         self,
@@ -218,33 +214,8 @@ class FaceAnalysis:
         on_progress: Progress | None = None,
     ) -> Faces:
         """Adds what the models of these tasks tell about faces that were found."""
-        return self.analyzer.describe(images, faces, list(tasks), on_progress)
+        return describe_batch(self.analyzer, images, faces, list(tasks), on_progress)
 
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
         return draw_like_insightface(img, faces)
-
-
-class _Steps:
-    """Makes one progress report of several steps that each report their own."""
-
-    def __init__(self, on_progress: Progress | None, steps: int) -> None:
-        self._on_progress = on_progress
-        self._steps = steps
-        self._finished = 0
-
-    def part(self, number: int) -> Callable[[int, int], None] | None:
-        if self._on_progress is None:
-            return None
-        report = self._on_progress
-
-        def on_part(done: int, total: int) -> None:
-            self._finished = number + 1 if done == total else number
-            report(number * total + done, self._steps * total)
-
-        return on_part
-
-    def done(self, number: int) -> None:
-        """Reports the end of a step that had nothing to report itself: no image, no face."""
-        if self._on_progress is not None and self._finished <= number:
-            self._on_progress(number + 1, self._steps)
