@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -96,7 +96,11 @@ class Session(Protocol):
 
     #: Where `run` expects its input and leaves its results.
     device: torch.device
-    runs_on: RunsOn
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
@@ -116,7 +120,12 @@ class Detector(Protocol):
 
     #: Where it expects the images.
     device: torch.device
-    runs_on: RunsOn
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
+
     #: The only input size (width, height) the network takes, or None when it takes any.
     fixed_size_wh: tuple[int, int] | None
 
@@ -136,7 +145,11 @@ class Head(Protocol):
     """Tells something about faces that were found: identity, landmarks, age."""
 
     task: str
-    runs_on: RunsOn
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """Fields of `Faces` by name, one row a face of `faces` (at least one), on its device."""
@@ -220,6 +233,12 @@ class Backend(ABC):
         """What decides which faces are found, besides the threshold, for people."""
         return " + ".join(f"{width} x {height}" for width, height in options.sizes_wh)
 
+    def slower(self, placement: Placement) -> Placement | None:
+        """Where a model goes on whose device fails or is full; None where that is an error."""
+        if placement.strict or placement.device == "cpu" or "cpu" not in self.devices():
+            return None
+        return replace(placement, device="cpu", precision="fp32")
+
     @abstractmethod
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         """Loads the model of one task of a pack.
@@ -244,13 +263,17 @@ class GraphBackend(Backend):
         """Opens one graph."""
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+        from .memory.residents import ModelName
         from .sessions.managed import ManagedSession
         from .tasks import open_task
 
         model = pack.model(task)
         share = 1 if placement.precision_of(task) == "fp32" else 2
-        size_bytes = model.path.stat().st_size // share
         session = ManagedSession(
-            model.path.name, partial(self.open_session, model, placement), size_bytes
+            ModelName(pack.name, task, self.name, model.path.name),
+            partial(self.open_session, model),
+            placement,
+            model.path.stat().st_size // share,
+            self.slower(placement),
         )
         return open_task(pack, model, session)

@@ -14,10 +14,9 @@ from .base import Backend, DetectionOptions, Detector, Head, Placement
 from .cascade.inception import InceptionEmbedder
 from .cascade.mtcnn import Mtcnn
 from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
-from .cascade.weights import EMBEDDING_WEIGHTS, EmbeddingWeights
+from .cascade.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .torch_placement import placed_in_torch
 
-PACK_NAME = "facenet-mtcnn"
 _DIMENSIONS = 512
 #: MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.
 _DET_THRESHOLD = 0.9
@@ -49,7 +48,7 @@ class FacenetBackend(Backend):
             return ()
         folder = Path(spec.origin).parent / "data"
         detector = ModelPack(
-            name=PACK_NAME,
+            name=MTCNN_PACK,
             folder=folder,
             models=(ModelFile(path=folder / "onet.pt", task="detection"),),
             licence="MIT (facenet-pytorch)",
@@ -69,11 +68,11 @@ class FacenetBackend(Backend):
         return FacenetBackend(parameters)
 
     def accepts(self, pack: ModelPack) -> str | None:
-        if pack.name == PACK_NAME or pack.name in EMBEDDING_WEIGHTS:
+        if pack.name == MTCNN_PACK or pack.name in EMBEDDING_WEIGHTS:
             return None
         return (
             f"it has weights of its own and does not run {pack.name!r}; "
-            f"choose model_pack {PACK_NAME!r}, or another backend"
+            f"choose model_pack {MTCNN_PACK!r}, or another backend"
         )
 
     def embedding_refusal(self, pack: ModelPack) -> str | None:

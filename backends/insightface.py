@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ from ..utils.packs import ModelPack
 from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
+from .memory.residents import ModelName
 from .providers import listed_providers, parse_device, session_request
 from .providers import probe as probe
 from .providers.check import found_out
+from .sessions.managed import Managed
 
 _log = logging.getLogger("FastFace")
 
@@ -63,33 +67,62 @@ class InsightFaceBackend(Backend):
         return None if any(pack.folder.glob("*.onnx")) else f"{pack.folder} holds no ONNX files"
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        models, runs_on = self._upstream(pack, placement)
-        if task not in models:
-            raise ModelError(
-                f"insightface finds no {task} model in {pack.folder}, only {', '.join(models)}"
-            )
+        app = self._upstream(pack, placement)
         if task == "detection":
-            return UpstreamDetector(models[task], runs_on[task])
-        kind = UpstreamRecognizer if task == "recognition" else UpstreamHead
-        return kind(models[task], runs_on[task])
+            return UpstreamDetector(app)
+        return UpstreamRecognizer(app) if task == "recognition" else UpstreamHead(app, task)
 
-    def _upstream(
-        self, pack: ModelPack, placement: Placement
-    ) -> tuple[dict[str, Any], dict[str, RunsOn]]:
-        """Upstream's models by task, all loaded at once, as upstream does."""
+    def _upstream(self, pack: ModelPack, placement: Placement) -> Managed[Upstream]:
+        """Upstream's models, all loaded at once, as upstream does."""
         reason = self.missing()
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
         with self._lock:
             key = (pack.folder, placement)
             if key not in self._opened:
-                self._opened[key] = _open_upstream(pack, placement)
+                tasks = ", ".join(pack.tasks)
+                self._opened[key] = Managed(
+                    ModelName(pack.name, tasks, self.name, pack.folder.name),
+                    partial(_open_upstream, pack),
+                    placement,
+                    sum(model.path.stat().st_size for model in pack.models),
+                )
             return self._opened[key]
 
 
-def _open_upstream(
-    pack: ModelPack, placement: Placement
-) -> tuple[dict[str, Any], dict[str, RunsOn]]:
+@dataclass
+class Upstream:
+    """insightface's models of a pack.
+
+    Attributes:
+        models: By task.
+        runs_on_by_task: What was found out about each.
+        device: Where they expect images and leave results.
+    """
+
+    models: Mapping[str, Any]
+    runs_on_by_task: Mapping[str, RunsOn]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What the slowest of them runs on."""
+        return max(self.runs_on_by_task.values(), key=lambda each: bool(each.note))
+
+    def model(self, task: str) -> Any:
+        """The model of a task.
+
+        Raises:
+            ModelError: There is none.
+        """
+        if task not in self.models:
+            raise ModelError(
+                f"insightface finds no {task} model in this pack, only {', '.join(self.models)}"
+            )
+        return self.models[task]
+
+
+def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
     try:
         import onnxruntime
         from insightface.app import FaceAnalysis
@@ -118,7 +151,7 @@ def _open_upstream(
         if placement.strict:
             raise BackendUnavailable(message)
         _log.warning(message)
-    return dict(app.models), runs_on
+    return Upstream(dict(app.models), runs_on)
 
 
 @contextmanager
@@ -130,16 +163,36 @@ def _original_insightface() -> Iterator[None]:
         _original_wanted.reset(token)
 
 
-class UpstreamDetector:
-    """insightface's detector, image by image."""
+class UpstreamModel:
+    """One of the models, which all leave memory and come back together."""
 
     device = torch.device("cpu")
 
-    def __init__(self, model: Any, runs_on: RunsOn) -> None:
-        self.session = model.session
-        self.runs_on = runs_on
-        self.fixed_size_wh = getattr(model, "static_input_size", None)
-        self._model = model
+    def __init__(self, app: Managed[Upstream], task: str) -> None:
+        """
+        Raises:
+            ModelError: insightface finds no such model in the pack.
+        """
+        self.task = task
+        self._app = app
+        with app.in_use() as upstream:
+            upstream.model(task)
+            self.runs_on = upstream.runs_on_by_task[task]
+
+    @property
+    def session(self) -> Any:
+        """The runtime's own session."""
+        with self._app.in_use() as upstream:
+            return upstream.model(self.task).session
+
+
+class UpstreamDetector(UpstreamModel):
+    """insightface's detector, image by image."""
+
+    def __init__(self, app: Managed[Upstream]) -> None:
+        super().__init__(app, "detection")
+        with app.in_use() as upstream:
+            self.fixed_size_wh = getattr(upstream.model(self.task), "static_input_size", None)
         # Upstream keeps its thresholds on the model, which is shared here.
         self._lock = threading.Lock()
 
@@ -149,67 +202,67 @@ class UpstreamDetector:
         Raises:
             InvalidInput: Several sizes were asked of an insightface older than 1.0.
         """
-        only, *more = options.sizes_wh
-        if more and not hasattr(self._model, "input_sizes"):
-            raise InvalidInput(
-                "this insightface takes one detection size at a time; choose detection 'standard', "
-                "or update it with `pip install --no-deps -U insightface`"
-            )
-        # Older versions take one bare pair, newer ones a list of any length.
-        size: Any = [only, *more] if more else only
         images = batch.to_uint8().numpy()
         found = []
-        with self._lock:
-            self._model.det_thresh = options.threshold
-            self._model.nms_thresh = options.nms_threshold
+        with self._app.in_use() as upstream, self._lock:
+            model = upstream.model(self.task)
+            size = _sizes_for(model, options)
+            model.det_thresh = options.threshold
+            model.nms_thresh = options.nms_threshold
             for image in images:
                 bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])
-                boxes, landmarks = self._model.detect(bgr, input_size=size)
+                boxes, landmarks = model.detect(bgr, input_size=size)
                 found.append(faces_from_arrays(boxes, landmarks, batch.size_hw))
         return Faces.cat(found)
 
 
-class UpstreamHead:
-    """One of insightface's other networks, face by face."""
+def _sizes_for(model: Any, options: DetectionOptions) -> Any:
+    """Input sizes as a model takes them: older versions one bare pair, newer ones any number."""
+    only, *more = options.sizes_wh
+    if more and not hasattr(model, "input_sizes"):
+        raise InvalidInput(
+            "this insightface takes one detection size at a time; choose detection 'standard', "
+            "or update it with `pip install --no-deps -U insightface`"
+        )
+    return [only, *more] if more else only
 
-    def __init__(self, model: Any, runs_on: RunsOn) -> None:
-        self.task: str = model.taskname
-        self.session = model.session
-        self.runs_on = runs_on
-        self._model = model
+
+class UpstreamHead(UpstreamModel):
+    """One of insightface's other networks, face by face."""
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """Fields of `Faces` by name; see `Head.describe`."""
         cpu = faces.to("cpu")
-        values: dict[str, list[Any]] = {name: [None] * len(faces) for name in self._fields()}
-        for batch in images.chunks():
-            pixels = batch.to_uint8().cpu().numpy()
-            for position, image in zip(batch.positions, pixels, strict=True):
-                bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])
-                for row in (cpu.image_index == position).nonzero()[:, 0].tolist():
-                    face = Face(bbox=cpu.boxes[row].numpy())
-                    if cpu.landmarks is not None:
-                        face.kps = cpu.landmarks[row].numpy()
-                    self._model.get(bgr, face)
-                    for key, name in FACE_KEYS[self.task].items():
-                        values[name][row] = torch.as_tensor(face[key])
+        names = FACE_KEYS[self.task].values()
+        values: dict[str, list[Any]] = {name: [None] * len(faces) for name in names}
+        with self._app.in_use() as upstream:
+            model = upstream.model(self.task)
+            for batch in images.chunks():
+                pixels = batch.to_uint8().cpu().numpy()
+                for position, image in zip(batch.positions, pixels, strict=True):
+                    bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])
+                    for row in (cpu.image_index == position).nonzero()[:, 0].tolist():
+                        face = Face(bbox=cpu.boxes[row].numpy())
+                        if cpu.landmarks is not None:
+                            face.kps = cpu.landmarks[row].numpy()
+                        model.get(bgr, face)
+                        for key, name in FACE_KEYS[self.task].items():
+                            values[name][row] = torch.as_tensor(face[key])
         return {name: torch.stack(rows).to(faces.device) for name, rows in values.items()}
-
-    def _fields(self) -> list[str]:
-        return list(FACE_KEYS[self.task].values())
 
 
 class UpstreamRecognizer(UpstreamHead):
     """insightface's recognition network, which also takes crops that are already aligned."""
 
-    device = torch.device("cpu")
-
-    def __init__(self, model: Any, runs_on: RunsOn) -> None:
-        super().__init__(model, runs_on)
-        self.size: int = model.input_size[0]
+    def __init__(self, app: Managed[Upstream]) -> None:
+        super().__init__(app, "recognition")
+        with app.in_use() as upstream:
+            self.size: int = upstream.model(self.task).input_size[0]
 
     def embed(self, crops: ImageBatch) -> Tensor:
         """Embeds aligned crops; see `Recognizer.embed`."""
         pixels = crops.pixels if crops.bgr else crops.pixels.flip(-1)
         bgr = pixels.contiguous().numpy()
-        return torch.cat([torch.from_numpy(self._model.get_feat(crop)) for crop in bgr])
+        with self._app.in_use() as upstream:
+            model = upstream.model(self.task)
+            return torch.cat([torch.from_numpy(model.get_feat(crop)) for crop in bgr])

@@ -215,6 +215,14 @@ def managed_memory(resident: Resident, device: torch.device, size_bytes: int) ->
     return _ComfyPlace(resident, device, size_bytes) if in_comfyui() else OwnPlace(resident)
 
 
+def make_room(size_bytes: int, device: torch.device) -> None:
+    """Asks ComfyUI to unload other models until a device has so much free memory."""
+    if in_comfyui():
+        from comfy.model_management import free_memory
+
+        free_memory(size_bytes, device)
+
+
 class _ComfyPlace:
     """A place in ComfyUI's list of loaded models."""
 
@@ -235,6 +243,9 @@ class _ComfyPlace:
         if resident is not None and not resident.is_loaded:
             # What ComfyUI had no reason to load is still needed now.
             resident.load()
+
+    def left(self) -> None:
+        self._patcher.note_absence()
 
 
 class FaceModel(torch.nn.Module):
@@ -278,9 +289,12 @@ def _patcher_class() -> Any:
                 resident = self._resident()
                 if resident is not None:
                     resident.release()
-                self.model.device = self.offload_device
-                self.model.model_loaded_weight_memory = 0
+                self.note_absence()
             return self.model
+
+        def note_absence(self) -> None:
+            self.model.device = self.offload_device
+            self.model.model_loaded_weight_memory = 0
 
         def clone(self, *args: Any, **kwargs: Any) -> Any:
             return self

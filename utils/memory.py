@@ -43,6 +43,11 @@ def return_memory() -> None:
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Hands what malloc keeps of freed memory back to the system, where it is glibc's."""
     library = _c_library()
     if library is not None:
         library.malloc_trim(0)

@@ -28,6 +28,10 @@ class Place(Protocol):
         """Sees to it that the resident is loaded, making room first where that is possible."""
         ...
 
+    def left(self) -> None:
+        """Takes note that the resident went without being told to."""
+        ...
+
 
 class OwnPlace:
     """A place that nobody manages: the resident loads when it is needed."""
@@ -39,3 +43,6 @@ class OwnPlace:
         resident = self._resident()
         if resident is not None and not resident.is_loaded:
             resident.load()
+
+    def left(self) -> None:
+        """Nobody keeps a list."""

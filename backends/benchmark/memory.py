@@ -8,12 +8,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from ...utils.memory import resident_bytes
+
 _STATUS = Path("/proc/self/status")
-
-
-def resident_bytes() -> int:
-    """This process's resident set size now."""
-    return psutil.Process().memory_info().rss
 
 
 def peak_resident_bytes() -> int:

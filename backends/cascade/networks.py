@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
-from ..base import RunsOn
+from ..base import Placement, RunsOn
+from ..memory.residents import ModelName
 from ..sessions.managed import ManagedSession
 from ..sessions.torch_session import TorchSession
+from .weights import MTCNN_PACK, embedding_pack
 
 #: Sessions in use by file, device and note: other parameters are no reason to load weights again.
 _opened: weakref.WeakValueDictionary[Any, ManagedSession] = weakref.WeakValueDictionary()
@@ -39,7 +41,8 @@ def open_stage(name: str, path: Path, device: torch.device, note: str) -> Manage
         BackendUnavailable: facenet-pytorch or torchvision is broken.
         ModelError: The weights can't be read.
     """
-    return _shared(path, device, note, partial(_stage, name), widened)
+    model = ModelName(MTCNN_PACK, f"detection, {name}", "facenet", path.name)
+    return _shared(model, path, device, note, partial(_stage, name), widened)
 
 
 def open_inception(path: Path, device: torch.device, note: str) -> ManagedSession:
@@ -47,7 +50,8 @@ def open_inception(path: Path, device: torch.device, note: str) -> ManagedSessio
 
     Args and raises as for `open_stage`.
     """
-    return _shared(path, device, note, _inception, _Embedder)
+    model = ModelName(embedding_pack(path), "recognition", "facenet", path.name)
+    return _shared(model, path, device, note, _inception, _Embedder)
 
 
 def widened(network: Any) -> nn.Module:
@@ -77,6 +81,7 @@ class _Embedder(nn.Module):
 
 
 def _shared(
+    name: ModelName,
     path: Path,
     device: torch.device,
     note: str,
@@ -91,8 +96,12 @@ def _shared(
     with _lock:
         session = _opened.get(key)
         if session is None:
-            open_session = partial(_open, path, device, note, build, prepare)
-            session = ManagedSession(path.name, open_session, status.st_size)
+            session = ManagedSession(
+                name,
+                lambda _placement: _open(path, device, note, build, prepare),
+                Placement(str(device)),
+                status.st_size,
+            )
             _opened[key] = session
         return session
 

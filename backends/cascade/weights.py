@@ -15,6 +15,9 @@ from ...utils.errors import ModelError
 
 _log = logging.getLogger("FastFace")
 
+#: Name of the pack of MTCNN alone.
+MTCNN_PACK = "facenet-mtcnn"
+
 _RELEASE_URL = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 #: ComfyUI's models folder of this name, and the key of it in extra_model_paths.yaml.
 _FOLDER_KEY = "facenet"
@@ -109,3 +112,9 @@ CASIA_WEBFACE = EmbeddingWeights(
     size_mb=116,
 )
 EMBEDDING_WEIGHTS = {weights.pack_name: weights for weights in (VGGFACE2, CASIA_WEBFACE)}
+
+
+def embedding_pack(path: Path) -> str:
+    """Name of the pack whose embeddings a file makes; the file's own where it is nobody's."""
+    packs = (w.pack_name for w in EMBEDDING_WEIGHTS.values() if w.file_name == path.name)
+    return next(packs, path.stem)

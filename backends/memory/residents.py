@@ -77,6 +77,7 @@ class Model(Protocol):
 
 _models: weakref.WeakSet[Model] = weakref.WeakSet()
 _lock = threading.Lock()
+_fallbacks = 0
 
 
 def remember(model: Model) -> None:
@@ -103,3 +104,15 @@ def drop(some: Iterable[Model], idle_seconds: float | None = None) -> int:
     if went:
         return_memory()
     return went
+
+
+def count_fallback() -> None:
+    """Notes that a model runs another way than was asked for."""
+    global _fallbacks
+    with _lock:
+        _fallbacks += 1
+
+
+def fallbacks() -> int:
+    """How often a model was opened, or went on, another way than was asked for."""
+    return _fallbacks

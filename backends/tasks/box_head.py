@@ -8,7 +8,7 @@ from ...utils.align import centred_square, crop_faces
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
-from ..base import Session
+from ..base import RunsOn, Session
 from .inputs import network_input, square_side
 
 
@@ -22,8 +22,11 @@ class BoxHead:
         self.model = model
         self.task = model.task
         self.session = session
-        self.runs_on = session.runs_on
         self.size = square_side(model)
+
+    @property
+    def runs_on(self) -> RunsOn:
+        return self.session.runs_on
 
     def predict(self, images: Images, faces: Faces) -> tuple[Tensor, Tensor]:
         """Runs the network on every face.

@@ -12,7 +12,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
-from ..base import Session
+from ..base import RunsOn, Session
 from .inputs import network_input, square_side
 
 
@@ -30,8 +30,11 @@ class Recognition:
         self.model = model
         self.session = session
         self.device = session.device
-        self.runs_on = session.runs_on
         self.size = square_side(model)
+
+    @property
+    def runs_on(self) -> RunsOn:
+        return self.session.runs_on
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,D]` float32, not normalised.

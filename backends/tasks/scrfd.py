@@ -11,7 +11,7 @@ from ...utils.images import ImageBatch
 from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
-from ..base import DetectionOptions, Session
+from ..base import DetectionOptions, RunsOn, Session
 from ..pending import PaddedFaces
 from .inputs import network_input
 
@@ -48,9 +48,12 @@ class Scrfd:
         self.model = model
         self.session = session
         self.device = session.device
-        self.runs_on = session.runs_on
         self.fixed_size_wh = model.fixed_size_wh
         self._reach = Reach() if self.device.type == "cpu" else _FIRST_REACH
+
+    @property
+    def runs_on(self) -> RunsOn:
+        return self.session.runs_on
 
     def detect(self, batch: ImageBatch, options: DetectionOptions) -> PaddedFaces:
         """Boxes, scores and landmarks of every face; does not wait for the device.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ....utils.packs import ModelPack
-from ...facenet import PACK_NAME
+from ...cascade.weights import MTCNN_PACK
 from ...registry import all_backends
 from ..contestants import Contestant, Found, Setting, found
 from ..material import Material
@@ -28,10 +28,10 @@ class FacenetPytorch(Contestant):
         return all_backends()["facenet"].devices()
 
     def own_weights(self) -> str | None:
-        return PACK_NAME
+        return MTCNN_PACK
 
     def refuses(self, job: str, pack: ModelPack) -> str | None:
-        return None if job == "detect" else f"{PACK_NAME} has no recognition model"
+        return None if job == "detect" else f"{MTCNN_PACK} has no recognition model"
 
     def open(self, setting: Setting) -> OpenedMtcnn:
         from facenet_pytorch import MTCNN

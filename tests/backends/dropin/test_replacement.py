@@ -69,8 +69,8 @@ def test_our_insightface_backend_still_gets_the_original(upstream, test_data: Pa
     forget_analyzers()
     all_backends()["insightface"]._opened.clear()
     app = load_face_analysis(model_pack="models", backend="insightface", device="cpu")
-    model = app.analyzer.model("detection")
-    assert type(model._model).__module__.startswith("insightface.")
+    with app.analyzer.model("detection")._app.in_use() as upstream:
+        assert type(upstream.model("detection")).__module__.startswith("insightface.")
 
 
 def test_subclasses_and_what_we_lack_stay_upstreams(upstream, tmp_path: Path, caplog) -> None:

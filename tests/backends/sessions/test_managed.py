@@ -7,10 +7,12 @@ import threading
 import pytest
 import torch
 
-from fastface.backends.base import RunsOn
+from fastface.backends.base import Placement, RunsOn
+from fastface.backends.memory.residents import ModelName
 from fastface.backends.sessions.managed import ManagedSession
 
 ONE = torch.ones(1)
+NAME = ModelName("pack", "detection", "fake", "model.onnx")
 
 
 class Closing:
@@ -44,7 +46,7 @@ def managed(kind: type) -> tuple[ManagedSession, list]:
         opened.append(kind())
         return opened[-1]
 
-    return ManagedSession("model.onnx", open_session, 100), opened
+    return ManagedSession(NAME, lambda placement: open_session(), Placement(), 100), opened
 
 
 def test_a_closed_session_is_opened_again_when_it_runs() -> None:
@@ -55,9 +57,17 @@ def test_a_closed_session_is_opened_again_when_it_runs() -> None:
     assert session.is_loaded and len(opened) == 2
 
 
-def test_a_moving_session_is_moved_instead() -> None:
+def test_on_the_cpu_a_moving_session_is_closed_too() -> None:
     session, opened = managed(Moving)
     session.release()
+    assert session.status() is None and opened[0].moves == []
+
+
+def test_elsewhere_a_moving_session_is_moved_instead() -> None:
+    session, opened = managed(Moving)
+    session.device = torch.device("meta")
+    session.release()
+    assert session.status().device == "cpu"
     session.release()
     assert not session.is_loaded
     session.run(ONE)
