@@ -1,4 +1,4 @@
-"""What is counted while the pack runs: calls, images, faces, times by stage, fallbacks.
+"""What is counted while the pack runs: calls, images, faces, times by stage.
 
 Counts are of this process since it began. Counting costs about a microsecond a stage and never
 waits for a device.
@@ -97,7 +97,6 @@ class Metrics:
         self._stages: dict[str, Clock] = {}
         self._calls: dict[str, Clock] = {}
         self._counts: Counter[str] = Counter()
-        self._fallbacks: Counter[str] = Counter()
 
     def stage(self, name: str) -> Timing:
         """Times one stage of a run. On a GPU that is the time to queue its work."""
@@ -118,11 +117,6 @@ class Metrics:
                 self._counts["faces"] += call.faces
                 self._counts["failed"] += failed
 
-    def fallback(self, kind: str) -> None:
-        """Notes that something was done another way than asked, such as `device`."""
-        with self._lock:
-            self._fallbacks[kind] += 1
-
     def stages(self) -> dict[str, Latency]:
         return _latencies(self._stages)
 
@@ -133,10 +127,6 @@ class Metrics:
         """`images` given, `faces` given back, calls that `failed`."""
         with self._lock:
             return self._counts[name]
-
-    def fallbacks(self) -> dict[str, int]:
-        with self._lock:
-            return dict(self._fallbacks)
 
     @staticmethod
     def _clock(clocks: dict[str, Clock], name: str) -> Clock:

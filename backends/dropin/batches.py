@@ -28,7 +28,7 @@ def analyze_batch(
         key = _batch_key(analyzer, images)
         faces = _known(
             analyzer,
-            key and ("detection", options, key),
+            None if key is None else ("detection", options, key),
             lambda: analyzer.detect(images, options, steps.part(0)),
         )
         steps.done(0)
