@@ -19,8 +19,9 @@ from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import verify_sha256
 from ..utils.stages import stage
 from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
+from .memory.batches import batch_of_work
 from .pending import Pending, read_together
-from .pieces import halving_when_full, images_at_once
+from .pieces import faces_at_once, halving_when_full, images_at_once
 from .search.robust import search_wider
 from .search.types import MakeBatch
 
@@ -28,9 +29,6 @@ from .search.types import MakeBatch
 Progress = Callable[[int, int], None]
 
 _serials = itertools.count()
-
-#: Faces cut out and described in one run of a network.
-_FACES_A_RUN = 32
 
 
 class Analyzer:
@@ -66,6 +64,7 @@ class Analyzer:
         with self._lock:
             return {task: model.runs_on for task, model in self._models.items()}
 
+    @batch_of_work()
     @torch.no_grad()
     def detect(
         self, images: Images, options: DetectionOptions, on_progress: Progress | None = None
@@ -119,6 +118,7 @@ class Analyzer:
 
         return search_wider(images, found, options, detect_batches)
 
+    @batch_of_work()
     @torch.no_grad()
     def describe(
         self,
@@ -135,15 +135,16 @@ class Analyzer:
             tasks: Such as `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`.
             on_progress: Called with face descriptions done and in all after each run.
         """
+        at_once = faces_at_once()
         total = len(tasks) * len(faces)
         done = 0
         for task in tasks:
             head = self._head(task)
             parts: list[dict[str, Tensor]] = []
-            for start in range(0, len(faces), _FACES_A_RUN):
-                some = faces[start : start + _FACES_A_RUN]
+            for start in range(0, len(faces), at_once):
+                some = faces[start : start + at_once]
                 with stage(task):
-                    parts.append(dict(head.describe(images, some)))
+                    parts += halving_when_full(some, partial(_columns, head, images))
                 done += len(some)
                 if on_progress:
                     on_progress(done, total)
@@ -185,6 +186,10 @@ class Analyzer:
         if not isinstance(model, Head):
             raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")
         return model
+
+
+def _columns(head: Head, images: Images, faces: Faces) -> dict[str, Tensor]:
+    return dict(head.describe(images, faces))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
 from ..utils.packs.find import find_packs, load_pack, pack_roots
 from ..utils.packs.known import KNOWN_PACKS
+from ..utils.settings import settings
 from .base import Backend, Placement
-from .registry import all_backends, get_backend
+from .registry import all_backends, get_backend, refused_by_settings
 
 _log = logging.getLogger("FastFace")
 
@@ -131,7 +132,8 @@ def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
 
 def _can_run(pack: ModelPack) -> bool:
     return any(
-        not backend.missing() and not backend.accepts(pack) for backend in all_backends().values()
+        not (refused_by_settings(backend) or backend.missing() or backend.accepts(pack))
+        for backend in all_backends().values()
     )
 
 
@@ -154,7 +156,7 @@ def choose_backend(name: str, pack: ModelPack, device: str) -> tuple[Backend, st
         if candidate not in backends:
             continue
         backend = backends[candidate]
-        reason = backend.missing() or backend.accepts(pack)
+        reason = refused_by_settings(backend) or backend.missing() or backend.accepts(pack)
         if reason is None:
             reason = _lacks(backend, device, gpu_only)
             if not gpu_only:
@@ -180,6 +182,8 @@ def choose_backend(name: str, pack: ModelPack, device: str) -> tuple[Backend, st
 def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     """What of the devices asked for a backend does not have here, or None."""
     devices = backend.devices()
+    if device == AUTO and gpu_only and not settings().prefer_gpu:
+        return "is for a GPU, and FASTFACE_PREFER_GPU is 0"
     if device != AUTO and device.partition(":")[0] not in devices:
         return f"has no device {device}, only {', '.join(devices)}"
     if device == AUTO and gpu_only and not set(devices) & set(_GPUS):
@@ -199,7 +203,8 @@ def choose_placement(backend: Backend, device: str, precision: str, strict: bool
         InvalidInput: The device has no such precision there.
     """
     if device == AUTO:
-        device = best_device(backend.devices())
+        offered = backend.devices()
+        device = best_device(offered if settings().prefer_gpu else ("cpu",))
     precisions = backend.precisions(device)
     if precision == AUTO:
         precision = precisions[0]

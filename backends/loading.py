@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..utils.errors import InvalidInput
-from ..utils.packs import ModelPack
+from ..utils.packs import TASK_ORDER, ModelPack
+from ..utils.settings import settings
 from .base import DetectionOptions
 from .cascade.parameters import MtcnnParameters
 from .choices import (
@@ -23,6 +24,9 @@ from .pool import shared_analyzer
 
 DETECTION_MODES = ("standard", "auto", "robust")
 
+#: What `heads` is when no task is left out.
+ALL = "all"
+
 
 def load_face_analysis(
     *,
@@ -31,9 +35,10 @@ def load_face_analysis(
     device: str = AUTO,
     precision: str = AUTO,
     detection: str = "standard",
-    det_size: int = 640,
+    det_size: int | None = None,
     det_threshold: float = 0.0,
     max_faces: int = 0,
+    heads: str = ALL,
     strict: bool = False,
     extra_roots: Sequence[Path] = (),
     download_missing: bool = False,
@@ -42,8 +47,8 @@ def load_face_analysis(
 ) -> FaceAnalysis:
     """Makes a facade of its own over models that are shared.
 
-    The detector is opened at once, so that the caller learns what it really runs on; the other
-    models are opened when something first reads their result.
+    Models are opened when something first needs their result. Where one could end up elsewhere than
+    was asked for, the detector is opened at once, so that the caller learns what it really runs on.
 
     Args:
         model_pack: Name of a pack, or `auto`.
@@ -52,9 +57,10 @@ def load_face_analysis(
         precision: `fp32`, `mixed`, `fp16`, `bf16`, or `auto`.
         detection: `standard`, one pass at `det_size`; `auto`, 128 and 640 merged; or `robust`,
             `auto` and a wider search in images without a sure face.
-        det_size: Side of the detector's input in pixels, for `standard`.
+        det_size: Side of the detector's input in pixels, for `standard`; None takes the settings'.
         det_threshold: Lowest score of a face, 0..1; 0 takes what suits the pack.
-        max_faces: Most faces an image; 0 is no limit.
+        max_faces: Most faces an image; 0 takes the settings' limit, if there is one.
+        heads: Tasks of the pack to offer, by comma, as insightface's `allowed_modules`; or `all`.
         strict: Whether running anywhere else than asked is an error.
         extra_roots: Further folders to look for packs in.
         download_missing: Whether a known pack that is not there may be downloaded.
@@ -71,8 +77,12 @@ def load_face_analysis(
     if max_faces < 0:
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
+    det_size = settings().det_size if det_size is None else det_size
     options = _detection_options(detection, det_size, det_threshold or pack.det_threshold)
-    return load_for_pack(pack, options, backend, device, precision, max_faces, strict, mtcnn=mtcnn)
+    tasks = _tasks(heads)
+    return load_for_pack(
+        pack, options, backend, device, precision, max_faces, strict, tasks=tasks, mtcnn=mtcnn
+    )
 
 
 def load_for_pack(
@@ -91,7 +101,7 @@ def load_for_pack(
     Args:
         pack: The weights.
         options: Detection settings to begin with.
-        tasks: Tasks of the pack to offer besides detection; None offers all.
+        tasks: Tasks of the pack to offer besides detection; None offers all that the settings do.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
     """
     chosen, why = choose_backend(backend, pack, device)
@@ -99,9 +109,45 @@ def load_for_pack(
         chosen = chosen.with_parameters(mtcnn)
     placement = choose_placement(chosen, device, precision, strict)
     analyzer = shared_analyzer(pack, chosen, placement)
-    analyzer.model("detection")
+    pack.model("detection")
+    if strict or placement.device != "cpu":
+        # Another device may turn out not to work; the CPU is what all others fall back to.
+        analyzer.model("detection")
     refusal = chosen.embedding_refusal(pack)
-    return FaceAnalysis(analyzer, options, max_faces, refusal, why, tasks)
+    limit = max_faces or settings().max_faces
+    return FaceAnalysis(analyzer, options, limit, refusal, why, _offered(tasks))
+
+
+def _offered(tasks: Sequence[str] | None) -> Sequence[str] | None:
+    """Those of some tasks that the settings allow; None is all."""
+    allowed = settings().heads
+    if tasks is None:
+        return allowed or None
+    return [task for task in tasks if not allowed or task in allowed]
+
+
+def _tasks(heads: str) -> tuple[str, ...] | None:
+    """The tasks that a user named; None for all.
+
+    Raises:
+        InvalidInput: There is no such task, or the settings don't allow it.
+    """
+    if heads.strip() == ALL:
+        return None
+    tasks = tuple(part.strip() for part in heads.split(",") if part.strip())
+    unknown = [task for task in tasks if task not in TASK_ORDER]
+    if unknown or not tasks:
+        raise InvalidInput(
+            f"got heads {heads!r}, expected {ALL!r} or tasks divided by commas: "
+            f"{', '.join(TASK_ORDER)}"
+        )
+    allowed = settings().heads
+    refused = [task for task in tasks if allowed and task not in (*allowed, "detection")]
+    if refused:
+        raise InvalidInput(
+            f"got heads {heads!r}, but FASTFACE_HEADS allows only {', '.join(allowed)} here"
+        )
+    return tasks
 
 
 def describe_loaded(face_analysis: FaceAnalysis) -> str:
@@ -112,7 +158,10 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     lines = []
     for task in pack.tasks:
         where = runs_on.get(task)
-        lines.append(f"{task}: {f'runs on {where}' if where else 'opened when first read'}")
+        if task != "detection" and face_analysis.tasks and task not in face_analysis.tasks:
+            lines.append(f"{task}: left out by heads")
+            continue
+        lines.append(f"{task}: {f'runs on {where}' if where else 'opened when first needed'}")
         if where and where.note:
             lines.append(f"  note: {where.note}")
     if "recognition" not in pack.tasks:

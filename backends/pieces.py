@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from ..utils.errors import OutOfMemory
-from ..utils.images import ImageBatch
+from ..utils.memory import free_vram
+from ..utils.settings import settings
 
 _log = logging.getLogger("FastFace")
 
 Result = TypeVar("Result")
+Part = TypeVar("Part", bound="Divisible")
+
+
+class Divisible(Protocol):
+    """What can be cut into parts of itself."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
 
 #: On the CPU larger batches are hardly faster, and whoever presses stop waits for the end of one.
 _MOST_ON_CPU = 4
 _MOST_ON_GPU = 64
+_MOST_FACES = 32
 
 #: Memory that a detector takes for each pixel of its canvas while it runs, in bytes: measured on
 #: SCRFD-10G in fp32, with room to spare.
@@ -36,31 +48,38 @@ def images_at_once(device: torch.device, size_wh: tuple[int, int], image_pixels:
         size_wh: Its input size in pixels.
         image_pixels: Pixels of the largest image.
     """
-    if device.type != "cuda":
-        return _MOST_ON_CPU
-    free, _ = torch.cuda.mem_get_info(device)
-    # What torch holds without using it is free for us too.
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = free_vram(device)
+    if free is None:
+        return min(_MOST_ON_CPU, settings().batch_size or _MOST_ON_CPU)
+    planned = free * _PLANNED_SHARE
+    if budget := settings().gpu_mem_limit:
+        planned = min(planned, budget)
     each = size_wh[0] * size_wh[1] * _BYTES_A_PIXEL + image_pixels * _BYTES_A_SOURCE_PIXEL
-    return max(1, min(_MOST_ON_GPU, int((free + held) * _PLANNED_SHARE / each)))
+    most = min(_MOST_ON_GPU, settings().batch_size or _MOST_ON_GPU)
+    return max(1, min(most, int(planned / each)))
 
 
-def halving_when_full(batch: ImageBatch, run: Callable[[ImageBatch], Result]) -> list[Result]:
-    """Runs a batch; when memory runs out, in halves, down to single images.
+def faces_at_once() -> int:
+    """How many faces a network is given at a time."""
+    return min(_MOST_FACES, settings().batch_size or _MOST_FACES)
+
+
+def halving_when_full(batch: Part, run: Callable[[Part], Result]) -> list[Result]:
+    """Runs a batch, of images or of faces; when memory runs out, in halves, down to single ones.
 
     Returns:
-        The results of its parts, in the order of the images; one when all fitted.
+        The results of its parts, in their order; one when all fitted.
 
     Raises:
-        OutOfMemory: Not even one image fits.
+        OutOfMemory: Not even one fits.
     """
     try:
         return [run(batch)]
     except OutOfMemory:
-        if len(batch.positions) == 1:
+        if len(batch) == 1:
             raise
-        half = len(batch.positions) // 2
-        _log.warning("out of memory with %d images at once, going on with %d", 2 * half, half)
+        half = len(batch) // 2
+        _log.warning("out of memory with %d at once, going on with %d", len(batch), half)
     # Out of the handler: its traceback holds the tensors that are to be let go.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

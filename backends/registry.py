@@ -9,8 +9,9 @@ import pkgutil
 from functools import lru_cache
 from types import ModuleType
 
-from ..utils.errors import BackendUnavailable
+from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelPack
+from ..utils.settings import settings
 from .base import Backend, Detector, Head, Placement
 
 _log = logging.getLogger("FastFace")
@@ -74,7 +75,25 @@ def get_backend(name: str) -> Backend:
     backends = all_backends()
     if name not in backends:
         raise BackendUnavailable(f"got backend {name!r}, expected one of {sorted(backends)}")
-    reason = backends[name].missing()
+    reason = refused_by_settings(backends[name]) or backends[name].missing()
     if reason:
         raise BackendUnavailable(f"backend {name!r} can't run here: {reason}")
     return backends[name]
+
+
+def refused_by_settings(backend: Backend) -> str | None:
+    """Why the user's settings don't let a backend run, or None when they do.
+
+    Raises:
+        InvalidInput: They name backends that there are not.
+    """
+    allowed = settings().backends
+    unknown = [name for name in allowed if name not in all_backends()]
+    if unknown:
+        raise InvalidInput(
+            f"FASTFACE_BACKENDS names {', '.join(unknown)}, expected some of "
+            f"{', '.join(all_backends())}"
+        )
+    if allowed and backend.name not in allowed:
+        return f"FASTFACE_BACKENDS allows only {', '.join(allowed)}"
+    return None

@@ -7,8 +7,10 @@ from typing import Any
 from ..backends.base import PRECISIONS
 from ..backends.cascade.parameters import MtcnnParameters
 from ..backends.choices import backend_names, device_names, pack_names
-from ..backends.loading import DETECTION_MODES, describe_loaded, load_face_analysis
+from ..backends.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
+from ..utils.packs import TASK_ORDER
+from ..utils.settings import settings
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 
@@ -84,8 +86,8 @@ class FastFaceLoader:
                 "det_size": (
                     "INT",
                     {
-                        "default": 640,
-                        "min": 64,
+                        "default": settings().det_size,
+                        "min": 32,
                         "max": 4096,
                         "step": 32,
                         "tooltip": "Side in pixels of the square to which the detector scales "
@@ -114,7 +116,7 @@ class FastFaceLoader:
                         "max": 1000,
                         "step": 1,
                         "tooltip": "Most faces kept of each image; large and central ones stay. "
-                        "0 keeps all.",
+                        "0 keeps all, or as many as FASTFACE_MAX_FACES says.",
                     },
                 ),
                 "strict": (
@@ -143,7 +145,18 @@ class FastFaceLoader:
                         "tooltip": "Optional. From FastFace MTCNN: parameters of facenet-pytorch's "
                         "detector, for the facenet packs only. Not connected: its defaults."
                     },
-                )
+                ),
+                "heads": (
+                    "STRING",
+                    {
+                        "default": ALL,
+                        "tooltip": "Which tasks of the pack are offered, by comma, as "
+                        f"InsightFace's allowed_modules: {', '.join(TASK_ORDER)}. Detection "
+                        "always is. What is left out is never loaded, and its fields read as "
+                        f"None. `{ALL}` leaves nothing out; models that nobody reads are not "
+                        "loaded even so.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -177,6 +190,7 @@ class FastFaceLoader:
         strict: bool,
         download_missing: bool,
         mtcnn: MtcnnParameters | None = None,
+        heads: str | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         face_analysis = load_face_analysis(
@@ -193,6 +207,7 @@ class FastFaceLoader:
             download_missing=download_missing,
             on_download=reporter(node_id),
             mtcnn=mtcnn,
+            heads=ALL if heads is None else heads,
         )
         info = describe_loaded(face_analysis)
         host.show_text(info, node_id)

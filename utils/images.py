@@ -43,6 +43,9 @@ class ImageBatch:
     def size_hw(self) -> tuple[int, int]:
         return self.pixels.shape[1], self.pixels.shape[2]
 
+    def __len__(self) -> int:
+        return len(self.positions)
+
     def __getitem__(self, rows: slice) -> ImageBatch:
         """Some of the images, as a view."""
         return ImageBatch(self.pixels[rows], self.positions[rows], self.bgr)

@@ -31,7 +31,7 @@ def free_ram() -> int:
 
 def free_vram(device: torch.device) -> int | None:
     """Bytes of a CUDA device's memory that torch or others can still have; None elsewhere."""
-    if device.type != "cuda" or not torch.cuda.is_available():
+    if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds without using it is free for us too.

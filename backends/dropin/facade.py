@@ -10,11 +10,13 @@ import numpy as np
 
 from ...utils.content import image_key
 from ...utils.draw import draw_like_insightface
+from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
 from ..analyzer import Analyzer, Progress
 from ..base import DetectionOptions
+from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
 from .batches import analyze_batch, describe_batch
 from .face import Face
@@ -37,6 +39,7 @@ class FaceAnalysis:
         analyzer: The shared models.
         max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
         why: Why this backend was chosen, for people.
+        tasks: Tasks of the pack that are offered; None offers all.
         det_thresh, det_size, model_dir: As upstream.
     """
 
@@ -56,11 +59,12 @@ class FaceAnalysis:
             max_faces: See the attribute.
             embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
             why: Why this backend was chosen, for people.
-            tasks: Tasks of the pack to offer besides detection; None offers all.
+            tasks: See the attribute; detection is offered always.
         """
         self.analyzer = analyzer
         self.max_faces = max_faces
         self.why = why
+        self.tasks = tasks
         self._loaded_options = options or DetectionOptions()
         self.det_model = DetectionModel(self, self._loaded_options)
         self.models: dict[str, Any] = {"detection": self.det_model}
@@ -202,9 +206,11 @@ class FaceAnalysis:
         Returns:
             Faces on the model's device.
         """
-        return analyze_batch(
-            self.analyzer, images, self.options(), self.max_faces, tasks, on_progress
-        )
+        self._refuse_left_out(tasks)
+        with batch_of_work():
+            return analyze_batch(
+                self.analyzer, images, self.options(), self.max_faces, tasks, on_progress
+            )
 
     def describe(
         self,
@@ -213,8 +219,22 @@ class FaceAnalysis:
         tasks: Iterable[str],
         on_progress: Progress | None = None,
     ) -> Faces:
-        """Adds what the models of these tasks tell about faces that were found."""
-        return describe_batch(self.analyzer, images, faces, list(tasks), on_progress)
+        """Adds what the models of these tasks tell about faces that were found.
+
+        Raises:
+            InvalidInput: A task was left out when this object was loaded.
+        """
+        tasks = list(tasks)
+        self._refuse_left_out(tasks)
+        return describe_batch(self.analyzer, images, faces, tasks, on_progress)
+
+    def _refuse_left_out(self, tasks: Sequence[str]) -> None:
+        left_out = [task for task in tasks if self.tasks is not None and task not in self.tasks]
+        if left_out:
+            raise InvalidInput(
+                f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
+                f"here are {', '.join(self.tasks or ())}: add it, or choose all"
+            )
 
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""

@@ -70,6 +70,8 @@ class IdleWatch:
 
     def _may_end(self) -> bool:
         with self._lock:
+            if self._thread is not threading.current_thread():
+                return True
             self._thread = None
         # A model that was loaded meanwhile has seen this thread alive, or starts another.
         if not settings().offload_timeout or not residents.loaded():

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ...utils.errors import InvalidInput
+from ...utils.settings import settings
 
 CPU = "CPUExecutionProvider"
 
@@ -27,6 +28,7 @@ class ProviderRow:
         provider: ONNX Runtime's name for it.
         distribution: The pip distribution that brings it.
         options: Provider options it is always given.
+        limit_option: Option that takes the most bytes of GPU memory, its arena's or its builder's.
         cache_options: Options that take the folder for compiled engines; `{}` stands for it.
         indexed: Whether there may be several, told apart by `device_id`.
         binds_on: The torch device type whose tensors it reads and writes in place; None when
@@ -47,6 +49,7 @@ class ProviderRow:
     provider: str
     distribution: str = "onnxruntime"
     options: Mapping[str, str] = field(default_factory=dict)
+    limit_option: str = ""
     cache_options: Mapping[str, str] = field(default_factory=dict)
     indexed: bool = False
     binds_on: str | None = None
@@ -80,6 +83,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         provider="CUDAExecutionProvider",
         distribution="onnxruntime-gpu",
         options=_CUDA_OPTIONS,
+        limit_option="gpu_mem_limit",
         indexed=True,
         binds_on="cuda",
         library="onnxruntime_providers_cuda",
@@ -90,6 +94,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         device="tensorrt",
         provider="TensorrtExecutionProvider",
         distribution="onnxruntime-gpu",
+        limit_option="trt_max_workspace_size",
         cache_options={
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": "{}",
@@ -109,6 +114,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         device="nvtensorrtrtx",
         provider="NvTensorRTRTXExecutionProvider",
         distribution="onnxruntime-ep-nv-tensorrt-rtx",
+        limit_option="nv_max_workspace_size",
         cache_options={"nv_runtime_cache_path": "{}"},
         indexed=True,
         binds_on="cuda",
@@ -127,6 +133,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         device="rocm",
         provider="ROCMExecutionProvider",
         distribution="onnxruntime-rocm",
+        limit_option="gpu_mem_limit",
         indexed=True,
         system="Linux",
     ),
@@ -233,7 +240,7 @@ def available_devices(
 def provider_options(
     row: ProviderRow, index: int = 0, cache_folder: Path | None = None
 ) -> dict[str, str]:
-    """Options a provider is created with.
+    """Options a provider is created with, the settings' limit of GPU memory among them.
 
     Args:
         index: Which of several such devices.
@@ -242,6 +249,9 @@ def provider_options(
     options = dict(row.options)
     if row.indexed:
         options["device_id"] = str(index)
+    limit = settings().gpu_mem_limit
+    if limit and row.limit_option:
+        options[row.limit_option] = str(int(limit))
     if cache_folder is not None:
         cached = row.cache_options.items()
         options |= {name: value.format(cache_folder) for name, value in cached}

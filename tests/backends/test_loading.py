@@ -15,6 +15,8 @@ from fastface.backends.base import Placement
 from fastface.backends.loading import describe_loaded, load_face_analysis
 from fastface.backends.pool import forget_analyzers
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
+from fastface.utils.faces import Faces
+from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
 from tests.nodes.fakes import FakeBackend
 
@@ -306,9 +308,28 @@ class TestLoaded:
         first, second = load_face_analysis(), load_face_analysis(det_size=320, max_faces=3)
         assert first is not second and first.analyzer is second.analyzer
         assert (first.det_size, second.det_size) == ((640, 640), (320, 320))
-        assert world.backends["onnxruntime"].opened == [("mine", "detection", Placement())], (
-            "the detector is opened at once, the rest when it is read"
-        )
+        assert world.backends["onnxruntime"].opened == [], "nothing is opened before it is needed"
+
+    @pytest.mark.parametrize(
+        "choice", [{"strict": True}, {"device": "cuda"}, {"device": "cuda", "strict": True}]
+    )
+    def test_what_may_run_elsewhere_is_found_out_at_once(self, world: World, choice: Any):
+        world.backends["onnxruntime"].offered = ("cuda", "cpu")
+        load_face_analysis(backend="onnxruntime", **({"device": "cpu"} | choice))
+        assert [task for _, task, _ in world.backends["onnxruntime"].opened] == ["detection"]
+
+    def test_heads_are_the_tasks_that_are_offered(self, world: World):
+        world.install("mine", "detection", "genderage", "recognition")
+        app = load_face_analysis(heads="recognition")
+        assert list(app.models) == ["detection", "recognition"]
+        assert "genderage: left out by heads" in describe_loaded(app)
+        assert list(load_face_analysis(heads="all").models) == [
+            "detection",
+            "genderage",
+            "recognition",
+        ]
+        with pytest.raises(InvalidInput, match="genderage was left out by heads"):
+            app.describe(Images([], bgr=False), Faces.empty(), ["genderage"])
 
     @pytest.mark.parametrize(
         ("detection", "sizes"),
@@ -334,8 +355,8 @@ class TestLoaded:
             "licence: unknown",
             "backend: onnxruntime (auto",
             "asked for: cpu, fp32",
-            "detection: runs on fake on cpu",
-            "recognition: opened when first read",
+            "detection: opened when first needed",
+            "recognition: opened when first needed",
             "320 x 320, threshold 0.3, faces an image: 2",
         ):
             assert part in text
@@ -346,3 +367,47 @@ class TestLoaded:
         world.install("half", "detection")
         text = describe_loaded(load_face_analysis(model_pack="half", strict=True))
         assert "no recognition model" in text and "strict" in text and "no limit" in text
+
+
+class TestSettings:
+    @pytest.fixture(autouse=True)
+    def installed(self, world: World) -> None:
+        world.install("mine", "detection", "genderage", "recognition")
+
+    def test_only_the_backends_they_name_may_run(self, world: World, monkeypatch):
+        monkeypatch.setenv("FASTFACE_BACKENDS", "zebra,insightface")
+        app = load_face_analysis()
+        assert app.analyzer.backend.name == "insightface"
+        assert "passed over onnxruntime: FASTFACE_BACKENDS allows only zebra" in app.why
+        with pytest.raises(BackendUnavailable, match="FASTFACE_BACKENDS allows only zebra"):
+            load_face_analysis(backend="onnxruntime")
+
+    def test_backends_that_there_are_not_are_named(self, world: World, monkeypatch):
+        monkeypatch.setenv("FASTFACE_BACKENDS", "zebra,lion")
+        with pytest.raises(InvalidInput, match="FASTFACE_BACKENDS names lion, expected some of"):
+            load_face_analysis()
+
+    def test_the_cpu_is_taken_where_no_gpu_is_wanted(self, world: World, monkeypatch):
+        world.backends["torch"] = Backend("torch")
+        for backend in world.backends.values():
+            backend.offered = ("cuda", "cpu")
+        assert load_face_analysis().analyzer.placement.device == "cuda"
+        monkeypatch.setenv("FASTFACE_PROFILE", "cpu")
+        app = load_face_analysis()
+        assert (app.analyzer.backend.name, app.analyzer.placement.device) == ("onnxruntime", "cpu")
+        assert load_face_analysis(device="cuda").analyzer.placement.device == "cuda"
+
+    def test_size_and_number_of_faces_where_nothing_is_said(self, world: World, monkeypatch):
+        monkeypatch.setenv("FASTFACE_DET_SIZE", "320")
+        monkeypatch.setenv("FASTFACE_MAX_FACES", "3")
+        app = load_face_analysis()
+        assert (app.det_size, app.max_faces) == ((320, 320), 3)
+        app = load_face_analysis(det_size=640, max_faces=5)
+        assert (app.det_size, app.max_faces) == ((640, 640), 5)
+
+    def test_no_heads_but_those_they_name(self, world: World, monkeypatch):
+        monkeypatch.setenv("FASTFACE_HEADS", "recognition")
+        assert list(load_face_analysis().models) == ["detection", "recognition"]
+        assert list(load_face_analysis(heads="detection").models) == ["detection"]
+        with pytest.raises(InvalidInput, match="FASTFACE_HEADS allows only recognition"):
+            load_face_analysis(heads="genderage")

@@ -160,7 +160,7 @@ class TestWorkflow:
             outputs = zip(node_class.RETURN_NAMES, node_class.RETURN_TYPES, strict=True)
             assert_fits(node, declared, list(outputs))
             for widget, value in widget_values(node).items():
-                kind, limits = declared["required"][widget]
+                kind, limits = (declared["required"] | declared.get("optional", {}))[widget]
                 assert is_allowed(value, kind, limits), f"{node['type']}.{widget} = {value!r}"
             linked = {entry["name"] for entry in node["inputs"] if entry["link"] is not None}
             needed = set(sockets(node)) & set(declared["required"])

@@ -32,7 +32,7 @@ def test_auto_comes_first():
 
 def test_the_engine_takes_every_input():
     taken = inspect.signature(loading.load_face_analysis).parameters
-    assert set(defaults()) | {"mtcnn", "extra_roots", "on_download"} == set(taken)
+    assert set(defaults()) | {"mtcnn", "heads", "extra_roots", "on_download"} == set(taken)
 
 
 class TestValidate:
@@ -81,6 +81,8 @@ def test_hands_out_one_object_twice_and_shows_the_info(monkeypatch, face_analysi
         ({"det_threshold": 1.5}, InvalidInput),
         ({"max_faces": -1}, InvalidInput),
         ({"detection": "guess"}, InvalidInput),
+        ({"heads": "recognition,eyes"}, InvalidInput),
+        ({"heads": ""}, InvalidInput),
     ],
 )
 def test_refuses(change: dict, error: type[Exception]):
@@ -95,4 +97,4 @@ def test_loads_the_pack_that_needs_no_download():
     output = FastFaceLoader().load(**defaults() | {"model_pack": "facenet-mtcnn", "device": "cpu"})
     face_analysis, same, info = output["result"]
     assert face_analysis is same
-    assert "facenet-mtcnn" in info and "detection: runs on torch on cpu" in info
+    assert "facenet-mtcnn" in info and "detection: opened when first needed" in info
