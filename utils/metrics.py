@@ -26,7 +26,7 @@ class Latency:
     Attributes:
         count: How often it was done since the process began.
         seconds: All of that together.
-        quantiles: Seconds by quantile, of the last `REMEMBERED` times; empty if there were none.
+        quantiles: Seconds by quantile, of the last `REMEMBERED` times; empty without any.
     """
 
     count: int
@@ -136,7 +136,9 @@ class Metrics:
 
 
 def _latencies(clocks: dict[str, Clock]) -> dict[str, Latency]:
-    return {name: clock.latency() for name, clock in sorted(clocks.copy().items())}
+    latencies = {name: clock.latency() for name, clock in sorted(clocks.copy().items())}
+    # What is being done for the first time has no time yet.
+    return {name: latency for name, latency in latencies.items() if latency.count}
 
 
 METRICS = Metrics()

@@ -68,6 +68,13 @@ def test_what_happened_is_counted(used: dict, test_data: Path):
         assert models[task]["provider"] == "CPUExecutionProvider" and models[task]["as_asked"]
 
 
+def test_what_is_being_done_for_the_first_time_is_no_figure_yet(metrics: Metrics):
+    with metrics.call("get"), metrics.stage("detector"):
+        shown = status()
+    assert shown["calls"] == shown["stages"] == {}
+    assert as_text(shown) and as_prometheus(shown)
+
+
 def test_memory_is_that_of_the_process():
     rss = psutil.Process().memory_info().rss
     assert status()["memory"]["rss_bytes"] == pytest.approx(rss, rel=0.1)
