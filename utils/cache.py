@@ -50,18 +50,27 @@ class CacheStatus:
 
 
 class _Entries(TTLCache):
-    """Bounded in number too, and counts what had to go."""
+    """Bounded in number too; counts what had to go, and remembers it until it is fetched."""
 
     def __init__(self, bounds: Bounds, timer: Callable[[], float], size_of: Callable) -> None:
         super().__init__(bounds.bytes, bounds.seconds, timer, size_of)
         self.bounds = bounds
         self.evictions = 0
+        self.left: list[Any] = []
 
     def popitem(self) -> Any:
+        key, value = super().popitem()
         self.evictions += 1
-        return super().popitem()
+        self.left.append(value)
+        return key, value
+
+    def expire(self, time: Any = None) -> Any:
+        gone = super().expire(time)
+        self.left += [value for _, value in gone]
+        return gone
 
     def keep(self, key: Hashable, value: Any) -> None:
+        """Keeps a result, if the bounds let it, and puts out what they don't let stay with it."""
         if self.bounds.entries == 0 or self.getsizeof(value) > self.bounds.bytes:
             return
         while key not in self and len(self) >= self.bounds.entries:
@@ -90,18 +99,21 @@ class Cache(Generic[Value]):
         bounds: Callable[[], Bounds],
         size_of: Callable[[Value], int],
         timer: Callable[[], float] = time.monotonic,
+        on_leave: Callable[[Value], None] | None = None,
     ) -> None:
         """
         Args:
             name: Names it in reports.
-            bounds: Asked once, when the cache is first used.
+            bounds: Asked when the cache is first used, and after it was cleared.
             size_of: Bytes of a result; what it may grow to is counted from the beginning.
             timer: Seconds, ever rising.
+            on_leave: Called, outside of all locks, with results that are kept no longer.
         """
         self.name = name
         self._bounds = bounds
         self._size_of = size_of
         self._timer = timer
+        self._on_leave = on_leave
         self._kept: _Entries | None = None
         self._flights: dict[Hashable, _Flight] = {}
         self._lock = threading.Lock()
@@ -145,6 +157,18 @@ class Cache(Generic[Value]):
                 if flight.results:
                     self._entries().keep(key, flight.results[0])
         flight.ended.set()
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        with self._lock:
+            gone, self._entries().left = self._entries().left, []
+        if self._on_leave is not None:
+            for value in gone:
+                self._on_leave(value)
+
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._entries()
 
     def _entries(self) -> _Entries:
         if self._kept is None:
@@ -157,15 +181,22 @@ class Cache(Generic[Value]):
         """Forgets all results; what is being worked out now is not kept either."""
         with self._lock:
             self._flights.clear()
-            if self._kept is not None:
-                self._evictions += self._kept.evictions
-                self._kept = None
+            kept = self._entries()
+            # Made anew, so that the bounds are asked for again.
+            self._kept, self._evictions = None, self._evictions + kept.evictions
+            with suppress(KeyError):
+                while True:
+                    kept.popitem()
+            self._entries().left = kept.left
+        self._say_goodbye()
 
     def status(self) -> CacheStatus:
         with self._lock:
             entries = self._entries()
             entries.expire()
             evictions = self._evictions + entries.evictions
-            return CacheStatus(
+            status = CacheStatus(
                 len(entries), int(entries.currsize), self._hits, self._misses, evictions
             )
+        self._say_goodbye()
+        return status

@@ -168,7 +168,13 @@ class FaceAnalysis:
             (analyzer.serial, key, found),
             lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
-        return Frame(PICTURES.get_or_make(key, lambda: Picture(img)), record, analyzer)
+        heads = [m.taskname for m in self.models.values() if isinstance(m, HeadModel)]
+        frame = Frame(record, analyzer, heads)
+        if frame.needs_picture():
+            frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
+            if key not in PICTURES:
+                frame.shrink()
+        return frame
 
     def _face(
         self, img: np.ndarray, frame: Frame, row: int, box: np.ndarray, kps: np.ndarray | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.views import FaceCrops, FaceView, bytes_of_crops
 from ..analyzer import Analyzer
 
 #: InsightFace's names for the fields of each task, and ours in `Faces`.
@@ -55,25 +57,79 @@ class FrameRecord:
 
 
 class Picture:
-    """The pixels of one image, for as long as fields of its faces may be read."""
+    """The pixels of one image, whole, for the frames that need them."""
 
     def __init__(self, image: np.ndarray) -> None:
         """`image` is copied: its owner may draw on it before a field is read."""
-        self._images = Images.from_bgr(image.copy())
+        self.images = Images.from_bgr(image.copy())
         self.size_bytes = image.nbytes
+        self._frames: weakref.WeakSet[Frame] = weakref.WeakSet()
+        self._lock = threading.Lock()
 
-    def describe(self, analyzer: Analyzer, faces: Faces, task: str) -> Faces:
-        """Adds what the model of a task tells about some faces of the image."""
-        return analyzer.describe(self._images, faces, [task])
+    def used_by(self, frame: Frame) -> None:
+        with self._lock:
+            self._frames.add(frame)
+
+    def let_go(self) -> None:
+        """Makes those that still need it do with less."""
+        with self._lock:
+            frames = list(self._frames)
+        for frame in frames:
+            frame.shrink()
 
 
 class Frame:
-    """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out."""
+    """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out.
 
-    def __init__(self, picture: Picture, record: FrameRecord, analyzer: Analyzer) -> None:
-        self._picture = picture
+    It begins with the whole picture, which costs nothing but a copy. Once the picture is kept for
+    nobody else, what is left are the crops that the networks would see, if these are lighter:
+    somebody may keep the faces of thousands of images and never read a field.
+    """
+
+    def __init__(self, record: FrameRecord, analyzer: Analyzer, tasks: Sequence[str]) -> None:
+        """
+        Args:
+            record: The image's faces.
+            analyzer: Whose models tell more about them.
+            tasks: Of which fields may be read.
+        """
+        self._images: Images | None = None
         self._record = record
         self._analyzer = analyzer
+        self._tasks = tasks
+
+    def needs_picture(self) -> bool:
+        """Whether there is anything that is not known yet."""
+        with self._record.lock:
+            return bool(self._unread())
+
+    def look_at(self, picture: Picture) -> None:
+        """Gives it the picture it needs."""
+        self._images = picture.images
+        picture.used_by(self)
+
+    def _unread(self) -> list[str]:
+        """Tasks of which some face's fields are not known."""
+        count, fields = len(self._record.faces), self._record.fields
+        return [task for task in self._tasks if len(fields.get(task, ())) < count]
+
+    def shrink(self) -> None:
+        """Keeps the crops alone, where the networks need no more and they are lighter."""
+        with self._record.lock:
+            images, faces = self._images, self._record.faces
+            if images is None or isinstance(images, FaceCrops):
+                return
+            views = [self._view(task) for task in self._unread()]
+            known = {view for view in views if view is not None}
+            picture_bytes = sum(source.nbytes for source in images.sources)
+            if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
+                self._images = FaceCrops(images, faces, known)
+
+    def _view(self, task: str) -> FaceView | None:
+        """What the model of a task looks at, if it can be cut out now."""
+        view = self._analyzer.backend.view(self._analyzer.pack, task)
+        can_align = self._record.faces.landmarks is not None
+        return view if view is not None and (can_align or view.expansion is not None) else None
 
     def read(self, row: int, key: str) -> Mapping[str, Any]:
         """InsightFace's fields of one face that come with `key`."""
@@ -81,9 +137,9 @@ class Frame:
         with self._record.lock:
             rows = self._record.rows_to_read(task, row)
             known = self._record.fields[task]
-            if row not in known:
+            if row not in known and self._images is not None:
                 faces = self._record.faces[rows]
-                described = self._picture.describe(self._analyzer, faces, task)
+                described = self._analyzer.describe(self._images, faces, [task])
                 for position, values in zip(rows, face_fields(described, task), strict=True):
                     known[position] = values
             values = known[row]

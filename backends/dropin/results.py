@@ -37,7 +37,9 @@ DETECTIONS: Cache[Found] = Cache("detections", _result_bounds, _bytes_of_found)
 #: What was found out about the faces of an image, by its content and their boxes.
 RECORDS: Cache[FrameRecord] = Cache("faces", _result_bounds, lambda record: record.most_bytes)
 #: What is needed of an image to find out more about its faces.
-PICTURES: Cache[Picture] = Cache("crops", _crop_bounds, lambda picture: picture.size_bytes)
+PICTURES: Cache[Picture] = Cache(
+    "crops", _crop_bounds, lambda picture: picture.size_bytes, on_leave=Picture.let_go
+)
 #: What the nodes found in whole batches, and about their faces.
 BATCHES: Cache[Faces] = Cache("batches", _result_bounds, _bytes_of_faces)
 
