@@ -118,6 +118,7 @@ class Cache(Generic[Value]):
         self._flights: dict[Hashable, _Flight] = {}
         self._lock = threading.Lock()
         self._hits = self._misses = self._evictions = 0
+        self._used = timer()
 
     def get_or_make(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The result of a key; `make` is called, outside of all locks, when there is none.
@@ -127,6 +128,7 @@ class Cache(Generic[Value]):
         """
         while True:
             with self._lock:
+                self._used = self._timer()
                 entries = self._entries()
                 try:
                     # In one step: between two, an entry's time may run out.
@@ -169,6 +171,11 @@ class Cache(Generic[Value]):
     def __contains__(self, key: Hashable) -> bool:
         with self._lock:
             return key in self._entries()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since somebody last asked for a result."""
+        return self._timer() - self._used
 
     def _entries(self) -> _Entries:
         if self._kept is None:

@@ -7,6 +7,7 @@ import numpy as np
 from ...utils.cache import Bounds, Cache
 from ...utils.faces import Faces
 from ...utils.settings import settings
+from ..memory.residents import ModelName, remember
 from .frames import FrameRecord, Picture
 
 #: Boxes `[N,5]` and landmarks `[N,5,2]` or None.
@@ -42,6 +43,28 @@ PICTURES: Cache[Picture] = Cache(
 )
 #: What the nodes found in whole batches, and about their faces.
 BATCHES: Cache[Faces] = Cache("batches", _result_bounds, _bytes_of_faces)
+
+
+class _Pixels:
+    """Pictures leave memory as models do: when nobody used them for a while, or is to have it back.
+
+    They are no model: they are in no list, and not counted among those that went.
+    """
+
+    name = ModelName(pack="", task="", backend="", file="")
+
+    def status(self) -> None:
+        return None
+
+    def drop(self, idle_seconds: float | None = None) -> bool:
+        if idle_seconds is None or PICTURES.idle_seconds >= idle_seconds:
+            PICTURES.clear()
+        return False
+
+
+#: Remembered weakly there.
+_pixels = _Pixels()
+remember(_pixels)
 
 CACHES = (DETECTIONS, RECORDS, PICTURES, BATCHES)
 

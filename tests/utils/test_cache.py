@@ -202,3 +202,36 @@ class TestClear:
         assert kept.get_or_make("key", lambda: kept.clear() or "old") == "old"
         assert kept.get_or_make("key", lambda: "new") == "new"
         assert kept.get_or_make("key", lambda: "newer") == "new"
+
+
+class TestLeaving:
+    def test_whoever_is_kept_no_longer_is_told_of_once(self):
+        gone: list[str] = []
+        now = [0.0]
+        kept = cache(entries=2, seconds=10, timer=lambda: now[0], on_leave=gone.append)
+        for key in "abc":
+            kept.get_or_make(key, lambda key=key: key)
+        assert gone == ["a"] and "a" not in kept and "b" in kept
+        now[0] = 11
+        kept.status()
+        assert gone == ["a", "b", "c"]
+        kept.get_or_make("d", lambda: "d")
+        kept.clear()
+        kept.clear()
+        assert gone == ["a", "b", "c", "d"]
+
+    def test_what_is_told_may_use_the_cache(self):
+        told: list[int] = []
+        kept = cache(entries=1, on_leave=lambda value: told.append(kept.status().entries))
+        for key in (1, 2, 3):
+            kept.get_or_make(key, lambda key=key: key)
+        assert told == [1, 1]
+
+    def test_idle_is_since_the_last_question(self):
+        now = [0.0]
+        kept = cache(timer=lambda: now[0])
+        kept.get_or_make("key", lambda: 1)
+        now[0] = 5
+        assert kept.idle_seconds == 5
+        kept.get_or_make("key", lambda: 1)
+        assert kept.idle_seconds == 0
