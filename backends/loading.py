@@ -155,13 +155,15 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     analyzer = face_analysis.analyzer
     pack, placement, options = analyzer.pack, analyzer.placement, face_analysis.options()
     runs_on = analyzer.runs_on()
+    # Of other devices it is not said before it is known.
+    later = "opened when first needed" + (", on cpu" if placement.device == "cpu" else "")
     lines = []
     for task in pack.tasks:
         where = runs_on.get(task)
         if task != "detection" and face_analysis.tasks and task not in face_analysis.tasks:
             lines.append(f"{task}: left out by heads")
             continue
-        lines.append(f"{task}: {f'runs on {where}' if where else 'opened when first needed'}")
+        lines.append(f"{task}: {f'runs on {where}' if where else later}")
         if where and where.note:
             lines.append(f"  note: {where.note}")
     if "recognition" not in pack.tasks:

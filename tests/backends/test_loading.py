@@ -355,7 +355,7 @@ class TestLoaded:
             "licence: unknown",
             "backend: onnxruntime (auto",
             "asked for: cpu, fp32",
-            "detection: opened when first needed",
+            "detection: opened when first needed, on cpu",
             "recognition: opened when first needed",
             "320 x 320, threshold 0.3, faces an image: 2",
         ):

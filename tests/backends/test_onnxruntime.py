@@ -13,7 +13,7 @@ import torch
 
 from fastface.backends.base import Placement, Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
-from fastface.backends.providers import CPU
+from fastface.backends.providers import CPU, probe
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
@@ -56,6 +56,16 @@ def backend():
 @pytest.fixture
 def detector(test_data):
     return ModelFile(test_data / "models" / "scrfd_2.5g_bnkps.onnx", "detection")
+
+
+def test_threads_follow_the_cores_or_the_settings(backend, detector, monkeypatch):
+    def threads() -> int:
+        session = backend.open_session(detector, Placement())
+        return session.raw.get_session_options().intra_op_num_threads
+
+    assert threads() == probe.usable_cores()
+    monkeypatch.setenv("FASTFACE_THREADS", "3")
+    assert threads() == 3
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.backends.pieces import halving_when_full, images_at_once
+from fastface.backends.pieces import faces_at_once, halving_when_full, images_at_once
 from fastface.utils.errors import OutOfMemory
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch
@@ -86,3 +86,36 @@ def test_free_memory_sets_how_many_images_a_gpu_gets(monkeypatch: pytest.MonkeyP
     assert images_at_once(gpu, (1280, 1280), 640 * 640) < numbers[2]
     assert images_at_once(gpu, (640, 640), 4000 * 3000) < numbers[2]
     assert images_at_once(torch.device("cpu"), (640, 640), 1) == 4
+
+
+def test_the_user_may_set_fewer_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 << 30, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    canvas = ((640, 640), 640 * 640)
+    free = images_at_once(gpu, *canvas)
+    monkeypatch.setenv("FASTFACE_GPU_MEM_LIMIT", "1GB")
+    assert 1 <= images_at_once(gpu, *canvas) < free
+    assert images_at_once(cpu, *canvas) == 4
+    monkeypatch.delenv("FASTFACE_GPU_MEM_LIMIT")
+    monkeypatch.setenv("FASTFACE_BATCH_SIZE", "3")
+    assert images_at_once(gpu, *canvas) == images_at_once(cpu, *canvas) == faces_at_once() == 3
+    monkeypatch.setenv("FASTFACE_BATCH_SIZE", "1000")
+    assert (images_at_once(gpu, *canvas), images_at_once(cpu, *canvas)) == (free, 4)
+
+
+def test_faces_are_halved_too() -> None:
+    faces = Faces(
+        boxes=BOX.repeat(5, 1),
+        scores=torch.arange(5.0),
+        image_index=torch.zeros(5, dtype=torch.int64),
+        image_sizes=((8, 8),),
+    )
+
+    def describe(some: Faces) -> list[float]:
+        if len(some) > 2:
+            raise OutOfMemory("too much at once")
+        return some.scores.tolist()
+
+    assert halving_when_full(faces, describe) == [[0, 1], [2], [3, 4]]

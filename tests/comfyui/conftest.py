@@ -23,6 +23,32 @@ from tests.comfyui.prompts import PHOTO, SCRFD
 
 ROOT = Path(inspect.getfile(fastface)).parent
 
+#: A node that loads a model for which everything else on its device has to go. A ComfyUI without a
+#: GPU never unloads for a model; there the node asks for the room as ComfyUI does on a GPU.
+LARGE_MODEL = """
+import torch
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+
+class TestLargeModel:
+    FUNCTION, CATEGORY, RETURN_TYPES = "run", "tests", ("INT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("INT", {})}}
+
+    def run(self, after):
+        device, size = model_management.get_torch_device(), 10**15
+        if device.type == "cpu":
+            model_management.free_memory(size, device)
+        else:
+            large = ModelPatcher(torch.nn.Linear(1, 1), device, torch.device("cpu"), size=size)
+            model_management.load_models_gpu([large])
+        return (after,)
+
+NODE_CLASS_MAPPINGS = {"TestLargeModel": TestLargeModel}
+"""
+
 
 @pytest.fixture(scope="module")
 def checkout() -> Path:
@@ -86,6 +112,9 @@ def comfyui(
     link(ROOT, base / "custom_nodes" / PACK_FOLDER)
     if instantid:
         link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
+    large = base / "custom_nodes" / "large_model" / "__init__.py"
+    large.parent.mkdir(parents=True)
+    large.write_text(LARGE_MODEL, encoding="utf-8")
     photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
     link(photo, base / "input" / PHOTO)
     weights = os.environ.get("FASTFACE_TEST_DATA")

@@ -83,7 +83,7 @@ def test_first_light(comfyui: ComfyServer, engine: str, request: pytest.FixtureR
     outputs = comfyui.run(prompt)
     assert outputs["count"]["text"] == [str(FACES_IN_PHOTO)]
     assert len(json.loads(outputs["boxes"]["text"][0])) == FACES_IN_PHOTO
-    assert "runs on" in outputs["info"]["text"][0]
+    assert "detection: opened when first needed, on cpu" in outputs["info"]["text"][0]
     photo = pixels(comfyui.base / "input" / PHOTO)
     annotated = pixels(comfyui.image_path(outputs["save"]))
     assert annotated.shape == photo.shape
@@ -190,7 +190,7 @@ def test_interruption_stops_a_long_batch_and_the_next_prompt_runs(comfyui: Comfy
 def test_unload_models_releases_and_the_next_prompt_brings_back(
     comfyui: ComfyServer, test_data: Path, backend: str
 ):
-    model = "scrfd_2.5g_bnkps.onnx"
+    model = "detection (scrfd_2.5g_bnkps.onnx)"
     prompt: Prompt = {
         "photo": node("LoadImage", image=PHOTO),
         "loader": loader(**SCRFD | {"backend": backend}),
@@ -207,9 +207,31 @@ def test_unload_models_releases_and_the_next_prompt_brings_back(
             break
     else:
         pytest.fail(f"it was not released\n{comfyui.log()}")
-    again = comfyui.log(10_000).count(f"{model}: loaded again")
+    again = comfyui.log(10_000).count(f"{model}: loaded, runs on")
+    prompt["loader"] = loader(**SCRFD | {"backend": backend, "det_threshold": 0.51})
     assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
-    assert comfyui.log(10_000).count(f"{model}: loaded again") == again + 1
+    assert comfyui.log(10_000).count(f"{model}: loaded, runs on") == again + 1
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_a_large_model_pushes_ours_out_and_the_next_prompt_brings_them_back(
+    comfyui: ComfyServer, test_data: Path, backend: str
+):
+    model = "detection (scrfd_2.5g_bnkps.onnx)"
+    prompt: Prompt = {
+        "photo": node("LoadImage", image=PHOTO),
+        "loader": loader(**SCRFD | {"backend": backend, "det_threshold": 0.52}),
+        "detect": detect(),
+        "large": node("TestLargeModel", after=["detect", 4]),
+        "count": show("large", 0),
+    }
+    released = comfyui.log(10_000).count(f"{model}: released")
+    assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
+    assert comfyui.log(10_000).count(f"{model}: released") > released
+    loaded = comfyui.log(10_000).count(f"{model}: loaded, runs on")
+    prompt["loader"] = loader(**SCRFD | {"backend": backend, "det_threshold": 0.53})
+    assert comfyui.run(prompt)["count"]["text"] == [str(FACES_IN_PHOTO)]
+    assert comfyui.log(10_000).count(f"{model}: loaded, runs on") == loaded + 1
 
 
 def benchmark(**changes: Any) -> dict[str, Any]:

@@ -97,4 +97,4 @@ def test_loads_the_pack_that_needs_no_download():
     output = FastFaceLoader().load(**defaults() | {"model_pack": "facenet-mtcnn", "device": "cpu"})
     face_analysis, same, info = output["result"]
     assert face_analysis is same
-    assert "facenet-mtcnn" in info and "detection: opened when first needed" in info
+    assert "facenet-mtcnn" in info and "detection: opened when first needed, on cpu" in info

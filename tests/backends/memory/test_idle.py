@@ -71,6 +71,7 @@ def test_nothing_goes_under_a_running_call(world: World, watch, monkeypatch) -> 
     assert eventually(lambda: busy.status() is None)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_died_is_replaced(world: World, watch, monkeypatch) -> None:
     model = world.model()
     with monkeypatch.context() as patch:

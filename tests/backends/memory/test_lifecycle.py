@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastface.backends import lifecycle
+from fastface.backends.memory import residents
 from fastface.backends.memory.batches import batch_of_work
 from fastface.backends.pool import forget_analyzers
 from fastface.utils.errors import ModelError
@@ -62,6 +63,13 @@ def test_unloading_waits_for_the_running_call_and_lets_no_other_in(world: World)
         assert not thread.is_alive()
     assert sorted(map(str, done)) == ["2.0", "2.0", "unloaded 1"]
     assert len(world.opened) == 2, "the second call opened it again"
+
+
+def test_only_what_is_idle_goes_when_room_is_wanted(world: World) -> None:
+    busy, lazy = world.model("busy"), world.model("lazy")
+    with busy.in_use():
+        assert residents.drop(residents.models(), idle_seconds=0) == 1
+        assert lazy.status() is None and busy.status() is not None
 
 
 class TestBatches:

@@ -49,6 +49,17 @@ def test_every_row_can_be_asked_for(row):
     assert "fp32" in row.precisions
 
 
+def test_the_users_budget_reaches_the_providers_that_can_keep_it(monkeypatch):
+    monkeypatch.setenv("FASTFACE_GPU_MEM_LIMIT", "2GiB")
+    given = {row.device: provider_options(row) for row in PROVIDERS}
+    assert given["cuda"]["gpu_mem_limit"] == given["rocm"]["gpu_mem_limit"] == str(2**31)
+    assert given["tensorrt"]["trt_max_workspace_size"] == str(2**31)
+    assert given["nvtensorrtrtx"]["nv_max_workspace_size"] == str(2**31)
+    assert given["cpu"] == {}
+    monkeypatch.delenv("FASTFACE_GPU_MEM_LIMIT")
+    assert "gpu_mem_limit" not in provider_options(row_of_device("cuda"))
+
+
 def test_device_words_and_providers_are_told_apart():
     assert len({row.device for row in PROVIDERS}) == len(PROVIDERS)
     assert len({row.provider for row in PROVIDERS}) == len(PROVIDERS)
