@@ -70,8 +70,9 @@ def handler(route: Route) -> Callable[[Any], Awaitable[Any]]:
 
 
 async def _body(request: Any) -> dict[str, Any]:
-    raw = b"" if _too_long(request.content_length or 0) else await request.read()
-    _too_long(len(raw))
+    _check_length(request.content_length or 0)
+    raw = await request.read()
+    _check_length(len(raw))
     if not raw.strip():
         return {}
     try:
@@ -83,12 +84,11 @@ async def _body(request: Any) -> dict[str, Any]:
     return body
 
 
-def _too_long(size_bytes: int) -> bool:
+def _check_length(size_bytes: int) -> None:
     if size_bytes > _LONGEST_BODY_BYTES:
         raise InvalidInput(
             f"the body has {size_bytes} bytes, expected at most {_LONGEST_BODY_BYTES}"
         )
-    return False
 
 
 def as_json(value: Any, status: int = 200) -> Reply:

@@ -97,6 +97,7 @@ class Frame:
         self._record = record
         self._analyzer = analyzer
         self._tasks = tasks
+        self._is_late = False
 
     def needs_picture(self) -> bool:
         """Whether there is anything that is not known yet."""
@@ -115,15 +116,24 @@ class Frame:
 
     def shrink(self) -> None:
         """Keeps the crops alone, where the networks need no more and they are lighter."""
-        with self._record.lock:
-            images, faces = self._images, self._record.faces
-            if images is None or isinstance(images, FaceCrops):
-                return
-            views = [self._view(task) for task in self._unread()]
-            known = {view for view in views if view is not None}
-            picture_bytes = sum(source.nbytes for source in images.sources)
-            if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
-                self._images = FaceCrops(images, faces, known)
+        # Never waited for: it may be a model of this very face that is making room.
+        if not self._record.lock.acquire(blocking=False):
+            self._is_late = True
+            return
+        try:
+            self._cut_out()
+        finally:
+            self._record.lock.release()
+
+    def _cut_out(self) -> None:
+        images, faces = self._images, self._record.faces
+        if images is None or isinstance(images, FaceCrops):
+            return
+        views = [self._view(task) for task in self._unread()]
+        known = {view for view in views if view is not None}
+        picture_bytes = sum(source.nbytes for source in images.sources)
+        if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
+            self._images = FaceCrops(images, faces, known)
 
     def _view(self, task: str) -> FaceView | None:
         """What the model of a task looks at, if it can be cut out now."""
@@ -143,6 +153,9 @@ class Frame:
                 for position, values in zip(rows, face_fields(described, task), strict=True):
                     known[position] = values
             values = known[row]
+        if self._is_late:
+            self._is_late = False
+            self.shrink()
         # Callers own what they get: the cache must not change when they do.
         return {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 

@@ -1,4 +1,4 @@
-"""The nodes in a real ComfyUI; runs when COMFYUI_PATH names a checkout, see conftest.py."""
+"""The nodes in a real ComfyUI; runs when COMFYUI_PATH names a checkout, see fixtures.py."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ NODES = (
     "FastFaceEmbed",
     "FastFaceKeypoints",
     "FastFaceBenchmark",
+    "FastFaceMemory",
 )
 
 

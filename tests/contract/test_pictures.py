@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -98,3 +99,17 @@ def test_pictures_go_when_idle_and_are_no_model(counted: Counted, crowd: np.ndar
     assert residents.drop([m for m in residents.models() if not m.name.pack]) == 0
     assert PICTURES.status().entries == 0
     assert all(model.pack for model in residents.loaded())
+
+
+def test_models_that_make_room_for_a_face_do_not_wait_for_it(
+    full_counted: Counted, crowd: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    """With `batch` everything is let go within the call that reads a field of the picture."""
+    monkeypatch.setenv("FASTFACE_KEEP_LOADED", "batch")
+    faces = full_counted.app.get(cv2.resize(crowd, None, fx=2, fy=2))
+    reading = threading.Thread(target=lambda: faces[0].embedding, daemon=True)
+    reading.start()
+    reading.join(60)
+    assert not reading.is_alive()
+    assert isinstance(held(faces[0]), FaceCrops)
+    assert all(face.embedding is not None for face in faces)
