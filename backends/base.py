@@ -19,6 +19,7 @@ from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.views import FaceView
 from .pending import Pending
 
 #: What users can ask for; each backend says which of these it offers.
@@ -243,6 +244,10 @@ class Backend(ABC):
             return None
         return replace(placement, device="cpu", precision="fp32")
 
+    def view(self, pack: ModelPack, task: str) -> FaceView | None:
+        """What the model of a task looks at of a face; None where it wants the whole image."""
+        return None
+
     @abstractmethod
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         """Loads the model of one task of a pack.
@@ -261,6 +266,11 @@ class GraphBackend(Backend):
         if foreign:
             return f"it runs ONNX graphs, and pack {pack.name!r} is made of {', '.join(foreign)}"
         return None
+
+    def view(self, pack: ModelPack, task: str) -> FaceView | None:
+        from .tasks import view_of
+
+        return view_of(pack.model(task))
 
     @abstractmethod
     def open_session(self, model: ModelFile, placement: Placement) -> Session:

@@ -48,8 +48,12 @@ DEVICE_WORDS = (
 
 def pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
     """What `model_pack` can be: `auto`, installed packs, packs of backends, downloadable packs."""
-    names = [AUTO, *find_packs(extra_roots), *_backend_packs(), *KNOWN_PACKS]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*installed_pack_names(extra_roots), *KNOWN_PACKS]))
+
+
+def installed_pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
+    """What `model_pack` can be without a download."""
+    return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *_backend_packs()]))
 
 
 def backend_names() -> list[str]:

@@ -32,7 +32,7 @@ import_pack("fastface")
 from grid import SIDE, Cell, Find, Portrait, area, laid_out, meets, portrait, read_image
 
 from fastface.backends.base import DetectionOptions
-from fastface.backends.dropin.frames import forget_results
+from fastface.backends.dropin.results import forget_results
 from fastface.backends.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack

@@ -75,6 +75,7 @@ TEST_NEEDS = (
     Need("matplotlib", "matplotlib", "the benchmark's chart", required=True),
     Need("jsonschema", "jsonschema", "the tests", required=True),
     Need("safetensors", "safetensors", "the tests", required=True),
+    Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
 )
 
 

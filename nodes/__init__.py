@@ -11,6 +11,7 @@ import logging
 import pkgutil
 from collections.abc import Sequence
 
+from ..utils import host
 from ..utils.settings import is_set
 
 _log = logging.getLogger("FastFace")
@@ -50,7 +51,19 @@ def _grant_wishes() -> None:
         _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 
 
+def _add_routes() -> None:
+    if not host.in_comfyui():
+        return
+    try:
+        from .routes import ROUTES
+
+        host.add_routes(ROUTES)
+    except Exception:  # noqa: BLE001  without its routes the pack still has its nodes
+        _log.exception("the routes under /fastface are missing, the nodes work")
+
+
 _grant_wishes()
+_add_routes()
 NODE_CLASS_MAPPINGS = discover(__name__, __path__)
 NODE_DISPLAY_NAME_MAPPINGS = {
     node_id: node.DISPLAY_NAME  # pyright: ignore[reportAttributeAccessIssue]

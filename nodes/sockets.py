@@ -14,6 +14,18 @@ from ..utils.images import Images
 
 CATEGORY = "FastFace"
 
+
+class AnyType(str):
+    """A socket type that ComfyUI takes for equal to every other."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = str.__hash__
+
+
+ANY = AnyType("*")
+
 FACE_ANALYSIS = "FACEANALYSIS"
 INSIGHTFACE = "INSIGHTFACE"
 FACES = "FASTFACE_FACES"

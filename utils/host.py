@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .residency import OwnPlace, Place, Resident
+from .web import Route, handler
 
 _log = logging.getLogger("FastFace")
 
@@ -182,6 +183,15 @@ def show_text(text: str, node_id: str | None) -> None:
     send = getattr(getattr(server, "instance", None), "send_progress_text", None)
     if send is not None and node_id is not None:
         send(text, node_id)
+
+
+def add_routes(routes: Sequence[Route]) -> None:
+    """Adds routes to ComfyUI's web server, where there is one; each is there under `/api` too."""
+    server = getattr(sys.modules.get("server"), "PromptServer", None) if in_comfyui() else None
+    table = getattr(getattr(server, "instance", None), "routes", None)
+    if table is not None:
+        for route in routes:
+            table.route(route.method, route.path)(handler(route))
 
 
 def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Images:
 
     def __init__(self, sources: Sequence[Tensor], bgr: bool) -> None:
         """`sources`: tensors `[B,H,W,3]`; use the named constructors, which check them."""
-        self._sources = tuple(sources)
+        #: `[B,H,W,3]` each.
+        self.sources = tuple(sources)
         self.bgr = bgr
         self.sizes_hw: tuple[tuple[int, int], ...] = tuple(
             (source.shape[1], source.shape[2]) for source in sources for _ in range(len(source))
@@ -107,37 +108,20 @@ class Images:
         Raises:
             InvalidInput: Not such an array.
         """
-        if not isinstance(image, np.ndarray):
-            hint = "; the file was probably not found or not readable" if image is None else ""
-            raise InvalidInput(
-                f"got {type(image).__name__}, expected a BGR uint8 numpy image{hint}"
-            )
-        if image.dtype != np.uint8:
-            raise InvalidInput(
-                f"got a numpy image of dtype {image.dtype}, expected uint8 0..255; "
-                "convert it with (image * 255).round().astype('uint8') if it is 0..1"
-            )
-        if image.ndim == 2:
-            image = image[:, :, None]
-        if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-            raise InvalidInput(
-                f"got a numpy image of shape {image.shape}, expected [height, width, 3] BGR"
-            )
-        # Read-only arrays, as PIL and video readers give, are copied: torch has no such tensors.
-        image = np.require(image, requirements=["C", "W"])
-        return cls([_three_channels(torch.from_numpy(image)[None])], bgr=True)
+        pixels = torch.from_numpy(checked_bgr(image))
+        return cls([_three_channels(pixels[None])], bgr=True)
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
 
     def batch(self, places: Sequence[int], device: torch.device) -> ImageBatch:
         """The images at these places, which must be of one size: `[B,H,W,3]` uint8 on a device."""
-        firsts = [0, *accumulate(len(source) for source in self._sources)]
+        firsts = [0, *accumulate(len(source) for source in self.sources)]
         pieces = []
         for place in places:
             source = bisect_right(firsts, place) - 1
             row = place - firsts[source]
-            pieces.append(quantised(self._sources[source][row : row + 1]).to(device))
+            pieces.append(quantised(self.sources[source][row : row + 1]).to(device))
         pixels = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return ImageBatch(pixels, tuple(places), self.bgr)
 
@@ -158,7 +142,7 @@ class Images:
         """
         groups: dict[tuple, list[tuple[Tensor, int]]] = {}
         position = 0
-        for source in self._sources:
+        for source in self.sources:
             key = (source.shape[1:3], source.dtype, source.device)
             groups.setdefault(key, []).append((source, position))
             position += len(source)
@@ -190,6 +174,30 @@ def _chunks_of_one_size(
                 pieces, positions = [], []
     if positions:
         yield pieces, positions
+
+
+def checked_bgr(image: np.ndarray) -> np.ndarray:
+    """The image that `Images.from_bgr` takes, as `[H,W,C]` in order; itself where it is that.
+
+    Raises:
+        InvalidInput: Not such an array.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = "; the file was probably not found or not readable" if image is None else ""
+        raise InvalidInput(f"got {type(image).__name__}, expected a BGR uint8 numpy image{hint}")
+    if image.dtype != np.uint8:
+        raise InvalidInput(
+            f"got a numpy image of dtype {image.dtype}, expected uint8 0..255; "
+            "convert it with (image * 255).round().astype('uint8') if it is 0..1"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+        raise InvalidInput(
+            f"got a numpy image of shape {image.shape}, expected [height, width, 3] BGR"
+        )
+    # Read-only arrays, as PIL and video readers give, are copied: torch has no such tensors.
+    return np.require(image, requirements=["C", "W"])
 
 
 def _checked_comfy(images: Any) -> Tensor:

@@ -12,7 +12,7 @@ from ...utils.packs import ModelPack
 from ...utils.packs.read import read_pack
 from ..base import Backend, DetectionOptions, GraphBackend
 from ..dropin.facade import FaceAnalysis
-from ..dropin.frames import forget_results
+from ..dropin.results import forget_results
 from ..loading import load_for_pack
 from ..registry import all_backends
 from .contestants import Contestant, Found, Setting, found
@@ -98,10 +98,14 @@ class OpenedOurs:
             width, height = self._model.fixed_size_wh or self._setting.size_wh
             blob = torch.rand(len(material), 3, height, width).to(self._model.device)
             return lambda: self._model.session.run(blob)
-        if JOBS[job].batches:
-            tasks = ["recognition"] if job == "embed" else []
-            return lambda: app.analyze(material.images(), tasks).to("cpu")
-        call = single_image_call(app, job, lambda: material.bgr()[0])
+        tasks = ["recognition"] if job == "embed" else []
+
+        def batch() -> Any:
+            return app.analyze(material.images(), tasks).to("cpu")
+
+        call = (
+            batch if JOBS[job].batches else single_image_call(app, job, lambda: material.bgr()[0])
+        )
         if self._setting.variant == AGAIN:
             return call
 
@@ -112,8 +116,8 @@ class OpenedOurs:
         return anew
 
     def find(self, material: Material, embed: bool) -> list[Found]:
+        forget_results()
         if not JOBS[self._setting.job].batches:
-            forget_results()
             self.app.det_model.input_size = self._setting.size_wh
             return [found_of(self.app.get(material.bgr()[0]), embed)]
         faces = self.app.analyze(material.images(), ["recognition"] if embed else []).to("cpu")

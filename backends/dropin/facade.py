@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ...utils.content import image_key
 from ...utils.draw import draw_like_insightface
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
-from ...utils.images import Images
-from ..analyzer import Analyzer, Progress, limit_faces
+from ...utils.images import Images, checked_bgr
+from ...utils.metrics import METRICS
+from ..analyzer import Analyzer, Progress
 from ..base import DetectionOptions
 from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
+from .batches import analyze_batch, describe_batch
 from .face import Face
-from .frames import FACE_KEYS, RECORDS, Frame, FrameRecord, faces_from_arrays, image_key
+from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .models import DetectionModel, HeadModel, RecognitionModel
+from .results import PICTURES, RECORDS, Found
 from .sizes import parse_sizes
 
 
@@ -135,23 +139,42 @@ class FaceAnalysis:
         Raises:
             InvalidInput: Not such an image.
         """
-        boxes, landmarks = self.det_model.detect(img, max_num=max_num, metric=det_metric)
-        if len(boxes) == 0:
-            return []
-        frame = self._frame(img, boxes, landmarks)
-        return [
-            self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
-            for row, box in enumerate(boxes)
-        ]
+        with METRICS.call("get") as call:
+            img = checked_bgr(img)
+            key = image_key(img)
+            boxes, landmarks = self._found(img, key, max_num, det_metric)
+            call.images, call.faces = 1, len(boxes)
+            if len(boxes) == 0:
+                return []
+            frame = self._frame(img, key, boxes, landmarks)
+            return [
+                self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
+                for row, box in enumerate(boxes)
+            ]
 
-    def _frame(self, img: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray | None) -> Frame:
+    def _found(self, img: np.ndarray, key: bytes, max_num: int, metric: str) -> Found:
+        model = self.det_model
+        if isinstance(model, DetectionModel) and "detect" not in vars(model):
+            # The image was looked at once to make its key, and is not looked at again.
+            return model.found(img, key, model.options(), max_num, metric)
+        return model.detect(img, max_num=max_num, metric=metric)  # what a consumer put there
+
+    def _frame(
+        self, img: np.ndarray, key: bytes, boxes: np.ndarray, landmarks: np.ndarray | None
+    ) -> Frame:
         analyzer = self.analyzer
         found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
-        key = (analyzer.serial, image_key(img), found)
         record = RECORDS.get_or_make(
-            key, lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2]))
+            (analyzer.serial, key, found),
+            lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
-        return Frame(img, record, analyzer)
+        heads = [m.taskname for m in self.models.values() if isinstance(m, HeadModel)]
+        frame = Frame(record, analyzer, heads)
+        if frame.needs_picture():
+            frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
+            if key not in PICTURES:
+                frame.shrink()
+        return frame
 
     def _face(
         self, img: np.ndarray, frame: Frame, row: int, box: np.ndarray, kps: np.ndarray | None
@@ -189,17 +212,11 @@ class FaceAnalysis:
         Returns:
             Faces on the model's device.
         """
+        self._refuse_left_out(tasks)
         with batch_of_work():
-            return self._analyze(images, tasks, _Steps(on_progress, 1 + len(tasks)))
-
-    def _analyze(self, images: Images, tasks: Sequence[str], steps: _Steps) -> Faces:
-        faces = self.analyzer.detect(images, self.options(), steps.part(0))
-        steps.done(0)
-        faces = limit_faces(faces, self.max_faces)
-        for number, task in enumerate(tasks, start=1):
-            faces = self.describe(images, faces, [task], steps.part(number))
-            steps.done(number)
-        return faces
+            return analyze_batch(
+                self.analyzer, images, self.options(), self.max_faces, tasks, on_progress
+            )
 
     def describe(
         self,
@@ -214,39 +231,17 @@ class FaceAnalysis:
             InvalidInput: A task was left out when this object was loaded.
         """
         tasks = list(tasks)
+        self._refuse_left_out(tasks)
+        return describe_batch(self.analyzer, images, faces, tasks, on_progress)
+
+    def _refuse_left_out(self, tasks: Sequence[str]) -> None:
         left_out = [task for task in tasks if self.tasks is not None and task not in self.tasks]
         if left_out:
             raise InvalidInput(
                 f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
                 f"here are {', '.join(self.tasks or ())}: add it, or choose all"
             )
-        return self.analyzer.describe(images, faces, tasks, on_progress)
 
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
         return draw_like_insightface(img, faces)
-
-
-class _Steps:
-    """Makes one progress report of several steps that each report their own."""
-
-    def __init__(self, on_progress: Progress | None, steps: int) -> None:
-        self._on_progress = on_progress
-        self._steps = steps
-        self._finished = 0
-
-    def part(self, number: int) -> Callable[[int, int], None] | None:
-        if self._on_progress is None:
-            return None
-        report = self._on_progress
-
-        def on_part(done: int, total: int) -> None:
-            self._finished = number + 1 if done == total else number
-            report(number * total + done, self._steps * total)
-
-        return on_part
-
-    def done(self, number: int) -> None:
-        """Reports the end of a step that had nothing to report itself: no image, no face."""
-        if self._on_progress is not None and self._finished <= number:
-            self._on_progress(number + 1, self._steps)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import xxhash
-from cachetools import TTLCache
 
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.views import FaceCrops, FaceView, bytes_of_crops
 from ..analyzer import Analyzer
 
 #: InsightFace's names for the fields of each task, and ours in `Faces`.
@@ -27,50 +26,9 @@ FACE_KEYS: dict[str, dict[str, str]] = {
 }
 _TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
 
-Value = TypeVar("Value")
-
-
-def image_key(image: np.ndarray) -> bytes:
-    """A 128-bit hash of a uint8 image's shape and content."""
-    digest = xxhash.xxh3_128(np.ascontiguousarray(image).data)
-    digest.update(repr(image.shape).encode())
-    return digest.digest()
-
-
-class ResultCache:
-    """Results by image content, bounded in number and age, shared by all threads."""
-
-    def __init__(self, entries: int = 500, seconds: float = 1800.0) -> None:
-        self._entries: TTLCache = TTLCache(entries, seconds)
-        self._lock = threading.Lock()
-
-    def get_or_make(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; `make` is called outside the lock when there is none."""
-        # Asked for in one step: between two, an entry's time may run out.
-        with self._lock, suppress(KeyError):
-            return self._entries[key]
-        value = make()
-        with self._lock:
-            with suppress(KeyError):
-                return self._entries[key]
-            self._entries[key] = value
-        return value
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-
-
-#: Boxes and landmarks by image content and settings, for every object of every pack.
-DETECTIONS = ResultCache()
-#: What was found out about the faces of an image, by its content and their boxes.
-RECORDS = ResultCache()
-
-
-def forget_results() -> None:
-    """Empties the caches: the next image is analysed even if it was analysed before."""
-    DETECTIONS.clear()
-    RECORDS.clear()
+#: What a face takes once all its fields have been read: 512 numbers of an embedding, 416 of
+#: landmarks, and the objects around them.
+_BYTES_OF_FACE = 6 << 10
 
 
 @dataclass
@@ -80,6 +38,11 @@ class FrameRecord:
     faces: Faces
     fields: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes once all fields of all faces have been read."""
+        return len(self.faces) * _BYTES_OF_FACE
 
     def rows_to_read(self, task: str, row: int) -> list[int]:
         """The faces to describe when a field of `row` is read first.
@@ -93,14 +56,90 @@ class FrameRecord:
         return [other for other in range(len(self.faces)) if other not in known]
 
 
-class Frame:
-    """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out."""
+class Picture:
+    """The pixels of one image, whole, for the frames that need them."""
 
-    def __init__(self, image: np.ndarray, record: FrameRecord, analyzer: Analyzer) -> None:
+    def __init__(self, image: np.ndarray) -> None:
         """`image` is copied: its owner may draw on it before a field is read."""
-        self._images = Images.from_bgr(image.copy())
+        self.images = Images.from_bgr(image.copy())
+        self.size_bytes = image.nbytes
+        self._frames: weakref.WeakSet[Frame] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def used_by(self, frame: Frame) -> None:
+        with self._lock:
+            self._frames.add(frame)
+
+    def let_go(self) -> None:
+        """Makes those that still need it do with less."""
+        with self._lock:
+            frames = list(self._frames)
+        for frame in frames:
+            frame.shrink()
+
+
+class Frame:
+    """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out.
+
+    It begins with the whole picture, which costs nothing but a copy. Once the picture is kept for
+    nobody else, what is left are the crops that the networks would see, if these are lighter:
+    somebody may keep the faces of thousands of images and never read a field.
+    """
+
+    def __init__(self, record: FrameRecord, analyzer: Analyzer, tasks: Sequence[str]) -> None:
+        """
+        Args:
+            record: The image's faces.
+            analyzer: Whose models tell more about them.
+            tasks: Of which fields may be read.
+        """
+        self._images: Images | None = None
         self._record = record
         self._analyzer = analyzer
+        self._tasks = tasks
+        self._is_late = False
+
+    def needs_picture(self) -> bool:
+        """Whether there is anything that is not known yet."""
+        with self._record.lock:
+            return bool(self._unread())
+
+    def look_at(self, picture: Picture) -> None:
+        """Gives it the picture it needs."""
+        self._images = picture.images
+        picture.used_by(self)
+
+    def _unread(self) -> list[str]:
+        """Tasks of which some face's fields are not known."""
+        count, fields = len(self._record.faces), self._record.fields
+        return [task for task in self._tasks if len(fields.get(task, ())) < count]
+
+    def shrink(self) -> None:
+        """Keeps the crops alone, where the networks need no more and they are lighter."""
+        # Never waited for: it may be a model of this very face that is making room.
+        if not self._record.lock.acquire(blocking=False):
+            self._is_late = True
+            return
+        try:
+            self._cut_out()
+        finally:
+            self._record.lock.release()
+
+    def _cut_out(self) -> None:
+        images, faces = self._images, self._record.faces
+        if images is None or isinstance(images, FaceCrops):
+            return
+        views = [self._view(task) for task in self._unread()]
+        known = {view for view in views if view is not None}
+        picture_bytes = sum(source.nbytes for source in images.sources)
+        if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
+            self._images = FaceCrops(images, faces, known)
+
+    def _view(self, task: str) -> FaceView | None:
+        """What the model of a task looks at, if it can be cut out now."""
+        view = self._analyzer.backend.view(self._analyzer.pack, task)
+        can_align = self._record.faces.landmarks is not None
+        return view if view is not None and (can_align or view.expansion is not None) else None
 
     def read(self, row: int, key: str) -> Mapping[str, Any]:
         """InsightFace's fields of one face that come with `key`."""
@@ -108,12 +147,15 @@ class Frame:
         with self._record.lock:
             rows = self._record.rows_to_read(task, row)
             known = self._record.fields[task]
-            if row not in known:
+            if row not in known and self._images is not None:
                 faces = self._record.faces[rows]
                 described = self._analyzer.describe(self._images, faces, [task])
                 for position, values in zip(rows, face_fields(described, task), strict=True):
                     known[position] = values
             values = known[row]
+        if self._is_late:
+            self._is_late = False
+            self.shrink()
         # Callers own what they get: the cache must not change when they do.
         return {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...utils.images import ImageBatch, Images
+from ...utils.content import image_key
+from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.letterbox import stretch
 from ..analyzer import limit_faces
 from ..base import DetectionOptions
-from .frames import DETECTIONS, FACE_KEYS, face_fields, faces_from_arrays, image_key
+from .frames import FACE_KEYS, face_fields, faces_from_arrays
+from .results import DETECTIONS, Found
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
@@ -123,17 +125,25 @@ class DetectionModel(ModelView):
             options = replace(options, sizes_wh=parse_sizes(input_size))
         if det_thresh is not None:
             options = replace(options, threshold=float(det_thresh))
-        images = Images.from_bgr(img)
+        img = checked_bgr(img)
+        return self.found(img, image_key(img), options, max_num, metric)
+
+    def found(
+        self, img: np.ndarray, key: bytes, options: DetectionOptions, max_num: int, metric: str
+    ) -> Found:
+        """What `detect` gives, for an image whose `image_key` is known."""
         limit = max_num or self._owner.max_faces
         analyzer = self._owner.analyzer
 
-        def find() -> tuple[np.ndarray, np.ndarray | None]:
-            faces = limit_faces(analyzer.detect(images, options).to("cpu"), limit, metric)
+        def find() -> Found:
+            faces = analyzer.detect(Images.from_bgr(img), options).to("cpu")
+            faces = limit_faces(faces, limit, metric)
             boxes = torch.cat((faces.boxes, faces.scores[:, None]), 1).numpy()
             return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
 
-        key = (analyzer.serial, image_key(img), options, limit, metric)
-        boxes, landmarks = DETECTIONS.get_or_make(key, find)
+        boxes, landmarks = DETECTIONS.get_or_make(
+            (analyzer.serial, key, options, limit, metric), find
+        )
         # Callers own what they get: the cache must not change when they do.
         return boxes.copy(), None if landmarks is None else landmarks.copy()
 

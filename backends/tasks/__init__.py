@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from ...utils.errors import ModelError
 from ...utils.packs import ModelFile, ModelPack
+from ...utils.views import FaceView
 from ..base import Detector, Head, Session
+from .box_head import BoxHead
 from .genderage import GenderAge
 from .landmarks import Landmarks
 from .recognition import Recognition
@@ -21,6 +23,14 @@ _TASKS: dict[str, Callable[[ModelPack, ModelFile, Session], Detector | Head]] = 
     "recognition": Recognition,
     "verification": Verification,
 }
+
+
+def view_of(model: ModelFile) -> FaceView | None:
+    """What the network of a head looks at; None for tasks that need the whole image."""
+    kind = _TASKS.get(model.task)
+    if isinstance(kind, type) and issubclass(kind, (BoxHead, Recognition)):
+        return kind.view_of(model)
+    return None
 
 
 def open_task(pack: ModelPack, model: ModelFile, session: Session) -> Detector | Head:

@@ -28,7 +28,7 @@ class Landmarks(BoxHead):
         # The 3-D graph gives a whole mesh, of which the landmarks are the last rows.
         points = raw.view(len(raw), -1, dimensions)[:, -count:].clone()
         points[..., :2] += 1
-        points *= self.size // 2
+        points *= self.view.size // 2
         back = invert_affine(matrices)
         flat = apply_affine(back, points[..., :2])
         if dimensions == 2:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...utils.align import arcface_template, crop_faces, similarity_transform
-from ...utils.errors import ModelError
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
+from ...utils.views import FaceView
 from ..base import RunsOn, Session
 from .inputs import network_input, square_side
 
@@ -30,7 +29,13 @@ class Recognition:
         self.model = model
         self.session = session
         self.device = session.device
-        self.size = square_side(model)
+        self.view = self.view_of(model)
+        self.size = self.view.size
+
+    @classmethod
+    def view_of(cls, model: ModelFile) -> FaceView:
+        """What such a network looks at."""
+        return FaceView(square_side(model))
 
     @property
     def runs_on(self) -> RunsOn:
@@ -42,15 +47,8 @@ class Recognition:
         Raises:
             ModelError: The faces have no landmarks to align by.
         """
-        if faces.landmarks is None:
-            raise ModelError(
-                "the detector of this pack gives no landmarks, so faces can't be aligned for "
-                "recognition; choose a pack whose detector has them (its name ends in kps)"
-            )
         with stage("align"):
-            landmarks = faces.landmarks.to(self.device)
-            matrices = similarity_transform(landmarks, arcface_template(self.size, self.device))
-            crops = crop_faces(images, faces.images_of_faces(), matrices, self.size)
+            crops = self.view.crop(images, faces, self.view.matrices(faces, self.device))
         return {"embeddings": self.embed(crops).to(faces.device)}
 
     def embed(self, crops: ImageBatch) -> Tensor:

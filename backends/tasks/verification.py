@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ...utils.faces import Faces
 from ...utils.images import Images
-from ...utils.packs import ModelFile, ModelPack
-from ..base import Session
+from ...utils.packs import ModelFile
+from ...utils.views import FaceView
 from .box_head import BoxHead
+from .inputs import square_side
 
 
 class Verification(BoxHead):
@@ -20,9 +21,10 @@ class Verification(BoxHead):
         insightface 2.1, `model_zoo/face_verifier.py`.
     """
 
-    def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
-        super().__init__(pack, model, session)
-        self.expansion = model.expansion
+    @classmethod
+    def view_of(cls, model: ModelFile) -> FaceView:
+        """What such a network looks at."""
+        return FaceView(square_side(model), model.expansion)
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`verification` `[N]` float32, 0..1."""

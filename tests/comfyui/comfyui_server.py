@@ -116,9 +116,9 @@ class ComfyServer:
         with urllib.request.urlopen(self._url(path), timeout=60) as answer:
             return answer.read()
 
-    def call(self, path: str, body: dict | None = None) -> Any:
+    def call(self, path: str, body: dict | bytes | None = None) -> Any:
         """What the server answers, as JSON; `urllib.error.HTTPError` if it refuses."""
-        data = None if body is None else json.dumps(body).encode()
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
         request = urllib.request.Request(
             self._url(path), data, {"Content-Type": "application/json"}
         )

@@ -6,6 +6,11 @@ from typing import Any
 
 Prompt = dict[str, dict[str, Any]]
 
+PHOTO, FACES_IN_PHOTO = "t1.jpg", 6
+
+MTCNN = {"model_pack": "facenet-mtcnn"}
+SCRFD = {"model_pack": "scrfd_mobilefacenet"}
+
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}

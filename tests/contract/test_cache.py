@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 
 from fastface.backends.dropin.facade import FaceAnalysis
 from tests.contract.conftest import Counted
+
+HEADS = ("landmark_3d_68", "landmark_2d_106", "genderage", "recognition")
 
 
 def fields(face: Any) -> dict[str, np.ndarray]:
@@ -90,6 +94,25 @@ def test_drawing_on_the_picture_before_reading_changes_nothing(
     picture[:] = 0
     assert np.array_equal(face.embedding, expected)
     assert counted.app.get(picture) == []
+
+
+def test_threads_that_ask_for_one_picture_at_once_run_the_networks_once(
+    full_counted: Counted, crowd: np.ndarray
+):
+    together = threading.Barrier(8, timeout=60)
+
+    def work(number: int) -> list[dict[str, np.ndarray]]:
+        app = FaceAnalysis(full_counted.analyzer)
+        together.wait()
+        return [fields(face) for face in app.get(crowd.copy())]
+
+    with ThreadPoolExecutor(8) as threads:
+        first, *others = threads.map(work, range(8))
+    faces = len(first)
+    assert full_counted.totals() == {"detection": 1} | dict.fromkeys(HEADS, faces)
+    for other in others:
+        for one, another in zip(first, other, strict=True):
+            assert all(np.array_equal(one[key], another[key]) for key in one)
 
 
 def test_another_object_over_the_same_models_shares_the_answers(

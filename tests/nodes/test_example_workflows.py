@@ -19,6 +19,7 @@ from PIL import Image
 
 import fastface
 from fastface.nodes import NODE_CLASS_MAPPINGS
+from tests.comfyui import fixtures
 from tests.comfyui import test_real_comfyui as real
 from tests.comfyui.comfyui_server import ComfyServer, link
 from tests.comfyui.prompts import Prompt
@@ -35,8 +36,8 @@ WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 SEEDS = ("seed", "noise_seed")
 
 # The fixtures of the tests in a real ComfyUI.
-checkout, python, options = real.checkout, real.python, real.options
-installed, instantid, comfyui = real.installed, real.instantid, real.comfyui
+checkout, python, options = fixtures.checkout, fixtures.python, fixtures.options
+installed, instantid, comfyui = fixtures.installed, fixtures.instantid, fixtures.comfyui
 
 
 def read(name: str) -> dict[str, Any]:

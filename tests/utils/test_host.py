@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,21 @@ class TestInside:
         host.show_text("runs on cpu", "3")
         host.show_text("no node", None)
         assert comfyui.texts == ([] if old else [("3", "runs on cpu")])
+
+    @pytest.mark.parametrize("has_server", [True, False])
+    def test_routes(self, comfyui, has_server: bool):
+        from fastface.utils.web import Route, as_json
+
+        added: dict[tuple[str, str], Any] = {}
+
+        def route(method: str, path: str) -> Any:
+            return lambda handler: added.update({(method, path): handler})
+
+        server = comfyui.server.PromptServer.instance
+        if has_server:
+            server.routes = SimpleNamespace(route=route)
+        host.add_routes([Route("GET", "/fastface/x", lambda body: as_json(1))])
+        assert list(added) == ([("GET", "/fastface/x")] if has_server else [])
 
     def test_preview_is_small(self, comfyui, tmp_path: Path):
         from PIL import Image

@@ -24,7 +24,12 @@ Profile = Literal["standard", "low-memory", "cpu"]
 #: What a profile sets where no variable does.
 PROFILES: dict[Profile, dict[str, Any]] = {
     "standard": {},
-    "low-memory": {"keep_loaded": "batch", "offload_timeout": 30, "batch_size": 1},
+    "low-memory": {
+        "keep_loaded": "batch",
+        "offload_timeout": 30,
+        "batch_size": 1,
+        "cache_mem_limit": ByteSize(8 << 20),
+    },
     "cpu": {"prefer_gpu": False},
 }
 
@@ -127,6 +132,29 @@ class Settings(BaseSettings):
         description="Threads of an ONNX Runtime session; 0 takes the physical cores that the "
         "process may use.",
     )
+    cache_results: int = Field(
+        default=500,
+        ge=0,
+        description="Most images whose faces are remembered, so that the same image is not "
+        "analysed again; 0 remembers none.",
+    )
+    cache_results_seconds: float = Field(
+        default=1800, gt=0, allow_inf_nan=False, description="Longest time that they are."
+    )
+    cache_crops: int = Field(
+        default=200,
+        ge=0,
+        description="Most images of which pixels are kept, for fields of faces that nobody has "
+        "read yet; 0 keeps them with the faces alone.",
+    )
+    cache_crops_seconds: float = Field(
+        default=900, gt=0, allow_inf_nan=False, description="Longest time that they are."
+    )
+    cache_mem_limit: ByteSize = Field(
+        default=ByteSize(64 << 20),
+        description="Most RAM, in bytes or such as `64MB`, that each of the caches of results and "
+        "pixels may take.",
+    )
     replace_insightface: bool = Field(
         default=False,
         description="1 gives this pack's object to all who build insightface's `FaceAnalysis`.",
@@ -170,6 +198,7 @@ _EXPECTED = {
     "byte_size": "a size such as 512MB or 2GB",
     "float_parsing": "a number",
     "int_parsing": "a whole number",
+    "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
     "value_error": "{error}",

@@ -1,0 +1,115 @@
+"""Whole batches of images for the pack's own nodes; the same batch is analysed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...utils.content import faces_key, images_key
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.metrics import METRICS
+from ..analyzer import Analyzer, Progress, limit_faces
+from ..base import DetectionOptions
+from .results import BATCHES
+
+
+def analyze_batch(
+    analyzer: Analyzer,
+    images: Images,
+    options: DetectionOptions,
+    max_faces: int,
+    tasks: Sequence[str],
+    on_progress: Progress | None,
+) -> Faces:
+    """Detects the faces of a batch and describes them; see `FaceAnalysis.analyze`."""
+    with METRICS.call("analyze") as call:
+        steps = _Steps(on_progress, 1 + len(tasks))
+        key = _batch_key(analyzer, images)
+        faces = _known(
+            analyzer,
+            None if key is None else ("detection", options, key),
+            lambda: analyzer.detect(images, options, steps.part(0)),
+        )
+        steps.done(0)
+        faces = limit_faces(faces, max_faces)
+        for number, task in enumerate(tasks, start=1):
+            faces = _described(analyzer, images, key, faces, task, steps.part(number))
+            steps.done(number)
+        call.images, call.faces = len(images), len(faces)
+        return faces
+
+
+def describe_batch(
+    analyzer: Analyzer,
+    images: Images,
+    faces: Faces,
+    tasks: Sequence[str],
+    on_progress: Progress | None,
+) -> Faces:
+    """Adds what the models of these tasks tell about faces that were found."""
+    with METRICS.call("describe") as call:
+        steps = _Steps(on_progress, len(tasks))
+        key = _batch_key(analyzer, images)
+        for number, task in enumerate(tasks):
+            faces = _described(analyzer, images, key, faces, task, steps.part(number))
+            steps.done(number)
+        call.images, call.faces = len(images), len(faces)
+        return faces
+
+
+def _described(
+    analyzer: Analyzer,
+    images: Images,
+    key: bytes | None,
+    faces: Faces,
+    task: str,
+    on_progress: Progress | None,
+) -> Faces:
+    known = key is not None and faces.device.type == "cpu"
+    return _known(
+        analyzer,
+        (task, faces_key(faces), key) if known else None,
+        lambda: analyzer.describe(images, faces, [task], on_progress),
+    )
+
+
+def _batch_key(analyzer: Analyzer, images: Images) -> bytes | None:
+    """What stands for a batch in the cache; None if it is not looked up.
+
+    Where the models run on the CPU a key costs a percent or two of what it may spare. A GPU is done
+    with an image before the CPU has read it once.
+    """
+    return images_key(images) if analyzer.placement.device == "cpu" else None
+
+
+def _known(analyzer: Analyzer, key: tuple[Any, ...] | None, find: Callable[[], Faces]) -> Faces:
+    if key is None:
+        return find()
+    # Callers own what they get: the cache must not change when they do.
+    return BATCHES.get_or_make((analyzer.serial, *key), find).clone()
+
+
+class _Steps:
+    """Makes one progress report of several steps that each report their own."""
+
+    def __init__(self, on_progress: Progress | None, steps: int) -> None:
+        self._on_progress = on_progress
+        self._steps = steps
+        self._finished = 0
+
+    def part(self, number: int) -> Callable[[int, int], None] | None:
+        if self._on_progress is None:
+            return None
+        report = self._on_progress
+
+        def on_part(done: int, total: int) -> None:
+            self._finished = number + 1 if done == total else number
+            report(number * total + done, self._steps * total)
+
+        return on_part
+
+    def done(self, number: int) -> None:
+        """Reports the end of a step that had nothing to report itself: no image, no face."""
+        if self._on_progress is not None and self._finished <= number:
+            self._on_progress(number + 1, self._steps)

@@ -1,0 +1,111 @@
+"""`FastFaceMemory`: shows what the pack holds and did; loads ahead and lets go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends.base import PRECISIONS
+from ..backends.choices import AUTO, backend_names, device_names, installed_pack_names
+from ..backends.lifecycle import preload, unload
+from ..backends.status import as_text, status
+from ..utils import host
+from ..utils.errors import InvalidInput
+from .sockets import ANY, CATEGORY
+
+ACTIONS = ("status", "preload", "unload")
+
+
+class FastFaceMemory:
+    DISPLAY_NAME = "FastFace Memory"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Shows which face models are in memory, what they were used for and how long it took; "
+        "loads a pack ahead, or releases packs at once."
+    )
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", ANY)
+    RETURN_NAMES = ("report", "passed")
+    OUTPUT_TOOLTIPS = (
+        "What was done, then memory, models, calls, times and caches.",
+        "What is connected to `after`, unchanged.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "action": (
+                    list(ACTIONS),
+                    {
+                        "tooltip": "`status` only shows. `preload` opens all models of the pack "
+                        "now, so that no later node waits for them. `unload` releases models, as "
+                        "soon as their running calls end; they come back when they are needed."
+                    },
+                ),
+                "model_pack": (
+                    installed_pack_names(host.insightface_roots()),
+                    {
+                        "tooltip": "The pack to preload or unload. `auto` preloads the one that "
+                        "the loader would take, and unloads all."
+                    },
+                ),
+                "backend": (
+                    backend_names(),
+                    {"tooltip": "For preload: as on FastFace Loader, which then finds it loaded."},
+                ),
+                "device": (
+                    device_names(),
+                    {"tooltip": "For preload: as on FastFace Loader."},
+                ),
+                "precision": (
+                    [AUTO, *PRECISIONS],
+                    {"tooltip": "For preload: as on FastFace Loader."},
+                ),
+            },
+            "optional": {
+                "after": (
+                    ANY,
+                    {
+                        "tooltip": "Optional. Anything; the node waits until it is there, and "
+                        "passes it on. Put it between two nodes to release models in between."
+                    },
+                ),
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, **_inputs: Any) -> float:
+        # What was true the last time is of no interest.
+        return float("nan")
+
+    def run(
+        self,
+        action: str,
+        model_pack: str = AUTO,
+        backend: str = AUTO,
+        device: str = AUTO,
+        precision: str = AUTO,
+        after: Any = None,
+        node_id: str | None = None,
+    ) -> dict[str, Any]:
+        done = _done(action, model_pack, backend=backend, device=device, precision=precision)
+        report = "\n".join([*done, as_text(status())])
+        host.show_text(report, node_id)
+        return {"ui": {"text": [report]}, "result": (report, after)}
+
+
+def _done(action: str, pack: str, **placement: str) -> list[str]:
+    """Does it; what is to be said of it."""
+    if action == "preload":
+        models = preload(pack, **placement)
+        return [f"preloaded: {', '.join(f'{m.pack} {m.task}' for m in models)}", ""]
+    if action == "unload":
+        return [f"released: {unload(None if pack == AUTO else pack)} model(s)", ""]
+    if action != "status":
+        raise InvalidInput(f"got action {action!r}, expected one of {ACTIONS}")
+    return []
+
+
+NODES = {"FastFaceMemory": FastFaceMemory}

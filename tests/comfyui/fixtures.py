@@ -1,0 +1,126 @@
+"""A ComfyUI for the tests of a module; they run when COMFYUI_PATH names a checkout.
+
+COMFYUI_PYTHON names the interpreter that has ComfyUI's requirements (default: that of the tests).
+COMFYUI_INSTANTID_PATH names a checkout of cubiq/ComfyUI_InstantID (default: the one in
+COMFYUI_PATH/custom_nodes, if any). FASTFACE_TEST_DATA adds the tests with real weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fastface
+from tests.comfyui.comfyui_server import PACK_FOLDER, ComfyServer, link, options_of
+from tests.comfyui.prompts import PHOTO, SCRFD
+
+ROOT = Path(inspect.getfile(fastface)).parent
+
+#: A node that loads a model for which everything else on its device has to go. A ComfyUI without a
+#: GPU never unloads for a model; there the node asks for the room as ComfyUI does on a GPU.
+LARGE_MODEL = """
+import torch
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+
+class TestLargeModel:
+    FUNCTION, CATEGORY, RETURN_TYPES = "run", "tests", ("INT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": ("INT", {})}}
+
+    def run(self, after):
+        device, size = model_management.get_torch_device(), 10**15
+        if device.type == "cpu":
+            model_management.free_memory(size, device)
+        else:
+            large = ModelPatcher(torch.nn.Linear(1, 1), device, torch.device("cpu"), size=size)
+            model_management.load_models_gpu([large])
+        return (after,)
+
+NODE_CLASS_MAPPINGS = {"TestLargeModel": TestLargeModel}
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Path:
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
+        pytest.skip("COMFYUI_PATH names no ComfyUI checkout")
+    if not (Path(path) / "main.py").is_file():
+        pytest.fail(f"COMFYUI_PATH is {path!r}, where there is no main.py")
+    return Path(path).resolve()
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    return os.environ.get("COMFYUI_PYTHON") or sys.executable
+
+
+@pytest.fixture(scope="module")
+def installed(python: str) -> dict[str, str]:
+    """Where the interpreter of ComfyUI has the packages that these tests need."""
+    names = ("facenet_pytorch", "torchvision", "insightface", "cv2", "onnxruntime")
+    script = (
+        "import importlib.util as u, json; "
+        f"print(json.dumps({{n: u.find_spec(n).origin for n in {names!r} if u.find_spec(n)}}))"
+    )
+    found = json.loads(subprocess.check_output([python, "-c", script], text=True, timeout=120))
+    missing = sorted(set(names) - set(found))
+    if missing:
+        pytest.skip(f"{python} lacks {', '.join(missing)}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def instantid(checkout: Path) -> Path | None:
+    for path in (
+        os.environ.get("COMFYUI_INSTANTID_PATH", ""),
+        checkout / "custom_nodes" / "ComfyUI_InstantID",
+    ):
+        if path and (Path(path) / "InstantID.py").is_file():
+            return Path(path).resolve()
+    return None
+
+
+@pytest.fixture(scope="module")
+def options(checkout: Path, python: str) -> str:
+    known = options_of(checkout, python)
+    if "--base-directory" not in known:
+        pytest.skip(f"the ComfyUI in {checkout} is too old to be started outside its own folder")
+    return known
+
+
+@pytest.fixture(scope="module")
+def comfyui(
+    checkout: Path,
+    python: str,
+    options: str,
+    installed: dict[str, str],
+    instantid: Path | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ComfyServer]:
+    base = tmp_path_factory.mktemp("comfyui")
+    link(ROOT, base / "custom_nodes" / PACK_FOLDER)
+    if instantid:
+        link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
+    large = base / "custom_nodes" / "large_model" / "__init__.py"
+    large.parent.mkdir(parents=True)
+    large.write_text(LARGE_MODEL, encoding="utf-8")
+    photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
+    link(photo, base / "input" / PHOTO)
+    weights = os.environ.get("FASTFACE_TEST_DATA")
+    if weights:
+        packs = base / "models" / "insightface" / "models"
+        for file in (Path(weights) / "models").glob("*.onnx"):
+            link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
+    with ComfyServer(checkout, python, base, options) as server:
+        yield server
