@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 
 import torch
 
 from ..utils.devices import half_is_faster, torch_devices
 from ..utils.packs import ModelFile
+from ..utils.settings import settings
 from .base import GraphBackend, Placement, RunsOn, Session
 from .graphs.converted import converted_graph
 from .graphs.network import Network
@@ -54,6 +54,6 @@ class TorchBackend(GraphBackend):
         network = Network(converted_graph(prepared.path, model.path.name)).eval()
         note = "; ".join(text for text in (fallback, prepared.note) if text)
         runs_on = RunsOn(str(device), f"torch {precision}", 1.0, note)
-        compiles = os.environ.get("FASTFACE_TORCH_COMPILE") == "1"
+        compiles = settings().torch_compile
         session = TorchSession(network.to(device, dtype), device, dtype, runs_on, compiles=compiles)
         return session if prepared.takes_batches else OneByOne(session, model)

@@ -72,7 +72,6 @@ TEST_NEEDS = (
     Need("ruff", "ruff", "the tests", required=True),
     Need("basedpyright", "basedpyright", "the tests", required=True),
     Need("hypothesis", "hypothesis", "the tests", required=True),
-    Need("psutil", "psutil", "the tests, the benchmark", required=True),
     Need("matplotlib", "matplotlib", "the benchmark's chart", required=True),
     Need("jsonschema", "jsonschema", "the tests", required=True),
     Need("safetensors", "safetensors", "the tests", required=True),
@@ -116,7 +115,10 @@ def own_needs(requirements: str) -> tuple[Need, ...]:
         if match is None:
             raise ValueError(f"requirements.txt has the line {line!r}; write it as name>=1.2")
         name, minimum = match.groups()
-        needs.append(Need(name, text, "everything", required=True, minimum=release(minimum or "")))
+        module = name.replace("-", "_")
+        needs.append(
+            Need(module, text, "everything", required=True, minimum=release(minimum or ""))
+        )
     return tuple(needs)
 
 

@@ -11,6 +11,8 @@ import logging
 import pkgutil
 from collections.abc import Sequence
 
+from ..utils.settings import is_set
+
 _log = logging.getLogger("FastFace")
 
 
@@ -34,16 +36,21 @@ def discover(package: str, folders: Sequence[str]) -> dict[str, type]:
     return found
 
 
-def _replace_insightface() -> None:
+def _grant_wishes() -> None:
+    """Does what the environment asks for before any node runs."""
+    if not (is_set("replace_insightface") or is_set("preload")):
+        return
     try:
         from ..backends.dropin.replacement import replace_if_wanted
+        from ..backends.lifecycle import preload_if_wanted
 
         replace_if_wanted()
+        preload_if_wanted()
     except Exception:  # noqa: BLE001  a wish that can't be granted must not cost the nodes
-        _log.exception("insightface's FaceAnalysis is not replaced")
+        _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 
 
-_replace_insightface()
+_grant_wishes()
 NODE_CLASS_MAPPINGS = discover(__name__, __path__)
 NODE_DISPLAY_NAME_MAPPINGS = {
     node_id: node.DISPLAY_NAME  # pyright: ignore[reportAttributeAccessIssue]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.packs.find import load_pack
+from ...utils.settings import settings
 from ..base import DetectionOptions
 from ..insightface import original_is_wanted
 from ..loading import load_for_pack
@@ -24,11 +24,8 @@ _log = logging.getLogger("FastFace")
 
 
 def replace_if_wanted() -> bool:
-    """Replaces insightface's class if the environment asks for it; whether it did."""
-    wanted = os.environ.get(VARIABLE, "0")
-    if wanted not in ("0", "1"):
-        raise InvalidInput(f"{VARIABLE} is {wanted!r}, expected 0 or 1")
-    if wanted == "0":
+    """Replaces insightface's class if the settings ask for it; whether it did."""
+    if not settings().replace_insightface:
         return False
     from insightface.app import FaceAnalysis as Upstream
 

@@ -59,6 +59,7 @@ def test_an_onnxruntime_that_is_there_is_never_chosen_anew() -> None:
         ("", []),
         ("# only a comment\n\n", []),
         ("xxhash>=3", [("xxhash", "xxhash>=3", (3,))]),
+        ("pydantic-settings>=2.7", [("pydantic_settings", "pydantic-settings>=2.7", (2, 7))]),
         (
             "cachetools >= 5.1  # why\nxxhash",
             [("cachetools", "cachetools >= 5.1", (5, 1)), ("xxhash", "xxhash", ())],

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import InvalidInput, ModelError
+from ..settings import settings
 from . import ModelPack
 from .known import KNOWN_PACKS
 from .manifest import MANIFEST_NAME, has_manifest
@@ -122,10 +123,8 @@ def _how_to_get(name: str, root: Path) -> str:
 
 def _named_by_user() -> tuple[Path, ...]:
     folders: list[Path] = []
-    for entry in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep):
-        if not entry.strip():
-            continue
-        folder = _absolute(Path(entry.strip()))
+    for entry in settings().models:
+        folder = _absolute(Path(entry))
         folders.append(folder)
         if not _is_folder(folder):
             _warn_once(f"{MODELS_VARIABLE} names {folder}, which is no folder; correct it")

@@ -1,0 +1,125 @@
+"""Settings come from the environment: typed, with profiles; wrong ones are refused by name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+
+import pytest
+
+import fastface
+from fastface.utils.errors import InvalidInput
+from fastface.utils.settings import PREFIX, settings
+from fastface.utils.settings.fields import PROFILES, VARIABLES, Settings, variable
+
+ROOT = Path(inspect.getfile(fastface)).parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert settings().model_dump() == {
+        name: field.default for name, field in Settings.model_fields.items()
+    }
+
+
+def test_a_variable_set_to_nothing_is_not_set(monkeypatch) -> None:
+    monkeypatch.setenv("FASTFACE_DET_SIZE", "")
+    assert settings().det_size == 640
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("models", os.pathsep.join(["/a", " /b "]), ("/a", "/b")),
+        ("backends", "onnxruntime, torch,", ("onnxruntime", "torch")),
+        ("heads", "detection,recognition", ("detection", "recognition")),
+        ("det_size", "320", 320),
+        ("prefer_gpu", "0", False),
+        ("preload", "auto", ("auto",)),
+        ("keep_loaded", "batch", "batch"),
+        ("offload_timeout", "1.5", 1.5),
+        ("gpu_mem_limit", "2GiB", 2**31),
+        ("gpu_mem_limit", "1000", 1000),
+    ],
+)
+def test_values_are_typed(monkeypatch, name: str, text: str, value: object) -> None:
+    monkeypatch.setenv(variable(name), text)
+    assert getattr(settings(), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("profile", "tiny", "'standard', 'low-memory' or 'cpu'"),
+        ("heads", "recognition,eyes", "names of tasks: detection, "),
+        ("det_size", "650", "a multiple of 32"),
+        ("det_size", "0", "at least 32"),
+        ("det_size", "8192", "at most 4096"),
+        ("max_faces", "-1", "at least 0"),
+        ("max_faces", "many", "a whole number"),
+        ("prefer_gpu", "maybe", "0 or 1"),
+        ("keep_loaded", "forever", "'idle' or 'batch'"),
+        ("offload_timeout", "-1", "at least 0"),
+        ("offload_timeout", "soon", "a number"),
+        ("offload_timeout", "inf", "a finite number"),
+        ("gpu_mem_limit", "lots", "a size such as 512MB or 2GB"),
+        ("batch_size", "1.5", "a whole number"),
+        ("threads", "-2", "at least 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch, name: str, text: str, expected: str) -> None:
+    monkeypatch.setenv(variable(name), text)
+    with pytest.raises(InvalidInput) as raised:
+        settings()
+    assert f"{variable(name)} is {text!r}, expected {expected}" in str(raised.value)
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch) -> None:
+    monkeypatch.setenv("FASTFACE_DET_SIZE", "1")
+    monkeypatch.setenv("FASTFACE_THREADS", "x")
+    with pytest.raises(InvalidInput, match=r"FASTFACE_DET_SIZE.*FASTFACE_THREADS"):
+        settings()
+
+
+def test_a_change_counts_from_the_next_use_on(monkeypatch) -> None:
+    assert settings().max_faces == 0
+    monkeypatch.setenv("FASTFACE_MAX_FACES", "3")
+    assert settings().max_faces == 3
+    assert settings() is settings()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_sets_what_is_not_set(monkeypatch, profile) -> None:
+    monkeypatch.setenv("FASTFACE_PROFILE", profile)
+    for name, value in PROFILES[profile].items():
+        assert getattr(settings(), name) == value != Settings.model_fields[name].default
+    for name in PROFILES[profile]:
+        monkeypatch.setenv(variable(name), str(Settings.model_fields[name].default))
+        assert getattr(settings(), name) == Settings.model_fields[name].default
+
+
+def test_the_documents_table_is_that_of_the_object() -> None:
+    shown = (ROOT / "docs" / "SETTINGS.md").read_text(encoding="utf-8")
+    rows = [line for line in shown.splitlines() if line.startswith(f"| `{PREFIX}")]
+    expected = [_row(name) for name in Settings.model_fields]
+    assert rows == expected, "docs/SETTINGS.md should have:\n" + "\n".join(expected)
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    profiles = [PROFILES[profile].get(name, ...) for profile in ("low-memory", "cpu")]
+    cells = ["" if value is ... else _shown(value) for value in profiles]
+    meaning = field.description
+    return f"| `{variable(name)}` | {_shown(field.default)} | {' | '.join(cells)} | {meaning} |"
+
+
+def _shown(value: object) -> str:
+    if value == ():
+        return ""
+    return f"`{int(value) if isinstance(value, bool) else value}`"
