@@ -94,10 +94,10 @@ def load_for_pack(
         tasks: Tasks of the pack to offer besides detection; None offers all.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
     """
-    chosen, why = choose_backend(backend, pack, device)
+    chosen, why = choose_backend(backend, pack, device, precision)
     if mtcnn is not None:
         chosen = chosen.with_parameters(mtcnn)
-    placement = choose_placement(chosen, device, precision, strict)
+    placement = choose_placement(chosen, pack, device, precision, strict)
     analyzer = shared_analyzer(pack, chosen, placement)
     analyzer.model("detection")
     refusal = chosen.embedding_refusal(pack)

@@ -15,6 +15,7 @@ from .recurring import Recurring, Run, captured
 
 _log = logging.getLogger("FastFace")
 
+
 class TorchSession:
     """One opened network; safe to run from several threads."""
 

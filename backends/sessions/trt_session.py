@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +40,7 @@ class TrtSession:
         device: torch.device,
         runs_on: RunsOn,
         name: str,
+        outputs: Sequence[str],
         cuda_graphs: bool = False,
     ) -> None:
         """
@@ -50,6 +50,7 @@ class TrtSession:
             device: The CUDA device to run on.
             runs_on: What is said of it.
             name: Names the engine in errors.
+            outputs: Names of the results, in the order of the graph.
             cuda_graphs: Whether shapes that keep coming are run as CUDA graphs.
 
         Raises:
@@ -73,7 +74,8 @@ class TrtSession:
             # TensorRT waits for the whole device where it is given the default stream.
             self._side = torch.cuda.Stream(device)
         self.raw = engine
-        self._input, self._outputs = self._tensors()
+        self._outputs = tuple(outputs)
+        self._input = self._input_beside(self._outputs)
         self._dtype = self._dtype_of(self._input)
         least, best, most = (tuple(s) for s in engine.get_tensor_profile_shape(self._input, 0))
         self._shapes = (least, best, most)
@@ -158,13 +160,16 @@ class TrtSession:
                 f"{self._library.complaints()}; build the engine again, or choose the torch backend"
             )
 
-    def _tensors(self) -> tuple[str, list[str]]:
+    def _input_beside(self, outputs: Sequence[str]) -> str:
         engine, mode = self.raw, self._library.module.TensorIOMode
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == mode.INPUT]
-        if len(inputs) != 1:
-            raise ModelError(f"{self._name} has the inputs {inputs}, expected one image")
-        return inputs[0], [name for name in names if name not in inputs]
+        if len(inputs) != 1 or set(names) - set(inputs) != set(outputs):
+            raise ModelError(
+                f"{self._name} has the inputs {inputs} and in all {names}; expected one image and "
+                f"the outputs {list(outputs)}: build it again"
+            )
+        return inputs[0]
 
     def _dtype_of(self, name: str) -> torch.dtype:
         word = self.raw.get_tensor_dtype(name).name

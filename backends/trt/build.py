@@ -23,7 +23,8 @@ class Order:
         name: Of the model's file, for messages.
         graph: A serialised `ModelProto` whose types are those to compute in.
         shapes: Least, best and most input shape.
-        workspace_bytes: Most memory of the card that a kernel may take for itself.
+        workspace_bytes: Most memory of the card that the network's work may take; 0 leaves it to
+            the library.
         timings: What an earlier build has timed, or nothing.
     """
 
@@ -70,7 +71,9 @@ def build(library: Library, card: Card | None, order: Order, on_share: OnShare) 
                 f"{library} can't build {order.name} for {told(order.shapes)}: "
                 f"{library.complaints()}; choose other sizes"
             )
-        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, order.workspace_bytes)
+        if order.workspace_bytes:
+            workspace = module.MemoryPoolType.WORKSPACE
+            config.set_memory_pool_limit(workspace, order.workspace_bytes)
         # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
         config.clear_flag(module.BuilderFlag.TF32)
         library.aim(config, card)

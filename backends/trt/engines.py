@@ -97,7 +97,7 @@ class EngineStore:
         path = self.path(key)
         self.note(key, engine, facts)
         write_sealed(path, key.as_json(), engine)
-        for other in self.keys():
+        for other in self.listed():
             same = dataclasses.replace(other, library=key.library, graph=key.graph) == key
             if same and other != key and _name(other.library) == _name(key.library):
                 self._remove(other)
@@ -123,7 +123,7 @@ class EngineStore:
             return False
         return True
 
-    def keys(self) -> Iterator[EngineKey]:
+    def listed(self) -> Iterator[EngineKey]:
         """The engines that are there, by their headers, newest first; damaged ones are left out."""
         found = []
         for path in self.folder.glob(f"*{_SUFFIX}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def _converter() -> Any:
     finally:
         # Its package puts its folder, full of modules with everyday names, where all look.
         sys.path[:] = before
+    # At level INFO it prints whole nodes.
+    logging.getLogger(convert_float_to_float16.__module__).setLevel(logging.WARNING)
     return convert_float_to_float16
 
 

@@ -51,6 +51,11 @@ def card_here(index: int = 0) -> Card | None:
     return Card(torch.cuda.get_device_name(index), 10 * major + minor)
 
 
+def cuda_device(index: int) -> torch.device:
+    """The torch device of an NVIDIA GPU."""
+    return torch.device("cuda", index)
+
+
 @dataclass(frozen=True)
 class Library:
     """One of the libraries, imported.
@@ -173,7 +178,7 @@ def choose_library(card: Card | None) -> Library:
 def _why(name: str, card: Card | None, lacking: list[str]) -> str:
     if card is None:
         return "builds without a GPU"
-    passed_over = "".join(f"; passed over {reason}" for reason in lacking)
+    passed_over = "".join(f" ({reason})" for reason in lacking)
     if name == TENSORRT:
         return f"times its kernels on this very card, {card}"
     return f"has kernels for {card}{passed_over}"

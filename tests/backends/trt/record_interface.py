@@ -1,7 +1,7 @@
 """Writes down what a TensorRT library offers: `python record_interface.py tensorrt > FILE`.
 
-For a library that is not installed its bindings alone will do, with empty shared libraries under the
-names that they link.
+For a library that is not installed its bindings alone will do, with empty shared libraries under
+the names that they link.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLASSES = (
 
 
 def arguments(member: Any) -> list[list[int]] | None:
-    """For each way to call it, the fewest and the most arguments behind `self`; None if not told."""
+    """The fewest and the most arguments behind `self`, for each way to call it; None if unknown."""
     name = getattr(member, "__name__", "")
     found = []
     for text in re.findall(rf"^(?:\d+\. )?{name}\((.*)\) -> ", member.__doc__ or "", re.MULTILINE):
@@ -54,7 +54,9 @@ def interface(module: Any) -> dict[str, Any]:
 
 def as_text(recorded: dict[str, Any]) -> str:
     """The record as JSON, a line a class."""
-    lines = [f"{json.dumps(name)}: {json.dumps(kind)}" for name, kind in recorded["classes"].items()]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(kind)}" for name, kind in recorded["classes"].items()
+    ]
     head = f'"module": "{recorded["module"]}", "version": "{recorded["version"]}"'
     return "{" + head + ', "classes": {\n' + ",\n".join(lines) + "\n}}\n"
 
