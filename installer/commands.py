@@ -30,9 +30,9 @@ Commands:
   doctor [--json]       say what is installed, what works, what is wrong and what mends it
   help                  print this
 
-`demo`, `test`, `bench` and `engine` need nothing but this folder and Python 3.10 or newer. The first
-time they make an environment of their own in the folder .env next to this script and install torch
-there (minutes, several GB); later they use it again. For a Python that has everything already,
+`demo`, `test`, `bench` and `engine` need nothing but this folder and Python 3.10 or newer. The
+first time they make an environment of their own in the folder .env next to this script and install
+torch there (minutes, several GB); later they use it again. For a Python that has all of it already,
 nothing is made and nothing is installed if
   - it is the environment's own Python that runs this script, or
   - the variable FASTFACE_PYTHON names it, or

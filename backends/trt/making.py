@@ -235,9 +235,7 @@ def summary(pack: ModelPack, built: Built) -> str:
     lines += [str(each) for each in engines]
     others = [each.key.task for each in engines if not each.fitness.is_fit]
     if others:
-        lines.append(
-            f"not fit, or not known to be, so backend auto passes over: {', '.join(others)}"
-        )
+        lines.append(f"not known to be fit, so backend auto passes over: {', '.join(others)}")
     lines.append(f"engine folder: {built.folder}")
     return "\n".join(lines)
 
