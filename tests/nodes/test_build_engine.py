@@ -15,7 +15,7 @@ from fastface.backends.trt.profile import Profile
 from fastface.nodes import build_engine
 from fastface.nodes.build_engine import FastFaceBuildEngine
 from fastface.utils import host
-from fastface.utils.errors import BackendUnavailable, InvalidInput
+from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from tests.backends.trt.on_stub import GEFORCE, put_in_place, small_pack
 from tests.backends.trt.stub import TENSORRT_11, StubModule
 
@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused(changes: dict, said: str):
 
 
 def test_a_pack_that_is_not_there_is_refused():
-    with pytest.raises(InvalidInput, match="got 'antelopev3'"):
+    with pytest.raises(ModelError, match="no model pack 'antelopev3'; choose one of small"):
         FastFaceBuildEngine().build("antelopev3", **SMALL)
 
 
