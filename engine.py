@@ -37,9 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         if options.list:
             _log.info("%s", listing(store))
             return 0
+        wish = _wish(options)
         roots = (comfyui / "models" / "insightface",) if comfyui else ()
         pack = choose_weights(options.pack, roots).pack
-        built = build_pack(pack, _wish(options), _Meter().show, store)
+        built = build_pack(pack, wish, _Meter().show, store)
     except FastFaceError as error:
         _log.error("%s", error)
         return 1

@@ -24,7 +24,7 @@ from .examination import Examination
 from .fitness import UNTESTED, Fitness
 from .library import Card, Library, card_here, choose_library, cuda_device
 from .opening import open_engine
-from .profile import Profile
+from .profile import Profile, told
 from .sources import engine_key, fitness_of, graph_in, prepared_for
 
 _log = logging.getLogger("FastFace")
@@ -83,12 +83,15 @@ class Made:
     fitness: Fitness
 
     def __str__(self) -> str:
+        key = self.key
         how = "there already" if self.seconds is None else f"built in {self.seconds:.1f} s"
-        kept = f", {len(self.kept)} nodes in fp32: {' '.join(self.kept)}" if self.kept else ""
-        return (
-            f"{self.key.task}: {self.key}, {self.size_bytes / 1e6:.1f} MB, {how}{kept}\n"
-            f"  answers: {self.fitness}"
-        )
+        lines = [
+            f"{key.task}: {key.model} in {key.precision} for {told(key.shapes)}",
+            f"{self.size_bytes / 1e6:.1f} MB, {how}",
+            *([f"{len(self.kept)} nodes in fp32: {' '.join(self.kept)}"] if self.kept else []),
+            f"answers: {self.fitness}",
+        ]
+        return "\n  ".join(lines)
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,10 @@ def _reference_backend() -> Backend:
 def summary(pack: ModelPack, built: Built) -> str:
     """What was built, for people."""
     library, engines = built.library, built.engines
-    lines = [f"pack {pack.name}: {len(engines)} engines by {library}, which {library.why}"]
+    for_whom = f" for {engines[0].key.device}" if engines else ""
+    lines = [
+        f"pack {pack.name}: {len(engines)} engines by {library}{for_whom}; it {library.why}",
+    ]
     lines += [str(each) for each in engines]
     others = [each.key.task for each in engines if not each.fitness.is_fit]
     if others:

@@ -340,12 +340,17 @@ def test_benchmark_stops_when_interrupted(comfyui: ComfyServer):
     assert time.monotonic() - stopping < 60
 
 
-def test_engines_are_built_once_and_the_loader_says_what_they_lack(
-    comfyui: ComfyServer, test_data: Path, python: str
-):
+@pytest.fixture(scope="module")
+def rtx(python: str) -> None:
+    """ComfyUI's interpreter has tensorrt_rtx."""
     finds = "import importlib.util as u; raise SystemExit(u.find_spec('tensorrt_rtx') is None)"
     if subprocess.run([python, "-c", finds], timeout=60, check=False).returncode:
         pytest.skip(f"{python} lacks tensorrt_rtx, which builds without a GPU")
+
+
+def test_engines_are_built_once_and_the_loader_says_what_they_lack(
+    comfyui: ComfyServer, test_data: Path, rtx: None
+):
     build = node(
         "FastFaceBuildEngine",
         model_pack=SCRFD["model_pack"],
