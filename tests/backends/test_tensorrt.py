@@ -236,3 +236,16 @@ def test_the_loader_shows_what_runs(stub: StubModule, real: ModelPack, photo: Im
 
 def test_the_design_has_it_first_of_all():
     assert choices._AUTO_BACKENDS[0] == ("tensorrt", True)
+
+
+@pytest.mark.gpu
+def test_on_a_real_gpu_engines_are_fit_and_find_the_same_faces(real: ModelPack, photo: Images):
+    if BACKEND.missing():
+        pytest.skip(str(BACKEND.missing()))
+    built = build_pack(real, Wish("mixed", images=photo), ignore)
+    assert all(made.fitness.is_fit for made in built.engines), [str(m) for m in built.engines]
+    analyzer = Analyzer(real, BACKEND, Placement("cuda", "mixed"))
+    faces = analyzer.describe(photo, analyzer.detect(photo, DetectionOptions()), ["recognition"])
+    assert faces.boxes.device.type == "cuda" and len(faces) == 6
+    backend, _ = choose_backend("auto", real, "auto")
+    assert backend.name == "tensorrt"
