@@ -126,6 +126,7 @@ class FastFaceBuildEngine:
             workspace_mb * _MB,
             rebuild,
             None if images is None else Images.from_comfy(images),
+            host.torch_device().index or 0,
         )
         pack = choose_pack(model_pack, AUTO, host.insightface_roots(), False, None)
         info = summary(pack, build_pack(pack, wish, reporter(node_id)))

@@ -19,26 +19,25 @@ Run = Callable[[Tensor], tuple[Tensor, ...]]
 class Recurring:
     """Remembers shapes, and how to run those that keep coming. Not for several threads at once."""
 
-    def __init__(self, plain: Run, prepare: Callable[[Tensor], Run]) -> None:
-        """
-        Args:
-            plain: Runs any input.
-            prepare: Gives the fastest way to run inputs of the shape it is shown.
-        """
-        self._plain = plain
-        self._prepare = prepare
+    def __init__(self) -> None:
         self._seen: LRUCache = LRUCache(maxsize=64)
         self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
 
-    def way_for(self, x: Tensor) -> Run:
-        """The fastest way there is yet to run an input of this shape."""
+    def way_for(self, x: Tensor, plain: Run, prepare: Callable[[Tensor], Run]) -> Run:
+        """The fastest way there is yet to run an input of this shape.
+
+        Args:
+            x: The input.
+            plain: Runs any input.
+            prepare: Gives the fastest way to run inputs of the shape of the one it is shown.
+        """
         shape = tuple(x.shape)
         way = self._prepared.get(shape)
         if way is None:
             self._seen[shape] = self._seen.get(shape, 0) + 1
             if self._seen[shape] < _PREPARE_AT:
-                return self._plain
-            way = self._prepare(x)
+                return plain
+            way = prepare(x)
             self._prepared[shape] = way
         return way
 

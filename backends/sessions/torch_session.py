@@ -43,7 +43,7 @@ class TorchSession:
         self._dtype = dtype
         self._captures = captures
         self._compiles = compiles
-        self._recurring = Recurring(network, self._prepare)
+        self._recurring = Recurring()
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
 
@@ -65,7 +65,7 @@ class TorchSession:
             if self.device.type != "cuda" and not self._compiles:
                 return self.raw(x)
             with self._lock, self._exact():
-                return self._recurring.way_for(x)(x)
+                return self._recurring.way_for(x, self.raw, self._prepare)(x)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"{self.runs_on} ran out of memory for input {tuple(x.shape)}: use fewer images at "

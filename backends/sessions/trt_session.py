@@ -80,8 +80,7 @@ class TrtSession:
         least, best, most = (tuple(s) for s in engine.get_tensor_profile_shape(self._input, 0))
         self._shapes = (least, best, most)
         # tensorrt_rtx makes CUDA graphs by itself where it is told to.
-        records = cuda_graphs and not library.is_rtx
-        self._recurring = Recurring(self._enqueue, self._recorded) if records else None
+        self._recurring = Recurring() if cuda_graphs and not library.is_rtx else None
         # A context holds the shapes and addresses of one run.
         self._lock = threading.Lock()
 
@@ -120,8 +119,9 @@ class TrtSession:
         return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
     def _run_piece(self, x: Tensor) -> tuple[Tensor, ...]:
-        way = self._recurring.way_for(x) if self._recurring else self._enqueue
-        return way(x)
+        if self._recurring is None:
+            return self._enqueue(x)
+        return self._recurring.way_for(x, self._enqueue, self._recorded)(x)
 
     def _enqueue(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queues one run on torch's current stream, or beside it where that is the default one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -194,6 +196,20 @@ class TestCudaGraphs:
         for _ in range(4):
             session.run(images(1))
         assert recorded_shapes == [] and stub.seen["cuda_graphs"] == "WHOLE_GRAPH_CAPTURE"
+
+
+def test_memory_goes_with_the_last_reference(waits: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trt_session, "captured", lambda way, x: lambda x: (x,))
+    gc.disable()
+    try:
+        session = opened(library_of(StubModule(TENSORRT_11)), cuda_graphs=True)
+        for _ in range(4):
+            session.run(images(1))
+        engine = weakref.ref(session.raw)
+        del session
+        assert engine() is None
+    finally:
+        gc.enable()
 
 
 class TestOpening:
