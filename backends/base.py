@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,10 +20,6 @@ from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
 from .pending import Pending
-
-if TYPE_CHECKING:
-    from .cascade.parameters import MtcnnParameters
-
 
 #: What users can ask for; each backend says which of these it offers.
 PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
@@ -157,6 +153,14 @@ class Recognizer(Head, Protocol):
         ...
 
 
+class Parameters(Protocol):
+    """What a user sets that only one backend knows."""
+
+    #: What they are of, and the packs they are for, for messages.
+    of: ClassVar[str]
+    packs: ClassVar[str]
+
+
 class Backend(ABC):
     """A way to run models. One file in this folder is one backend; see `registry`."""
 
@@ -219,15 +223,15 @@ class Backend(ABC):
         """
         return pack
 
-    def with_parameters(self, parameters: MtcnnParameters) -> Backend:
-        """This backend with the user's parameters of MTCNN.
+    def with_parameters(self, parameters: Parameters) -> Backend:
+        """This backend with what the user set.
 
         Raises:
-            InvalidInput: It does not run MTCNN.
+            InvalidInput: It is not for this backend.
         """
         raise InvalidInput(
-            f"got parameters of MTCNN, but backend {self.name!r} does not run it; choose a "
-            "model_pack that begins with facenet, or disconnect mtcnn"
+            f"got parameters of {parameters.of}, but backend {self.name!r} does not run it; "
+            f"choose {parameters.packs}, or disconnect them"
         )
 
     def detection_settings(self, options: DetectionOptions) -> str:

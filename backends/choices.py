@@ -185,9 +185,11 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     devices = backend.devices()
     if device != AUTO and device.partition(":")[0] not in devices:
         return f"has no device {device}, only {', '.join(devices)}"
-    if device == AUTO and gpu_only and not set(devices) & set(_GPUS):
-        return "finds no GPU"
-    return None
+    if not gpu_only:
+        return None
+    if device == AUTO:
+        return None if set(devices) & set(_GPUS) else "finds no GPU"
+    return None if device.partition(":")[0] in _GPUS else f"is not the fastest on {device}"
 
 
 def best_device(offered: Sequence[str]) -> str:
