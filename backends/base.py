@@ -203,6 +203,20 @@ class Backend(ABC):
         """Why this backend can't run a pack, or None when it can."""
         return None
 
+    def best_precision(self, pack: ModelPack, device: str) -> str:
+        """The precision that `auto` takes for a pack: one of `precisions`."""
+        return self.precisions(device)[0]
+
+    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+        """Why `auto` should not take it for a pack that it accepts, or None.
+
+        Args:
+            pack: The pack.
+            device: One of its `devices`, with an index if wanted, or `auto`.
+            precision: As the user chose it, or `auto`.
+        """
+        return None
+
     def embedding_refusal(self, pack: ModelPack) -> str | None:
         """Why ArcFace consumers must not read `embedding` from this pack's faces, or None."""
         return None
@@ -276,18 +290,22 @@ class GraphBackend(Backend):
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         """Opens one graph."""
 
+    def session_bytes(self, model: ModelFile, placement: Placement) -> int:
+        """Memory that the session of a graph is declared to take on its device."""
+        share = 1 if placement.precision_of(model.task) == "fp32" else 2
+        return model.path.stat().st_size // share
+
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         from .memory.residents import ModelName
         from .sessions.managed import ManagedSession
         from .tasks import open_task
 
         model = pack.model(task)
-        share = 1 if placement.precision_of(task) == "fp32" else 2
         session = ManagedSession(
             ModelName(pack.name, task, self.name, model.path.name),
             partial(self.open_session, model),
             placement,
-            model.path.stat().st_size // share,
+            self.session_bytes(model, placement),
             self.slower(placement),
         )
         return open_task(pack, model, session)
