@@ -95,7 +95,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Built:
+class PackEngines:
     """The engines of a pack, in the order of its tasks, what made them, and where they are."""
 
     library: Library
@@ -108,7 +108,7 @@ def build_pack(
     wish: Wish,
     on_progress: Callable[[int, int], None],
     store: EngineStore | None = None,
-) -> Built:
+) -> PackEngines:
     """Builds an engine for each network of a pack, unless it is there, and compares its answers.
 
     Args:
@@ -140,7 +140,7 @@ def build_pack(
 
         made.append(work.make(model, report))
     on_progress(total, total)
-    return Built(library, store.folder, tuple(made))
+    return PackEngines(library, store.folder, tuple(made))
 
 
 class _Work:
@@ -205,19 +205,28 @@ class _Work:
     def _examine(self, model: ModelFile, key: EngineKey) -> Fitness:
         if self._card is None:
             return Fitness(UNTESTED, ("there is no NVIDIA GPU here to run it on",))
+        if self._examination is None:
+            images = self._wish.images
+            if images is None:
+                images = _packaged_images()
+            if images is None:
+                reason = "there is no photo to compare on: give some, or install insightface"
+                return Fitness(UNTESTED, (reason,))
+            best = self._wish.profile.side.best
+            backend = _reference_backend()
+            self._examination = Examination(self._pack, backend, images, ((best, best),))
         device = cuda_device(self._wish.device_index)
         session = open_engine(self._library, self._store, key, device, model)
-        opened = open_task(self._pack, model, session)
-        if self._examination is None:
-            self._examination = self._reference()
-        return self._examination.examine(model.task, opened)
+        return self._examination.examine(model.task, open_task(self._pack, model, session))
 
-    def _reference(self) -> Examination:
-        images = self._wish.images
-        if images is None:
-            images = Images.from_bgr(read_picture(packaged_photo())[..., ::-1].copy())
-        best = self._wish.profile.side.best
-        return Examination(self._pack, _reference_backend(), images, ((best, best),))
+
+def _packaged_images() -> Images | None:
+    """The photo that comes with insightface, where that is installed."""
+    try:
+        picture = read_picture(packaged_photo())
+    except InvalidInput:
+        return None
+    return Images.from_bgr(picture[..., ::-1].copy())
 
 
 def _reference_backend() -> Backend:
@@ -231,7 +240,7 @@ def _reference_backend() -> Backend:
     )
 
 
-def summary(pack: ModelPack, built: Built) -> str:
+def summary(pack: ModelPack, built: PackEngines) -> str:
     """What was built, for people."""
     library, engines = built.library, built.engines
     for_whom = f" for {engines[0].key.device}" if engines else ""

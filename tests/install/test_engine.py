@@ -57,7 +57,7 @@ def test_photos_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     wishes: list[making.Wish] = []
 
-    def remember(pack: object, wish: making.Wish, *more: object) -> making.Built:
+    def remember(pack: object, wish: making.Wish, *more: object) -> making.PackEngines:
         wishes.append(wish)
         return making.build_pack(pack, wish, *more)  # type: ignore[arg-type]
 

@@ -32,7 +32,7 @@ GRAPHS = {
     "genderage": gender_age,
     "recognition": lambda: mobile_face_net("net", "516"),
 }
-SIZES = {"detection": (96, 128), "genderage": (96, 96), "recognition": (112, 112)}
+SIZES = {"detection": (64, 64), "genderage": (96, 96), "recognition": (112, 112)}
 
 
 @pytest.fixture(scope="module", params=GRAPHS)

@@ -237,6 +237,18 @@ class TestRefusals:
             Wish(**changes)
 
 
+def test_without_a_photo_it_is_built_and_untested(monkeypatch, pack, store: EngineStore):
+    put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
+
+    def none_here() -> Path:
+        raise InvalidInput("insightface is not installed")
+
+    monkeypatch.setattr(making, "packaged_photo", none_here)
+    built = build_pack(pack, WISH, ignore, store)
+    assert {made.fitness.verdict for made in built.engines} == {"untested"}
+    assert "no photo to compare on" in summary(pack, built)
+
+
 def test_without_a_reference_it_is_told(monkeypatch, pack: ModelPack, store: EngineStore):
     put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
     for name in ("onnxruntime", "torch"):
