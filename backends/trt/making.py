@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,7 +173,8 @@ class _Work:
         fitness = fitness_of(self._store, key)
         if fitness.verdict == UNTESTED:
             fitness = self._examine(model, key)
-            self._store.note(key, engine, {**facts, "fitness": fitness.as_json()})
+            with self._writing():
+                self._store.note(key, engine, {**facts, "fitness": fitness.as_json()})
         return Made(key, len(engine), seconds, tuple(facts.get("kept_in_fp32", ())), fitness)
 
     def _build(
@@ -191,16 +193,21 @@ class _Work:
         built = build(self._library, self._card, order, on_share)
         seconds = time.perf_counter() - begin
         facts = {"pack": self._pack.name, "seconds": round(seconds, 2), "kept_in_fp32": kept}
-        try:
+        with self._writing():
             self._store.save(key, built.engine, facts)
             if built.timings:
                 self._store.save_timings(key.library, key.device, built.timings)
+        return seconds
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InvalidInput(
                 f"the engine folder {self._store.folder} can't be written to ({error}); make room "
                 "or give this account the right to write there"
             ) from error
-        return seconds
 
     def _examine(self, model: ModelFile, key: EngineKey) -> Fitness:
         if self._card is None:
