@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,10 +21,6 @@ from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.views import FaceView
 from .pending import Pending
-
-if TYPE_CHECKING:
-    from .cascade.parameters import MtcnnParameters
-
 
 #: What users can ask for; each backend says which of these it offers.
 PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
@@ -171,6 +167,14 @@ class Recognizer(Head, Protocol):
         ...
 
 
+class Parameters(Protocol):
+    """What a user sets that only one backend knows."""
+
+    #: What they are of, and the packs they are for, for messages.
+    of: ClassVar[str]
+    packs: ClassVar[str]
+
+
 class Backend(ABC):
     """A way to run models. One file in this folder is one backend; see `registry`."""
 
@@ -199,6 +203,20 @@ class Backend(ABC):
         """Why this backend can't run a pack, or None when it can."""
         return None
 
+    def best_precision(self, pack: ModelPack, device: str) -> str:
+        """The precision that `auto` takes for a pack: one of `precisions`."""
+        return self.precisions(device)[0]
+
+    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+        """Why `auto` should not take it for a pack that it accepts, or None.
+
+        Args:
+            pack: The pack.
+            device: One of its `devices`, with an index if wanted, or `auto`.
+            precision: As the user chose it, or `auto`.
+        """
+        return None
+
     def embedding_refusal(self, pack: ModelPack) -> str | None:
         """Why ArcFace consumers must not read `embedding` from this pack's faces, or None."""
         return None
@@ -219,15 +237,15 @@ class Backend(ABC):
         """
         return pack
 
-    def with_parameters(self, parameters: MtcnnParameters) -> Backend:
-        """This backend with the user's parameters of MTCNN.
+    def with_parameters(self, parameters: Parameters) -> Backend:
+        """This backend with what the user set.
 
         Raises:
-            InvalidInput: It does not run MTCNN.
+            InvalidInput: It is not for this backend.
         """
         raise InvalidInput(
-            f"got parameters of MTCNN, but backend {self.name!r} does not run it; choose a "
-            "model_pack that begins with facenet, or disconnect mtcnn"
+            f"got parameters of {parameters.of}, but backend {self.name!r} does not run it; "
+            f"choose {parameters.packs}, or disconnect them"
         )
 
     def detection_settings(self, options: DetectionOptions) -> str:
@@ -272,18 +290,22 @@ class GraphBackend(Backend):
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         """Opens one graph."""
 
+    def session_bytes(self, model: ModelFile, placement: Placement) -> int:
+        """Memory that the session of a graph is declared to take on its device."""
+        share = 1 if placement.precision_of(model.task) == "fp32" else 2
+        return model.path.stat().st_size // share
+
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         from .memory.residents import ModelName
         from .sessions.managed import ManagedSession
         from .tasks import open_task
 
         model = pack.model(task)
-        share = 1 if placement.precision_of(task) == "fp32" else 2
         session = ManagedSession(
             ModelName(pack.name, task, self.name, model.path.name),
             partial(self.open_session, model),
             placement,
-            model.path.stat().st_size // share,
+            self.session_bytes(model, placement),
             self.slower(placement),
         )
         return open_task(pack, model, session)

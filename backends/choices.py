@@ -23,6 +23,7 @@ AUTO = "auto"
 
 #: Backends that `auto` tries, best first, and whether only where they have a GPU.
 _AUTO_BACKENDS = (
+    ("tensorrt", True),
     ("torch", True),
     ("onnxruntime", False),
     ("torch", False),
@@ -137,7 +138,9 @@ def _can_run(pack: ModelPack) -> bool:
     )
 
 
-def choose_backend(name: str, pack: ModelPack, device: str) -> tuple[Backend, str]:
+def choose_backend(
+    name: str, pack: ModelPack, device: str, precision: str = AUTO
+) -> tuple[Backend, str]:
     """The backend of a name, and why; `auto` takes the best that runs a pack here.
 
     Raises:
@@ -156,9 +159,13 @@ def choose_backend(name: str, pack: ModelPack, device: str) -> tuple[Backend, st
         if candidate not in backends:
             continue
         backend = backends[candidate]
-        reason = refused_by_settings(backend) or backend.missing() or backend.accepts(pack)
+        reason = backend.missing()
+        if reason and gpu_only:
+            continue  # that a machine lacks what only some have goes without saying
+        reason = refused_by_settings(backend) or reason or backend.accepts(pack)
         if reason is None:
             reason = _lacks(backend, device, gpu_only)
+            reason = reason or backend.reservation(pack, device, precision)
             if not gpu_only:
                 elsewhere = elsewhere or backend
         if reason is None:
@@ -186,9 +193,11 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
         return "is for a GPU, and FASTFACE_PREFER_GPU is 0"
     if device != AUTO and device.partition(":")[0] not in devices:
         return f"has no device {device}, only {', '.join(devices)}"
-    if device == AUTO and gpu_only and not set(devices) & set(_GPUS):
-        return "finds no GPU"
-    return None
+    if not gpu_only:
+        return None
+    if device == AUTO:
+        return None if set(devices) & set(_GPUS) else "finds no GPU"
+    return None if device.partition(":")[0] in _GPUS else f"is not the fastest on {device}"
 
 
 def best_device(offered: Sequence[str]) -> str:
@@ -196,7 +205,9 @@ def best_device(offered: Sequence[str]) -> str:
     return next((word for word in _AUTO_DEVICES if word in offered), "cpu")
 
 
-def choose_placement(backend: Backend, device: str, precision: str, strict: bool) -> Placement:
+def choose_placement(
+    backend: Backend, pack: ModelPack, device: str, precision: str, strict: bool
+) -> Placement:
     """Device and precision; `auto` takes the best of the backend.
 
     Raises:
@@ -207,7 +218,7 @@ def choose_placement(backend: Backend, device: str, precision: str, strict: bool
         device = best_device(offered if settings().prefer_gpu else ("cpu",))
     precisions = backend.precisions(device)
     if precision == AUTO:
-        precision = precisions[0]
+        precision = backend.best_precision(pack, device)
     elif precision not in precisions:
         raise InvalidInput(
             f"got precision {precision!r}, expected one of {list(precisions)} for backend "

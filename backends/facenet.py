@@ -10,7 +10,7 @@ from pathlib import Path
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelFile, ModelPack
-from .base import Backend, DetectionOptions, Detector, Head, Placement
+from .base import Backend, DetectionOptions, Detector, Head, Parameters, Placement
 from .cascade.inception import InceptionEmbedder
 from .cascade.mtcnn import Mtcnn
 from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
@@ -64,8 +64,10 @@ class FacenetBackend(Backend):
             EMBEDDING_WEIGHTS[pack.name].obtain(download, on_download)
         return pack
 
-    def with_parameters(self, parameters: MtcnnParameters) -> FacenetBackend:
-        return FacenetBackend(parameters)
+    def with_parameters(self, parameters: Parameters) -> Backend:
+        if isinstance(parameters, MtcnnParameters):
+            return FacenetBackend(parameters)
+        return super().with_parameters(parameters)
 
     def accepts(self, pack: ModelPack) -> str | None:
         if pack.name == MTCNN_PACK or pack.name in EMBEDDING_WEIGHTS:

@@ -104,10 +104,10 @@ def load_for_pack(
         tasks: Tasks of the pack to offer besides detection; None offers all that the settings do.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
     """
-    chosen, why = choose_backend(backend, pack, device)
+    chosen, why = choose_backend(backend, pack, device, precision)
     if mtcnn is not None:
         chosen = chosen.with_parameters(mtcnn)
-    placement = choose_placement(chosen, device, precision, strict)
+    placement = choose_placement(chosen, pack, device, precision, strict)
     analyzer = shared_analyzer(pack, chosen, placement)
     pack.model("detection")
     if strict or placement.device != "cpu":

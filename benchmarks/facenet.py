@@ -12,11 +12,9 @@ timed. On a GPU the images lie there already, for both.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import random
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -26,13 +24,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
 
 import_pack("fastface")
 from fastface.backends.base import DetectionOptions
+from fastface.backends.benchmark.timing import ratios, summary, timed
+from fastface.backends.benchmark.transfers import bytes_to_host
 from fastface.backends.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
@@ -106,25 +105,11 @@ class Contest:
             f"landmarks {landmark:.2g} px, probabilities {score:.2g}"
         )
 
-    def copied_to_host(self) -> int:
-        """Bytes that one run of ours copies from the GPU."""
-        from torch.profiler import ProfilerActivity, profile
-
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            self.ours()
-            torch.cuda.synchronize()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "trace.json"
-            profiler.export_chrome_trace(str(path))
-            events = json.loads(path.read_text())["traceEvents"]
-        return sum(event["args"]["bytes"] for event in events if "DtoH" in event.get("name", ""))
-
 
 def _apart(found: Faces, boxes: Any, scores: Any, points: Any) -> list[float]:
     expected = [np.asarray(values, dtype=np.float32) for values in (boxes, points, scores)]
-    assert found.landmarks is not None
     order = torch.cdist(found.boxes, torch.from_numpy(expected[0])).argmin(1).numpy()
-    got: list[Tensor] = [found.boxes, found.landmarks, found.scores]
+    got: list[Any] = [found.boxes, found.landmarks, found.scores]
     return [
         float(np.abs(mine.numpy() - theirs[order]).max())
         for mine, theirs in zip(got, expected, strict=True)
@@ -133,26 +118,26 @@ def _apart(found: Faces, boxes: Any, scores: Any, points: Any) -> list[float]:
 
 def measure(ways: dict[str, Callable[[], Any]], device: str, rounds: int) -> None:
     """Times the ways in turns and prints a table; ratios are to the first and, if any, second."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    turns: dict[str, list[list[float]]] = {name: [] for name in ways}
     order, shuffled = list(ways), random.Random(0)
     for number in range(-1, rounds):
         shuffled.shuffle(order)
         for name in order:
-            start = time.perf_counter()
-            ways[name]()
-            if device != "cpu":
-                torch.cuda.synchronize()
+            seconds, _ = timed(ways[name], torch.device(device))
             if number >= 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+                turns[name].append([seconds])
     print("\n| | ms, median | quartiles |\n| --- | --- | --- |")
-    for name, values in seconds.items():
-        low, middle, high = np.percentile(np.array(values) * 1000, [25, 50, 75])
+    for name, each in turns.items():
+        low, middle, high = _quartiles(summary(each), 1000)
         print(f"| {name} | {middle:.1f} | {low:.1f} to {high:.1f} |")
     for name in list(ways)[:-1]:
-        ratios = np.array(seconds[name]) / np.array(seconds[OURS])
-        low, middle, high = np.percentile(ratios, [25, 50, 75])
+        low, middle, high = _quartiles(ratios(turns[name], turns[OURS]))
         print(f"\nours against {name}: {middle:.2f} times as fast, {low:.2f} to {high:.2f}")
     sys.stdout.flush()
+
+
+def _quartiles(figures: dict[str, Any], unit: float = 1.0) -> list[float]:
+    return [figures[name] * unit for name in ("q25", "median", "q75")]
 
 
 def hardware(device: str) -> str:
@@ -183,9 +168,9 @@ def main() -> None:
         contest = Contest(images, arguments.device, arguments.batch)
         print(f"\n{title}, {images.shape[2]} x {images.shape[1]}: {contest.differences()}")
         measure(contest.ways(), arguments.device, rounds)
-        if arguments.device != "cpu":
-            pixels = images.nbytes
-            print(f"\ncopied to the host: {contest.copied_to_host()} bytes; pixels: {pixels} bytes")
+        copied = bytes_to_host(contest.ours, torch.device(arguments.device))
+        if copied:
+            print(f"\ncopied to the host: {copied['total']} bytes; pixels: {images.nbytes} bytes")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,48 +29,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
 
 import_pack("fastface")
+from grid import SIDE, Cell, Find, Portrait, area, laid_out, meets, portrait, read_image
+
 from fastface.backends.base import DetectionOptions
 from fastface.backends.dropin.results import forget_results
 from fastface.backends.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 
-SIDE = 640
 ZOOMS = (0.03, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3, 1.5, 1.7)
 ANGLES = tuple(range(0, 360, 45))
 SIZES = ((128, 128), (640, 640))
+#: Smaller faces, in pixels of their height, are too coarse to be recognised.
+RECOGNISABLE = 60
 #: Of scikit-image's pictures, those that hold no face of man or beast.
 FACELESS_OF_SKIMAGE = (
     *("brick", "cell", "clock", "coffee", "coins", "colorwheel", "grass", "gravel", "horse"),
     *("hubble_deep_field", "immunohistochemistry", "logo", "microaneurysms", "moon", "page"),
     *("retina", "rocket", "text"),
 )
-Find = Callable[[np.ndarray], list[Any]]
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """A picture `[H,W,3]` BGR with one face, and what `auto` says of that face."""
-
-    name: str
-    picture: np.ndarray
-    face: Any
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A face laid into an image: its true box, corner points and roll."""
-
-    image: np.ndarray
-    box: np.ndarray
-    roll_deg: float
-
-    def is_found_by(self, face: Any) -> bool:
-        low = np.maximum(self.box[:2], face.bbox[:2])
-        shared = np.prod(np.clip(np.minimum(self.box[2:], face.bbox[2:]) - low, 0, None))
-        either = area(self.box) + area(face.bbox) - shared
-        off = (roll_deg(face.kps) - self.roll_deg + 180) % 360 - 180
-        return bool(shared > 0.4 * either and abs(off) < 45)
 
 
 @dataclass
@@ -80,62 +57,6 @@ class Score:
     any: np.ndarray = field(default_factory=lambda: np.zeros((len(ZOOMS), len(ANGLES))))
     best: np.ndarray = field(default_factory=lambda: np.zeros((len(ZOOMS), len(ANGLES))))
     largest: np.ndarray = field(default_factory=lambda: np.zeros((len(ZOOMS), len(ANGLES))))
-    cosines: list[float] = field(default_factory=list)
-
-
-def area(box: np.ndarray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def roll_deg(kps: np.ndarray) -> float:
-    """From the eyes to the mouth: 0 is upright."""
-    down = kps[3:].mean(0) - kps[:2].mean(0)
-    return float(np.degrees(np.arctan2(-down[0], down[1])))
-
-
-def portrait(path: Path, find: Find) -> Portrait:
-    image = read_image(path)
-    faces = find(image)
-    if not faces:
-        sys.exit(f"{path}: no face is found in it; give photos of upright faces")
-    left, top, right, bottom = faces[0].bbox
-    height, width = image.shape[:2]
-    around = 2.0 * (bottom - top)
-    while around > 0:
-        x, y = max(0, int(left - around)), max(0, int(top - around))
-        end_x, end_y = min(width, int(right + around)), min(height, int(bottom + around))
-        if not any(meets(face.bbox, (x, y, end_x, end_y)) for face in faces[1:]):
-            break
-        around -= 2
-    picture = image[y:end_y, x:end_x].copy()
-    alone = find(picture)
-    if len(alone) != 1:
-        sys.exit(f"{path}: no piece with one face alone; give photos of single faces")
-    return Portrait(path.stem, picture, alone[0])
-
-
-def meets(box: Sequence[float], other: Sequence[float]) -> bool:
-    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
-
-
-def laid_out(subject: Portrait, zoom: float, angle: int) -> Cell:
-    """The face in the middle, at `zoom` of the height, turned; the mean colour around the photo."""
-    box, image = subject.face.bbox, subject.picture
-    size = box[2:] - box[:2]
-    scale = zoom * SIDE / size[1]
-    colour = image.mean((0, 1)).tolist()
-    matrix = cv2.getRotationMatrix2D(((box[:2] + box[2:]) / 2).tolist(), angle, scale)
-    matrix[:, 2] += SIDE / 2 - (box[:2] + box[2:]) / 2
-    roll = roll_deg(subject.face.kps @ matrix[:, :2].T)
-    if scale < 1:
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        ratio = np.array(image.shape[1::-1]) / small.shape[1::-1]
-        matrix[:, 2] += matrix[:, :2] @ ((ratio - 1) / 2)
-        matrix[:, :2] *= ratio
-        image = small
-    laid = cv2.warpAffine(image, matrix, (SIDE, SIDE), borderValue=colour)
-    turned = {0: size, 90: size[::-1]}.get(angle % 180, np.full(2, size.mean())) * scale / 2
-    return Cell(laid, np.concatenate((SIDE / 2 - turned, SIDE / 2 + turned)), roll)
 
 
 def run_grid(portraits: Sequence[Portrait], contestants: dict[str, Find]) -> dict[str, Score]:
@@ -153,14 +74,53 @@ def run_grid(portraits: Sequence[Portrait], contestants: dict[str, Find]) -> dic
             score.any[row, column] += share * any(map(cell.is_found_by, faces))
             score.best[row, column] += share * cell.is_found_by(faces[0])
             score.largest[row, column] += share * cell.is_found_by(largest)
-            if cell.is_found_by(faces[0]) and zoom * SIDE >= 60 and name == "ours, robust":
-                score.cosines.append(
-                    float(faces[0].normed_embedding @ subject.face.normed_embedding)
-                )
         forget_results()
         if column == len(ANGLES) - 1:
             print(f"  {subject.name}: {zoom} done", file=sys.stderr, flush=True)
     return scores
+
+
+@dataclass
+class Likeness:
+    """Cosines of the embeddings of laid out faces with those of the upright photos.
+
+    Attributes:
+        found: By the landmarks that were found.
+        at_best: By the true ones: what no detector can better.
+    """
+
+    found: list[float] = field(default_factory=list)
+    at_best: list[float] = field(default_factory=list)
+
+    def add(self, cell: Cell, subject: Portrait, app: Any) -> None:
+        faces = app.get(cell.image)
+        if not faces or not cell.is_found_by(faces[0]):
+            return
+        truth = type(faces[0])(bbox=cell.box, kps=cell.kps)
+        app.models["recognition"].get(cell.image, truth)
+        for cosines, face in ((self.found, faces[0]), (self.at_best, truth)):
+            cosines.append(float(face.normed_embedding @ subject.face.normed_embedding))
+
+    def __str__(self) -> str:
+        parts = []
+        for name, cosines in (("found", self.found), ("true landmarks", self.at_best)):
+            low, middle = np.percentile(cosines, (5, 50))
+            above = np.mean(np.array(cosines) > 0.9)
+            parts.append(f"{name}: median {middle:.3f}, 5th {low:.3f}, above 0.9 {above:.3f}")
+        return f"{len(self.found):3} faces; " + "; ".join(parts)
+
+
+def likeness(portraits: Sequence[Portrait], app: Any) -> None:
+    """Prints the likeness of all faces that are large enough to be recognised."""
+    print(f"\nembeddings against those of the upright photos, faces of {RECOGNISABLE} px or more")
+    whole, cut = Likeness(), Likeness()
+    for subject, zoom, angle in itertools.product(portraits, ZOOMS, ANGLES):
+        if zoom * SIDE >= RECOGNISABLE:
+            cell = laid_out(subject, zoom, angle)
+            (whole if cell.is_whole else cut).add(cell, subject, app)
+            forget_results()
+    print(f"wholly in the image  {whole}")
+    print(f"partly outside       {cut}")
 
 
 def draw(scores: dict[str, Score], path: Path) -> None:
@@ -213,13 +173,6 @@ def faceless(paths: Sequence[Path], find_faintest: Find) -> list[np.ndarray]:
             if side >= 60 and len(pictures) < wanted and not any(meets(b, piece) for b in near):
                 pictures.append(cv2.resize(image[y : y + side, x : x + side], (SIDE, SIDE)))
     return pictures
-
-
-def read_image(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path))
-    if image is None:
-        sys.exit(f"{path} is no image that can be read")
-    return image
 
 
 def cost(app: Any, portraits: Sequence[Portrait]) -> None:
@@ -277,12 +230,7 @@ def main() -> None:
     for name, score in scores.items():
         parts = (score.any, score.best, score.largest)
         print(f"{name:18}  " + "  ".join(f"{part.mean():8.3f}" for part in parts))
-    cosines = np.array(scores["ours, robust"].cosines)
-    print(
-        f"embedding against the upright original, faces of 60 px or more: {len(cosines)} faces, "
-        f"cosine median {np.median(cosines):.3f}, 5th percentile {np.percentile(cosines, 5):.3f}, "
-        f"above 0.9: {(cosines > 0.9).mean():.3f}"
-    )
+    likeness(portraits, robust)
     draw(scores, chosen.picture)
     print(f"picture: {chosen.picture}")
     faintest = ours(sizes_wh=(*SIZES, (1280, 1280)), threshold=0.17)

@@ -26,13 +26,14 @@ Commands:
   demo [PHOTO]          analyse a photo and write an annotated picture
   test [PYTEST ARGS]    run ruff, the type checker and the tests
   bench [OPTIONS]       measure speed and answers against everyone installed; bench --help
+  engine --pack NAME    build TensorRT engines of a model pack; engine --help
   doctor [--json]       say what is installed, what works, what is wrong and what mends it
   help                  print this
 
-`demo`, `test` and `bench` need nothing but this folder and Python 3.10 or newer. The first time
-they make an environment of their own in the folder .env next to this script and install torch there
-(minutes, several GB); later they use it again. For a Python that has everything already, nothing is
-made and nothing is installed if
+`demo`, `test`, `bench` and `engine` need nothing but this folder and Python 3.10 or newer. The
+first time they make an environment of their own in the folder .env next to this script and install
+torch there (minutes, several GB); later they use it again. For a Python that has all of it already,
+nothing is made and nothing is installed if
   - it is the environment's own Python that runs this script, or
   - the variable FASTFACE_PYTHON names it, or
   - it runs this script with --here right behind the command: python install.py test --here
@@ -71,6 +72,7 @@ def dispatch(arguments: list[str]) -> int:
         "demo": run_demo,
         "test": run_tests,
         "bench": run_bench,
+        "engine": run_engine,
         "doctor": run_doctor,
         "help": show_help,
         "--help": show_help,
@@ -98,8 +100,8 @@ def refuse(reason: str) -> int:
         2.
     """
     sys.stderr.write(
-        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], bench [OPTIONS], doctor [--json], "
-        "help; without one, what is missing is installed.\n"
+        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], bench [OPTIONS], engine [OPTIONS], "
+        "doctor [--json], help; without one, what is missing is installed.\n"
     )
     return 2
 
@@ -132,6 +134,17 @@ def run_bench(arguments: list[str]) -> int:
 
     import_pack("fastface")
     return importlib.import_module("fastface.bench").main(without_here(arguments))
+
+
+def run_engine(arguments: list[str]) -> int:
+    """Builds TensorRT engines."""
+    status = run_elsewhere("engine", arguments, with_tests=False)
+    if status is not None:
+        return status
+    from install import import_pack
+
+    import_pack("fastface")
+    return importlib.import_module("fastface.engine").main(without_here(arguments))
 
 
 def run_tests(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -46,11 +47,14 @@ def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: 
         side: Of the crops, in pixels.
     """
     inverse = invert_affine(matrices.to(widest_float(images.device)))
-    grid = apply_affine(inverse, _pixels((0, 0, side, side), inverse)).view(-1, side, side, 2)
-    crops = [
-        sampled(images[image : image + 1], grid[row : row + 1])
-        for row, image in enumerate(image_of_crop)
-    ]
+    # All crops of an image are one tall grid: no image is copied, and each is sampled once.
+    rows = apply_affine(inverse, _pixels((0, 0, side, side), inverse)).view(-1, side, 2)
+    crops, first = [], 0
+    for image, group in itertools.groupby(image_of_crop):
+        last = first + len(list(group)) * side
+        tall = sampled(images[image : image + 1], rows[None, first:last])
+        crops.append(tall.view(-1, side, side, 3))
+        first = last
     sizes = ((images.shape[1], images.shape[2]),) * len(images)
     pixels = torch.cat([images.new_zeros(0, side, side, 3, dtype=torch.float32), *crops])
     return FaceCrops(pixels, matrices, image_of_crop, sizes)

@@ -74,6 +74,15 @@ def model_folders(key: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(folder) for folder in (own, *registered)))
 
 
+def models_folder() -> Path:
+    """ComfyUI's own folder of models; outside ComfyUI, `models` in the working folder."""
+    if not in_comfyui():
+        return Path("models")
+    import folder_paths
+
+    return Path(folder_paths.models_dir)
+
+
 def cache_folder() -> Path:
     """The folder for what may be thrown away and made again, such as rewritten graphs.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,20 +37,35 @@ def face_masks(
         raise InvalidInput(f"got mask shape {shape!r}, expected one of {', '.join(MASK_SHAPES)}")
     height, width = size_hw
     masks = torch.zeros(len(faces.image_sizes), height, width, device=device)
-    for image, (left, top, right, bottom) in zip(
-        faces.image_index.tolist(), faces.boxes.tolist(), strict=True
-    ):
-        x0, x1 = max(0, round(left)), min(width, round(right))
-        y0, y1 = max(0, round(top)), min(height, round(bottom))
-        if x0 >= x1 or y0 >= y1:
-            continue
-        region = masks[image, y0:y1, x0:x1]
-        if shape == "box":
-            region.fill_(1.0)
-            continue
-        # Pixel i covers i to i + 1: its centre decides.
-        x = torch.arange(x0, x1, device=device) + 0.5 - (left + right) / 2
-        y = torch.arange(y0, y1, device=device) + 0.5 - (top + bottom) / 2
-        inside = (x * 2 / (right - left)) ** 2 + (y[:, None] * 2 / (bottom - top)) ** 2 <= 1
-        region.masked_fill_(inside, 1.0)
+    for image, box in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
+        fill_face(masks[image], box, shape)
     return masks
+
+
+def fill_face(
+    mask: Tensor, box: Sequence[float], shape: str, left_top: tuple[int, int] = (0, 0)
+) -> None:
+    """Sets a mask to 1 where a face is.
+
+    Args:
+        mask: `[H,W]` float, of a region of an image; written to.
+        box: Of the face, xyxy in pixels of the image.
+        shape: One of `MASK_SHAPES`.
+        left_top: Where in the image the region begins, in pixels.
+    """
+    height, width = mask.shape
+    left, right = (x - left_top[0] for x in box[::2])
+    top, bottom = (y - left_top[1] for y in box[1::2])
+    x0, x1 = max(0, round(left)), min(width, round(right))
+    y0, y1 = max(0, round(top)), min(height, round(bottom))
+    if x0 >= x1 or y0 >= y1:
+        return
+    region = mask[y0:y1, x0:x1]
+    if shape == "box":
+        region.fill_(1.0)
+        return
+    # Pixel i covers i to i + 1: its centre decides.
+    x = torch.arange(x0, x1, device=mask.device) + 0.5 - (left + right) / 2
+    y = torch.arange(y0, y1, device=mask.device) + 0.5 - (top + bottom) / 2
+    inside = (x * 2 / (right - left)) ** 2 + (y[:, None] * 2 / (bottom - top)) ** 2 <= 1
+    region.masked_fill_(inside, 1.0)

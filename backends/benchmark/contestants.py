@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelPack
@@ -56,9 +55,6 @@ Found = dict[str, Any]
 
 class Opened(Protocol):
     """A contestant that is ready to be timed."""
-
-    #: Where its results have to be waited for.
-    device: torch.device
 
     def runs_on(self) -> Mapping[str, str]:
         """What each of its models really runs on, by task."""

@@ -85,7 +85,6 @@ class OpenedOurs:
         self._setting = setting
         model: Any = app.analyzer.model("detection")
         self._model = model
-        self.device: torch.device = model.device
 
     def runs_on(self) -> Mapping[str, str]:
         return {
@@ -97,7 +96,7 @@ class OpenedOurs:
         job, app = self._setting.job, self.app
         if self._setting.variant == NETWORK:
             width, height = self._model.fixed_size_wh or self._setting.size_wh
-            blob = torch.rand(len(material), 3, height, width).to(self.device)
+            blob = torch.rand(len(material), 3, height, width).to(self._model.device)
             return lambda: self._model.session.run(blob)
         tasks = ["recognition"] if job == "embed" else []
 

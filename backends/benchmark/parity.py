@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def compare(reference: Sequence[Found], other: Sequence[Found]) -> dict[str, Any
         values = [image[name] for image in images if image[name] is not None]
         figures[name] = worst(values) if values else None
     figures["worst_image"] = max(
-        range(len(images)), key=lambda index: _badness(images[index]), default=0
+        range(len(images)), key=lambda index: badness(images[index]), default=0
     )
     reasons = _reasons(figures)
     return {**figures, "verdict": "unfit" if reasons else "fit", "reasons": reasons}
@@ -75,18 +75,22 @@ def _reasons(figures: dict[str, Any]) -> list[str]:
     return reasons
 
 
-def _badness(image: dict[str, Any]) -> float:
-    """How far an image is beyond, or on its way to, the limits."""
-    shares = [float(image["faces"] + image["found"] - 2 * image["matched"]) * 100]
+def badness(figures: Mapping[str, Any]) -> float:
+    """How far the figures of an image, or of several, are beyond, or on their way to, the limits.
+
+    Args:
+        figures: As `compare` gives them.
+    """
+    shares = [float(figures["faces"] + figures["found"] - 2 * figures["matched"]) * 100]
     for name, most in (
         ("box_px", MOST_BOX_PX),
         ("landmark_px", MOST_LANDMARK_PX),
         ("norm_error", MOST_NORM_ERROR),
     ):
-        if image[name] is not None:
-            shares.append(image[name] / most)
-    if image["cosine"] is not None:
-        shares.append((1 - image["cosine"]) / (1 - LEAST_COSINE))
+        if figures[name] is not None:
+            shares.append(figures[name] / most)
+    if figures["cosine"] is not None:
+        shares.append((1 - figures["cosine"]) / (1 - LEAST_COSINE))
     return float("inf") if any(np.isnan(shares)) else max(shares)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 import psutil
 
@@ -61,16 +61,17 @@ class Worker:
             env=environment,
             cwd=_PACK_FOLDER,
         )
+        # Popen's pipes are None only for streams that were not asked to be pipes.
+        self._to = cast(IO[bytes], self._process.stdin)
+        self._from = cast(IO[bytes], self._process.stdout)
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         """Hands answers over: reading from a pipe can't be interrupted, a queue can be asked."""
-        stream = self._process.stdout
-        assert stream is not None
         while True:
             try:
-                self._answers.put(pickle.load(stream))
+                self._answers.put(pickle.load(self._from))
             except (EOFError, OSError, ValueError, pickle.UnpicklingError):
                 self._answers.put(("ended", None))
                 return
@@ -81,11 +82,9 @@ class Worker:
         Raises:
             ContestantFailed: It failed, or the process ended.
         """
-        stream = self._process.stdin
-        assert stream is not None
         try:
-            pickle.dump((method, arguments), stream)
-            stream.flush()
+            pickle.dump((method, arguments), self._to)
+            self._to.flush()
         except OSError:
             raise ContestantFailed(self._how_it_ended()) from None
         while True:
@@ -113,14 +112,13 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
         with suppress(psutil.Error):
             times = psutil.Process(self._process.pid).cpu_times()
             self.cpu_seconds = times.user + times.system
         if kind is not None:
             self._process.kill()
         with suppress(OSError):  # it ended by itself, and what was written is lost with it
-            self._process.stdin.close()
+            self._to.close()
         try:
             self._process.wait(_PARTING_SECONDS)
         except subprocess.TimeoutExpired:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .contestants import Found
-from .parity import LEAST_COSINE, MOST_BOX_PX, MOST_LANDMARK_PX, MOST_NORM_ERROR, match
+from .parity import LEAST_COSINE, MOST_BOX_PX, MOST_LANDMARK_PX, MOST_NORM_ERROR, badness, match
 
 _REFERENCE_COLOUR, _OTHER_COLOUR = (60, 220, 90), (255, 70, 40)
 #: Pictures show this much around a face, and are this large.
@@ -69,7 +69,7 @@ def worst_pictures(
     Rows whose largest difference nobody could see are left out.
     """
     rows = [row for row in report["rows"] if row["state"] == "compared" and _is_notable(row)]
-    rows.sort(key=_badness, reverse=True)
+    rows.sort(key=badness, reverse=True)
     for number, row in enumerate(rows[:_MOST_PICTURES], start=1):
         yield f"worst_{number}.png", _picture(row, photos[row["worst_photo"]])
 
@@ -81,11 +81,6 @@ def _is_notable(row: Mapping[str, Any]) -> bool:
         or (row["landmark_px"] or 0) > _VISIBLE_PX
         or (row["cosine"] or 1) < _NOTABLE_COSINE
     )
-
-
-def _badness(row: Mapping[str, Any]) -> float:
-    apart = row["faces"] + row["found"] - 2 * row["matched"]
-    return apart * 100 + (row["box_px"] or 0) + (row["landmark_px"] or 0)
 
 
 def _picture(row: Mapping[str, Any], photo: np.ndarray) -> np.ndarray:

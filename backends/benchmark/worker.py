@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,18 +29,31 @@ _WARM_UP_CALLS = {"cuda": 4}
 _WARM_UP_CALLS_ELSEWHERE = 2
 
 
+@dataclass(frozen=True)
+class Started:
+    """A contestant at work."""
+
+    opened: Opened
+    material: Material
+    call: Callable[[], Any]
+    device: torch.device
+    memory: MemoryUse
+    calls_a_turn: int
+
+
 class Desk:
     """Does what the messages say."""
 
     def __init__(self, import_seconds: float) -> None:
         """`import_seconds`: what importing the pack took in this process."""
         self._import_seconds = import_seconds
-        self._opened: Opened | None = None
-        self._call: Callable[[], Any] | None = None
-        self._material: Material | None = None
-        self._memory: MemoryUse | None = None
-        self._calls_a_turn = 1
-        self._device = torch.device("cpu")
+        self._begun: Started | None = None
+
+    @property
+    def _started(self) -> Started:
+        if self._begun is None:
+            raise FastFaceError("no contestant is open; send start before anything else")
+        return self._begun
 
     def start(
         self, contestant: str, files: list[str], setting: dict[str, Any], source: str, pixels: Any
@@ -50,27 +64,26 @@ class Desk:
         if device.type == "cuda":
             torch.cuda.init()
             synchronise(device)
-        self._memory = MemoryUse(device)
-        self._device = device
+        memory = MemoryUse(device)
         begin = time.perf_counter()
-        self._opened = everyone[contestant].open(Setting(**setting))
-        self._material = Material(pixels, source, device)
-        self._call = self._opened.call(self._material)
-        seconds, _ = timed(self._call, device)
+        opened = everyone[contestant].open(Setting(**setting))
+        material = Material(pixels, source, device)
+        call = opened.call(material)
+        seconds, _ = timed(call, device)
         first_call = time.perf_counter() - begin
         for _ in range(_WARM_UP_CALLS.get(device.type, _WARM_UP_CALLS_ELSEWHERE)):
-            seconds, _ = timed(self._call, device)
-        self._calls_a_turn = calls_a_turn(seconds)
+            seconds, _ = timed(call, device)
+        self._begun = Started(opened, material, call, device, memory, calls_a_turn(seconds))
         return {
             "first_call_s": first_call,
-            "runs_on": dict(self._opened.runs_on()),
+            "runs_on": dict(opened.runs_on()),
             "import_s": self._import_seconds,
         }
 
     def turn(self) -> dict[str, Any]:
         """Calls as often as one turn should; seconds of each call."""
-        assert self._call is not None
-        times = [timed(self._call, self._device) for _ in range(self._calls_a_turn)]
+        now = self._started
+        times = [timed(now.call, now.device) for _ in range(now.calls_a_turn)]
         return {
             "seconds": [seconds for seconds, _ in times],
             "device_seconds": [device for _, device in times if device is not None],
@@ -78,29 +91,27 @@ class Desk:
 
     def inspect(self) -> dict[str, Any]:
         """What there is to know beside times: memory, stages, copies to the host."""
-        assert self._call is not None and self._memory is not None and self._opened is not None
+        now = self._started
         return {
-            "memory": self._memory.added(),
-            "stages": stage_shares(self._call, self._device),
-            "to_host": bytes_to_host(self._call, self._device),
-            "runs_on": dict(self._opened.runs_on()),
+            "memory": now.memory.added(),
+            "stages": stage_shares(now.call, now.device),
+            "to_host": bytes_to_host(now.call, now.device),
+            "runs_on": dict(now.opened.runs_on()),
         }
 
     def find(self, embed: bool) -> list[dict[str, Any]]:
         """What the contestant finds in the images."""
-        assert self._opened is not None and self._material is not None
-        return self._opened.find(self._material, embed)
+        return self._started.opened.find(self._started.material, embed)
 
     def find_in(self, pixels: Any, source: str, embed: bool) -> list[dict[str, Any]]:
         """What it finds in other images."""
-        assert self._opened is not None
-        return self._opened.find(Material(pixels, source, self._device), embed)
+        now = self._started
+        return now.opened.find(Material(pixels, source, now.device), embed)
 
     def threshold(self, faces: int) -> float:
         """The threshold at which random weights report so many faces on the first image."""
-        assert self._opened is not None and self._material is not None
-        app: Any = self._opened
-        return threshold_for(app.app, self._material.bgr()[0], faces)
+        app: Any = self._started.opened
+        return threshold_for(app.app, self._started.material.bgr()[0], faces)
 
     def rate(self, device: str, precision: str) -> float:
         """Operations a second in products of matrices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import weakref
 from collections.abc import Callable
@@ -23,6 +24,12 @@ from .weights import MTCNN_PACK, embedding_pack
 #: Sessions in use by file, device and note: other parameters are no reason to load weights again.
 _opened: weakref.WeakValueDictionary[Any, ManagedSession] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
+
+#: What torch and pickle raise for files that are no weights, or those of another network.
+_DAMAGED = (
+    *(RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError),
+    *(TypeError, pickle.UnpicklingError),
+)
 
 #: Numbers of 32 bits in a vector register of AVX-512.
 _LANES = 16
@@ -133,7 +140,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         weights = {name: value for name, value in weights.items() if not _of_classifier(name)}
         network.load_state_dict(weights)
-    except Exception as error:
+    except _DAMAGED as error:
         raise ModelError(
             # Not torch's own words: they advise to let the file run code.
             f"{path} holds no weights of {type(network).__name__}: it is damaged, of another "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...utils.choose import SELECTION_METHODS
 from ...utils.errors import InvalidInput
@@ -28,6 +29,9 @@ class MtcnnParameters:
     Raises:
         InvalidInput: A value is out of its range.
     """
+
+    of: ClassVar[str] = "MTCNN"
+    packs: ClassVar[str] = "a model_pack that begins with facenet"
 
     min_face_size: int = 20
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import ModelError
-from .graph import Graph, Node, fold_batch_norms
+from .graph import Graph, Node
 from .layers import Build, Value, tensor_of
 from .operators import BOUND_INPUTS, OPERATORS
 
@@ -25,7 +25,6 @@ class Network(nn.Module):
             ModelError: The graph has an operator, or a form of one, that is not in `OPERATORS`.
         """
         super().__init__()
-        graph = fold_batch_norms(graph)
         unknown = sorted({node.op for node in graph.nodes} - OPERATORS.keys())
         if unknown:
             example = next(node for node in graph.nodes if node.op == unknown[0])

@@ -27,7 +27,7 @@ _log = logging.getLogger("FastFace")
 _lock = threading.Lock()
 
 #: Part of the cached files' names; raised when the rewriting changes.
-_VERSION = 1
+VERSION = 1
 
 #: Largest difference between a batch and single images, relative to the largest value.
 _TOLERANCE = 1e-4
@@ -64,7 +64,7 @@ def prepared_graph(model: ModelFile) -> PreparedGraph:
         ModelError: The file is damaged, or nothing here can run it.
     """
     with _lock:
-        name = f"{content_sha256(model.path)[:32]}-v{_VERSION}"
+        name = f"{content_sha256(model.path)[:32]}-v{VERSION}"
         folder = host.cache_folder() / "graphs"
         proved, rewritten, refusal = (
             folder / f"{name}{suffix}" for suffix in (".batches", ".onnx", ".txt")

@@ -1,19 +1,27 @@
 """A second opinion: what was seen is cut out, upright and of middle size, and detected again.
 
 A face is a face there too, and its score no longer depends on how large or how turned it was. Most
-of what only looks like a face in one turned view is gone.
+of what only looks like a face in one turned view is gone. Its landmarks are better there, too:
+between two quarter turns those of the first sighting are off by a tenth of the distance between the
+eyes, which takes the embedding far from that of the upright photo.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ...utils.align import arcface_template, crop_faces, similarity_transform
+from ...utils.align import (
+    apply_affine,
+    arcface_template,
+    crop_faces,
+    invert_affine,
+    similarity_transform,
+)
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
@@ -22,36 +30,49 @@ from ..pieces import images_at_once
 from .looks import Sightings, on_host
 from .types import DetectBatches
 
-#: Side in pixels of what is shown to the detector, and of the aligned face in its middle.
-_SIDE, _FACE = 256, 112
+#: Side in pixels of the aligned face that is shown to the detector, and of the picture around it.
+FACE_PX = 112
+_SIDE = 256
 #: A face seen again lies no further from the middle than this, in sides of the aligned face.
 _FURTHEST = 0.25
 
 
-def confirmed_scores(
+@dataclass(frozen=True)
+class SecondSight:
+    """What sightings look like when each is looked at again on its own, on the CPU.
+
+    Attributes:
+        scores: `[N]` float32; 0 where no face is seen any more.
+        landmarks: `[N,5,2]` float32 in pixels of the images; the sighting's where none is seen.
+    """
+
+    scores: Tensor
+    landmarks: Tensor | None
+
+
+def look_again(
     images: Images,
     found: Sightings,
     options: DetectionOptions,
     detect_batches: DetectBatches,
     device: torch.device,
-) -> Tensor:
-    """Scores of sightings when they are looked at again, each on its own.
+) -> SecondSight:
+    """Shows each sighting to the detector once more, cut out and upright.
 
     Args:
         images: In which they were seen.
-        found: With landmarks.
+        found: Without landmarks nothing is seen again: it takes them to cut out a face.
         options: Of the first pass.
         detect_batches: See `DetectBatches`.
         device: The detector's.
-
-    Returns:
-        `[N]` float32 on the CPU; 0 where no face is seen any more.
     """
     scores = torch.zeros(len(found.scores))
     if found.landmarks is None or not len(scores):
-        return scores
-    target = arcface_template(_FACE) + (_SIDE - _FACE) / 2
+        return SecondSight(scores, found.landmarks)
+    landmarks = found.landmarks.clone()
+    target = arcface_template(FACE_PX) + (_SIDE - FACE_PX) / 2
     matrices = similarity_transform(found.landmarks, target)
+    back = invert_affine(matrices)
     count = images_at_once(device, (_SIDE, _SIDE), _SIDE * _SIDE)
     groups = torch.arange(len(scores)).split(count)
     makers = [partial(_crops, images, found.image[rows], matrices[rows], device) for rows in groups]
@@ -60,8 +81,11 @@ def confirmed_scores(
         options, sizes_wh=((_SIDE, _SIDE),), threshold=options.threshold / 2, robust=False
     )
     for rows, faces in zip(groups, detect_batches(makers, low), strict=True):
-        scores[rows] = _scores_in_the_middle(faces, len(rows))
-    return scores
+        crop, points, seen = _in_the_middle(faces)
+        scores[rows[crop]] = seen
+        if points is not None:
+            landmarks[rows[crop]] = apply_affine(back[rows[crop]], points.to(back)).float()
+    return SecondSight(scores, landmarks)
 
 
 def _crops(images: Images, image: Tensor, matrices: Tensor, device: torch.device) -> ImageBatch:
@@ -69,9 +93,15 @@ def _crops(images: Images, image: Tensor, matrices: Tensor, device: torch.device
     return crop_faces(images, places, uploaded(matrices.to(widest_float(device)), device), _SIDE)
 
 
-def _scores_in_the_middle(faces: Faces, crops: int) -> Tensor:
-    boxes, scores, _ = on_host(faces)
+def _in_the_middle(faces: Faces) -> tuple[list[int], Tensor | None, Tensor]:
+    """The crops in whose middle a face is seen; landmarks and scores of the best one in each."""
+    boxes, scores, landmarks = on_host(faces)
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - _SIDE / 2
-    near = offset.norm(dim=1) <= _FURTHEST * _FACE
-    image = torch.tensor(faces.images_of_faces(), dtype=torch.int64)
-    return torch.zeros(crops).scatter_reduce_(0, image[near], scores[near], "amax")
+    near = (offset.norm(dim=1) <= _FURTHEST * FACE_PX).tolist()
+    # Faces come best first, so the first one near the middle of a crop is its best.
+    best: dict[int, int] = {}
+    for row, crop in enumerate(faces.images_of_faces()):
+        if near[row]:
+            best.setdefault(crop, row)
+    rows = list(best.values())
+    return list(best), None if landmarks is None else landmarks[rows], scores[rows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils.align import arcface_template
+from ...utils.align import apply_affine, arcface_template, similarity_transform
 from ...utils.boxes import box_areas, overlaps
 from ..base import DetectionOptions
 from .looks import Sightings
@@ -53,18 +53,13 @@ def posture(found: Sightings) -> Posture:
     if found.landmarks is None:
         nothing = torch.zeros(len(found.scores))
         return Posture(nothing, nothing)
-    template = arcface_template(112).float()
-    template = template - template.mean(0)
-    points = found.landmarks - found.landmarks.mean(1, keepdim=True)
-    spread = points.square().sum((1, 2))
-    # The best similarity transform of centred points, as in `utils.align.similarity_transform`.
-    a = (points * template).sum((1, 2)) / spread
-    b = (points[..., 0] * template[:, 1] - points[..., 1] * template[:, 0]).sum(1) / spread
-    # What it explains of the template's spread; the rest is misfit.
-    explained = (a.square() + b.square()) * spread / template.square().sum()
-    misfit = (1 - explained).clamp(min=0).sqrt()
-    misfit = torch.where(spread > 0, misfit, torch.inf)
-    roll = torch.rad2deg(torch.atan2(-b, a))
+    template = arcface_template(112)
+    matrices = similarity_transform(found.landmarks, template)
+    left = apply_affine(matrices, found.landmarks.to(matrices)) - template
+    spread = (template - template.mean(0)).square().sum()
+    misfit = (left.square().sum((1, 2)) / spread).sqrt().float()
+    # The matrix turns the face upright, so the face itself is turned the other way.
+    roll = torch.rad2deg(torch.atan2(-matrices[:, 1, 0], matrices[:, 0, 0])).float()
     lean = (roll - 90.0 * found.turn + 180) % 360 - 180
     return Posture(lean.abs(), misfit)
 

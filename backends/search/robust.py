@@ -14,9 +14,9 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ..base import DetectionOptions
 from ..pieces import images_at_once
-from .confirm import confirmed_scores
+from .confirm import FACE_PX, SecondSight, look_again
 from .looks import Look, Sightings, on_host
-from .merge import is_sure, merge, together
+from .merge import is_sure, merge, posture, together
 from .types import DetectBatches
 
 #: The scale of the first pass, turned; one finer, for tiny faces; one coarser with room around, for
@@ -26,6 +26,9 @@ LOOKS = (
     Look(1280, 1280, (0, 1, 2, 3)),
     Look(128, 256, (0, 1, 2, 3)),
 )
+
+#: Landmarks of a face that leans more than this are a tenth of the distance between the eyes off.
+_LEANING_DEG = 20.0
 
 
 def search_wider(
@@ -72,9 +75,32 @@ def search_wider(
         torch.tensor([image in unsure for image in first.image.tolist()], dtype=torch.bool)
     )
     found = together([known, *seen])
-    again = confirmed_scores(images, found, options, detect_batches, faces.device)
-    rows = merge(found, again, options)
+    again = look_again(images, found, options, detect_batches, faces.device)
+    rows = merge(found, again.scores, options)
+    first_side = max(max(size_wh) for size_wh in options.sizes_wh)
+    sides = torch.tensor([first_side, *(look.image_side for look in looks)])[found.look]
+    longest = torch.tensor([max(size_hw) for size_hw in images.sizes_hw])[found.image]
+    found = _with_better_landmarks(found, again, sides / longest)
     return _replaced(faces, found.at(rows), unsure)
+
+
+def _with_better_landmarks(found: Sightings, again: SecondSight, scale: Tensor) -> Sightings:
+    """The second sight's, for faces that were seen leaning, or smaller than it shows them.
+
+    Those of a face that was seen upright and large, in whatever turn, are what the upright photo
+    gives: they stay.
+
+    Args:
+        found: Of some images.
+        again: Of all of `found`.
+        scale: `[N]`, of the image in the view in which each was seen.
+    """
+    if found.landmarks is None or again.landmarks is None:
+        return found
+    seen_px = (found.boxes[:, 2:] - found.boxes[:, :2]).amax(1) * scale
+    worse = (posture(found).lean_deg > _LEANING_DEG) | (seen_px < FACE_PX)
+    landmarks = torch.where(worse[:, None, None], again.landmarks, found.landmarks)
+    return replace(found, landmarks=landmarks)
 
 
 def _groups(

@@ -196,8 +196,9 @@ class Managed(Generic[Kind]):
             return False
         self._opened = None
         self._away = False
-        # What failed may work again by now.
-        self._placement, self._trouble = self._wanted, ""
+        if self._placement != self._wanted:
+            # What failed may work again by now.
+            self._placement, self._trouble = self._wanted, ""
         self._place.left()
         _log.info("%s: released from memory", self.name)
         return True

@@ -5,37 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from cachetools import LRUCache
 from torch import Tensor, nn
 
 from ...utils.errors import OutOfMemory
 from ..base import RunsOn
+from .recurring import Recurring, Run, captured
 
 _log = logging.getLogger("FastFace")
-
-#: A shape is prepared for when it comes for this time: that costs as much as a few runs.
-_PREPARE_AT = 3
-_PREPARED_SHAPES = 4
-
-Run = Callable[[Tensor], tuple[Tensor, ...]]
-
-
-@dataclass
-class _Capture:
-    """A recorded run: what it reads, what it writes, and how to do it again."""
-
-    graph: torch.cuda.CUDAGraph
-    source: Tensor
-    results: tuple[Tensor, ...]
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        self.source.copy_(x)
-        self.graph.replay()
-        return tuple(result.clone() for result in self.results)
 
 
 class TorchSession:
@@ -65,8 +43,7 @@ class TorchSession:
         self._dtype = dtype
         self._captures = captures
         self._compiles = compiles
-        self._seen: LRUCache = LRUCache(maxsize=64)
-        self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
+        self._recurring = Recurring()
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
 
@@ -88,7 +65,7 @@ class TorchSession:
             if self.device.type != "cuda" and not self._compiles:
                 return self.raw(x)
             with self._lock, self._exact():
-                return self._way_for(x)(x)
+                return self._recurring.way_for(x, self.raw, self._prepare)(x)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"{self.runs_on} ran out of memory for input {tuple(x.shape)}: use fewer images at "
@@ -98,7 +75,7 @@ class TorchSession:
     def leave_device(self) -> None:
         """Moves the weights to main memory; what was prepared goes."""
         with self._lock:
-            self._prepared.clear()
+            self._recurring.forget()
             self.raw.to("cpu")
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -114,18 +91,11 @@ class TorchSession:
         # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
-    def _way_for(self, x: Tensor) -> Run:
-        """The fastest way there is yet to run an input of this shape."""
-        shape = tuple(x.shape)
-        way = self._prepared.get(shape)
-        if way is None:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] < _PREPARE_AT:
-                return self.raw
-            way = self._compiled(x) if self._compiles else self.raw
-            if self.device.type == "cuda" and self._captures:
-                way = self._captured(way, x)
-            self._prepared[shape] = way
+    def _prepare(self, x: Tensor) -> Run:
+        """The fastest way to run inputs of this shape, worth a few runs to find."""
+        way = self._compiled(x) if self._compiles else self.raw
+        if self.device.type == "cuda" and self._captures:
+            return captured(way, x.to(memory_format=torch.channels_last))
         return way
 
     def _compiled(self, x: Tensor) -> Run:
@@ -142,17 +112,3 @@ class TorchSession:
             _log.warning("%s goes on without torch.compile, which failed: %s", self.runs_on, error)
             return self.raw
         return way
-
-    def _captured(self, way: Run, x: Tensor) -> _Capture:
-        source = x.clone(memory_format=torch.channels_last)
-        # Libraries set themselves up in the first runs, which must not be recorded, and recording
-        # must happen on a stream of its own.
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
-            way(source)
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=side):
-            results = way(source)
-        return _Capture(graph, source, results)

@@ -223,20 +223,28 @@ class TestBackend:
             load_face_analysis(backend="lion")
 
     @pytest.mark.parametrize(
-        ("torch_has", "onnxruntime_is", "taken"),
+        ("device", "torch_has", "onnxruntime_is", "taken"),
         [
-            (("cuda", "cpu"), None, "torch"),
-            (("cpu",), None, "onnxruntime"),
-            (("cpu",), "not installed", "torch"),
+            ("auto", ("cuda", "cpu"), None, "torch"),
+            ("cuda:0", ("cuda", "cpu"), None, "torch"),
+            ("cpu", ("cuda", "cpu"), None, "onnxruntime"),
+            ("cpu", ("cuda", "cpu"), "not installed", "torch"),
+            ("auto", ("cpu",), None, "onnxruntime"),
+            ("auto", ("cpu",), "not installed", "torch"),
         ],
     )
     def test_auto_takes_torch_on_a_gpu_and_onnxruntime_on_a_cpu(
-        self, world: World, torch_has: tuple[str, ...], onnxruntime_is: str | None, taken: str
+        self,
+        world: World,
+        device: str,
+        torch_has: tuple[str, ...],
+        onnxruntime_is: str | None,
+        taken: str,
     ):
         world.backends["torch"] = Backend("torch")
         world.backends["torch"].offered = torch_has
         world.backends["onnxruntime"].reason = onnxruntime_is
-        assert load_face_analysis().analyzer.backend.name == taken
+        assert load_face_analysis(device=device).analyzer.backend.name == taken
 
     def test_auto_takes_one_that_has_the_device(self, world: World):
         world.backends["insightface"].offered = ("cuda", "cpu")

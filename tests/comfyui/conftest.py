@@ -1,5 +1,5 @@
 """The fixtures of these tests; others import them from where they are."""
 
-from tests.comfyui.fixtures import checkout, comfyui, installed, instantid, options, python
+from tests.comfyui.fixtures import checkout, comfyui, installed, instantid, options, python, rtx
 
-__all__ = ["checkout", "comfyui", "installed", "instantid", "options", "python"]
+__all__ = ["checkout", "comfyui", "installed", "instantid", "options", "python", "rtx"]

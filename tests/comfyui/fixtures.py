@@ -124,3 +124,11 @@ def comfyui(
             link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
     with ComfyServer(checkout, python, base, options) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def rtx(python: str) -> None:
+    """ComfyUI's interpreter has tensorrt_rtx."""
+    finds = "import importlib.util as u; raise SystemExit(u.find_spec('tensorrt_rtx') is None)"
+    if subprocess.run([python, "-c", finds], timeout=60, check=False).returncode:
+        pytest.skip(f"{python} lacks tensorrt_rtx, which builds without a GPU")

@@ -38,6 +38,7 @@ NODES = (
     "FastFaceKeypoints",
     "FastFaceBenchmark",
     "FastFaceMemory",
+    "FastFaceBuildEngine",
 )
 
 
@@ -285,3 +286,32 @@ def test_benchmark_stops_when_interrupted(comfyui: ComfyServer):
     assert status["messages"][-1][0] == "execution_interrupted", status
     # It waits for nobody to finish, other than 1,000 rounds would.
     assert time.monotonic() - stopping < 60
+
+
+def test_engines_are_built_once_and_the_loader_says_what_they_lack(
+    comfyui: ComfyServer, test_data: Path, rtx: None
+):
+    build = node(
+        "FastFaceBuildEngine",
+        model_pack=SCRFD["model_pack"],
+        precision="fp16",
+        best_batch=1,
+        max_batch=4,
+        min_size=128,
+        best_size=640,
+        max_size=640,
+        workspace_mb=0,
+        rebuild=False,
+    )
+    prompt: Prompt = {"build": build, "info": show("build", 0)}
+    folder = comfyui.base / "user" / "__fastface" / "tensorrt"
+    for how in ("built in", "there already"):
+        (info,) = comfyui.run(prompt)["info"]["text"]
+        assert info.count(how) == 2 and str(folder) in info
+        assert "scrfd_2.5g_bnkps.onnx in fp16 for 1x3x128x128 to 4x3x640x640" in info
+    assert len(list(folder.glob("*.engine"))) == 2
+    prompt = {"loader": loader(**SCRFD | {"backend": "tensorrt"}), "info": show("loader", 2)}
+    status = comfyui.result(comfyui.queue(prompt))["status"]
+    event, details = status["messages"][-1]
+    assert event == "execution_error"
+    assert "there is no NVIDIA GPU here" in details["exception_message"]

@@ -68,7 +68,7 @@ def test_what_is_not_understood_is_refused_with_the_list(
 ) -> None:
     assert commands.run(arguments) == 2
     refusal = capsys.readouterr().err
-    assert all(word in refusal for word in ("demo", "test", "bench", "doctor", "help"))
+    assert all(word in refusal for word in ("demo", "test", "bench", "engine", "doctor", "help"))
 
 
 @pytest.mark.parametrize("arguments", [["help"], ["--help"], ["-h"], ["demo", "-h"]])

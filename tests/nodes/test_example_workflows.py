@@ -38,6 +38,7 @@ SEEDS = ("seed", "noise_seed")
 # The fixtures of the tests in a real ComfyUI.
 checkout, python, options = fixtures.checkout, fixtures.python, fixtures.options
 installed, instantid, comfyui = fixtures.installed, fixtures.instantid, fixtures.comfyui
+rtx = fixtures.rtx
 
 
 def read(name: str) -> dict[str, Any]:
@@ -260,6 +261,10 @@ class TestInComfyUI:
         report = shown["Report"]["text"][0]
         assert "insightface cpu fp32" in report and "facenet cpu fp32" in report
         assert real.pixels(comfyui.image_path(shown["Chart"])).shape[1] == 1080
+
+    def test_build_engine_runs(self, comfyui: ComfyServer, test_data: Path, rtx: None):
+        said = run(comfyui, "fastface_build_engine")["What was built"]["text"][0]
+        assert "2 engines by tensorrt_rtx" in said and "recognition: mobilefacenet.onnx" in said
 
     def test_select_and_paste_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_select_paste")

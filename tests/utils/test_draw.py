@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import math
-import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +13,7 @@ import torch
 from fastface.utils import draw
 from fastface.utils.errors import BackendUnavailable, InvalidInput
 from fastface.utils.faces import Faces
+from tests.other_packs import function_of
 
 FACE = np.array([[40, 50], [88, 48], [65, 80], [45, 105], [85, 104]], dtype=np.float32)
 
@@ -66,10 +64,11 @@ class TestKeypoints:
 
     def test_equals_instantid_pixel_for_pixel(self):
         """Runs the function of a checkout of cubiq/ComfyUI_InstantID, named by the environment."""
-        folder = os.environ.get("COMFYUI_INSTANTID_PATH")
-        if not folder:
-            pytest.skip("COMFYUI_INSTANTID_PATH names no checkout of ComfyUI_InstantID")
-        theirs = function_of(Path(folder) / "InstantID.py", "draw_kps")
+        import cv2
+        import PIL.Image
+
+        scope = {"np": np, "cv2": cv2, "math": math, "PIL": PIL}
+        theirs = function_of("COMFYUI_INSTANTID_PATH", "InstantID.py", "draw_kps", **scope)
         random = np.random.default_rng(7)
         for number in range(200):
             height, width = random.integers(16, 700, 2)
@@ -79,20 +78,6 @@ class TestKeypoints:
                 landmarks[0] = landmarks[2]
             expected = np.asarray(theirs(np.zeros((height, width, 3)), landmarks))
             np.testing.assert_array_equal(draw.draw_keypoints(landmarks, (height, width)), expected)
-
-
-def function_of(file: Path, name: str):
-    """One function of a file whose imports need a ComfyUI."""
-    import cv2
-    import PIL.Image
-
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    tree.body = [
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
-    ]
-    scope = {"np": np, "cv2": cv2, "math": math, "PIL": PIL}
-    exec(compile(tree, str(file), "exec"), scope)
-    return scope[name]
 
 
 class TestLikeInsightface:

@@ -163,6 +163,10 @@ class Settings(BaseSettings):
         default=False,
         description="1 lets the `torch` backend compile for shapes that keep coming.",
     )
+    tensorrt_cuda_graphs: bool = Field(
+        default=False,
+        description="1 lets the `tensorrt` backend run shapes that keep coming as CUDA graphs.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from ....utils.packs import ModelPack
 from ..contestants import Contestant, Found, Setting, found
@@ -45,8 +44,6 @@ class Dlib(Contestant):
 
 class OpenedDlib:
     """See `Opened`."""
-
-    device = torch.device("cpu")
 
     def __init__(self, detector: Any) -> None:
         self._detector = detector

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from ....utils.packs import ModelPack
 from ...cascade.weights import MTCNN_PACK
@@ -43,7 +42,6 @@ class OpenedMtcnn:
     """See `Opened`."""
 
     def __init__(self, mtcnn: Any, setting: Setting) -> None:
-        self.device = torch.device(setting.device)
         self._mtcnn = mtcnn
         pack, *_ = all_backends()["facenet"].packs()
         # A threshold that was found for other weights says nothing about these.

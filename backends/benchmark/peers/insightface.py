@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from ....utils.packs import ModelPack
 from ...providers import device_name, parse_device
@@ -66,8 +65,6 @@ class InsightFace(Contestant):
 
 class OpenedInsightFace:
     """See `Opened`; it gives and takes what lies in main memory."""
-
-    device = torch.device("cpu")
 
     def __init__(self, app: Any, setting: Setting, asked: str) -> None:
         self.app = app

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ....utils.packs import ModelPack
 from ....utils.packs.read import read_pack
@@ -79,8 +78,6 @@ def _recognizer(file: str, providers: list[Any]) -> Any:
 
 class OpenedUniface:
     """See `Opened`."""
-
-    device = torch.device("cpu")
 
     def __init__(self, detector: Any, recognizer: Any) -> None:
         self._detector = detector

@@ -34,7 +34,7 @@ class One(Contestant):
         return "not this job" if job == "instantid" else None
 
     def open(self, setting: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError("nobody is opened while planning")
 
 
 def labels(job: str = "detect", **changes: Any) -> list[str]:

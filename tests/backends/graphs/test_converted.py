@@ -13,7 +13,7 @@ import torch
 from fastface.backends.graphs import converted
 from fastface.backends.graphs.batch_axis import with_batch_axis
 from fastface.backends.graphs.converted import converted_graph
-from fastface.backends.graphs.graph import Graph, Node, graph_of
+from fastface.backends.graphs.graph import Graph, Node, fold_batch_norms, graph_of
 from fastface.backends.graphs.network import Network
 from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
 from fastface.backends.graphs.stand_in.heads import gender_age
@@ -59,7 +59,7 @@ def test_gives_the_very_answers_of_the_file(
     model = with_batch_axis(make())
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    expected = answers(graph_of(model, "model.onnx"), side)
+    expected = answers(fold_batch_norms(graph_of(model, "model.onnx")), side)
     first = answers(converted_graph(path, "model.onnx"), side)
     monkeypatch.setattr(converted, "read_model", None)  # from here on nothing is parsed
     graph = converted_graph(path, "another name")

@@ -93,6 +93,9 @@ def test_a_full_card_means_the_cpu_or_an_error(world: World, vram: Free, caplog)
     model = world.model(placement=GPU, slower=CPU, size_bytes=100 * MB)
     assert model.run(ONE)[0].item() == 2 and model.runs_on.device == "cpu"
     assert "needs 200 MB of memory of cuda:0" in model.runs_on.note
+    lifecycle.unload()
+    model.run(ONE)
+    assert "needs 200 MB of memory of cuda:0" in model.runs_on.note, "and it is said ever after"
     with pytest.raises(OutOfMemory, match="memory of cuda:0"):
         world.model(placement=GPU, size_bytes=100 * MB)
 

@@ -18,8 +18,9 @@ import torch
 from fastface.backends import lifecycle
 from fastface.backends.analyzer import Analyzer
 from fastface.backends.base import Backend, DetectionOptions, Placement, Session
+from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
-from fastface.backends.registry import get_backend
+from fastface.backends.registry import all_backends, get_backend
 from fastface.utils.errors import BackendUnavailable, OutOfMemory
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
@@ -87,6 +88,42 @@ def test_eight_threads_while_another_unloads_at_random(
         stop.set()
         unloader.join(30)
     assert not unloader.is_alive() and unloaded[0] > 5
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch", "insightface"])
+def test_what_was_unloaded_comes_back_and_answers_the_same(
+    pack: ModelPack, crowd: torch.Tensor, backend: str
+) -> None:
+    if reason := all_backends()[backend].missing():
+        pytest.skip(reason)
+    analyzer = Analyzer(pack, get_backend(backend), Placement())
+    expected = analysed(analyzer, crowd, SMALL)
+
+    def ours() -> set[str]:
+        found = [model for model in lifecycle.loaded() if model.backend == backend]
+        assert all(model.size_bytes > 1e6 and model.runs_on.device == "cpu" for model in found)
+        return {task for model in found for task in model.task.split(", ")}
+
+    assert ours() == {"detection", "recognition"}
+    assert lifecycle.unload("models") > 0 and ours() == set()
+    assert same(analysed(analyzer, crowd, SMALL), expected)
+    assert ours() == {"detection", "recognition"}
+
+
+def test_with_batches_each_model_goes_with_the_last_image(
+    pack: ModelPack, crowd: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = FaceAnalysis(Analyzer(pack, get_backend("onnxruntime"), Placement()), SMALL)
+    expected = app.analyze(Images.from_comfy(crowd), ["recognition"])
+    monkeypatch.setenv("FASTFACE_PROFILE", "low-memory")
+    seen = []
+    batch = torch.cat([crowd, crowd])
+    found = app.analyze(
+        Images.from_comfy(batch), ["recognition"], lambda *_: seen.append(lifecycle.loaded())
+    )
+    assert all(seen), "they stay until the last image"
+    assert lifecycle.loaded() == []
+    assert same(found.of_image(0), expected)
 
 
 class Failing:

@@ -163,7 +163,11 @@ def test_options_name_the_device_and_the_cache():
     assert "trt_engine_cache_path" not in provider_options(tensorrt)
     cached = provider_options(tensorrt, 0, Path("a/b"))
     assert cached["trt_engine_cache_enable"] == "1"
-    assert Path(cached["trt_engine_cache_path"]) == Path("a/b")
+    assert cached["trt_timing_cache_enable"] == "1"
+    for name in ("trt_engine_cache_path", "trt_timing_cache_path"):
+        assert Path(cached[name]) == Path("a/b")
+    kernels = provider_options(row_of_device("nvtensorrtrtx"), 0, Path("a/b"))
+    assert Path(kernels["nv_runtime_cache_path"]) == Path("a/b")
 
 
 def test_listed_providers_joins_built_in_ones_and_plugins():

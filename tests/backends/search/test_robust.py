@@ -68,6 +68,19 @@ def test_a_turned_photo_gives_the_same_face(app: FaceAnalysis, photo: np.ndarray
     assert upright.normed_embedding @ face.normed_embedding > 0.9
 
 
+@pytest.mark.parametrize("angle_deg", [45, 135, 225, 315])
+def test_between_quarter_turns_too(app: FaceAnalysis, photo: np.ndarray, angle_deg: int):
+    """There the landmarks of the first sighting are so far off that it is another person's face."""
+    (upright,) = app.get(photo)
+    height, width = photo.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 0.7)
+    (face,) = app.get(cv2.warpAffine(photo, matrix, (width, height)))
+    between_eyes = 0.7 * np.linalg.norm(upright.kps[1] - upright.kps[0])
+    expected = upright.kps @ matrix[:, :2].T + matrix[:, 2]
+    assert np.abs(face.kps - expected).max() < 0.08 * between_eyes
+    assert upright.normed_embedding @ face.normed_embedding > 0.93
+
+
 @pytest.mark.parametrize("backend", ["torch", "insightface", "facenet"])
 def test_on_every_backend(photo: np.ndarray, test_data: Path, backend: str):
     reason = get_backend(backend).missing()

@@ -1,0 +1,106 @@
+"""ReActor's face models: one person as a face with all nine fields, and the file it is kept in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils.errors import InvalidInput, ModelError
+from ...utils.faces import Faces
+from ...utils.files import replacing
+from ...utils.packs import ModelPack
+from .face import Face
+from .frames import face_fields
+
+#: The tasks whose fields a face model has besides box, landmarks and score.
+FACE_MODEL_TASKS = ("landmark_3d_68", "landmark_2d_106", "recognition", "genderage")
+#: The fields, in ReActor's order. A missing one breaks the loading of the file.
+#: Source: ComfyUI-ReActor, `save_face_model` in `reactor_utils.py`.
+FIELDS = (
+    *("bbox", "kps", "det_score", "landmark_3d_68", "pose"),
+    *("landmark_2d_106", "embedding", "gender", "age"),
+)
+#: The recognition network whose embeddings ReActor's swap models were trained with.
+_SWAPPERS_NETWORK = "w600k_r50"
+_NAME = re.compile(r"\w[\w .()-]{0,99}")
+
+
+def require_all_fields(pack: ModelPack) -> None:
+    """Says what a pack lacks for a face model.
+
+    Raises:
+        ModelError: It can't give all nine fields.
+    """
+    lacking = [task for task in FACE_MODEL_TASKS if task not in pack.tasks]
+    if lacking:
+        raise ModelError(
+            f"pack {pack.name!r} has no {', '.join(lacking)} model, and a face model of ReActor "
+            "needs all nine fields of a face; choose a pack that has them: buffalo_l"
+        )
+
+
+def caution(pack: ModelPack) -> str:
+    """What a user should know of face models made with this pack; empty when all is well."""
+    network = pack.model("recognition").path.stem
+    if network == _SWAPPERS_NETWORK:
+        return ""
+    return (
+        f"the embedding is {network}'s, and ReActor's swap models know those of buffalo_l "
+        f"({_SWAPPERS_NETWORK}): a swap with it will not look like the person; choose buffalo_l"
+    )
+
+
+def blended_face_model(faces: Faces) -> Face:
+    """One person's face from one or several photos, as ReActor blends them.
+
+    Args:
+        faces: At least one, described by all `FACE_MODEL_TASKS`.
+
+    Returns:
+        The mean of the embeddings as they are, and the first face's other fields: CPU numpy,
+        float32; `gender` and `age` integers.
+    """
+    first = faces[:1].to("cpu")
+    if first.landmarks is None or faces.embeddings is None:
+        raise ModelError("these faces have no landmarks or no embeddings; detect and embed them")
+    values: dict[str, Any] = {
+        "bbox": first.boxes[0].numpy(),
+        "kps": first.landmarks[0].numpy(),
+        "det_score": np.float32(first.scores[0].item()),
+    }
+    for task in FACE_MODEL_TASKS:
+        values |= face_fields(first, task)[0]
+    values["embedding"] = faces.embeddings.mean(0).cpu().numpy()
+    return Face({key: values[key] for key in FIELDS})
+
+
+def save_face_model(face: Face, folder: Path, name: str) -> Path:
+    """Writes a face model where ReActor looks for them; one of that name is replaced.
+
+    Args:
+        face: With all `FIELDS`.
+        folder: ReActor's folder; made if need be.
+        name: Of the file, without folder and suffix.
+
+    Returns:
+        The file, a safetensors file with one tensor a field.
+
+    Raises:
+        InvalidInput: The name can't be one of a file in that folder.
+        OSError: It can't be written.
+    """
+    from safetensors.torch import save_file
+
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"got the name {name!r} for a face model, expected up to 100 letters, digits, spaces, "
+            "and -_.() that begin with a letter or digit; it is kept in ReActor's folder"
+        )
+    path = folder / f"{name.strip()}.safetensors"
+    with replacing(path) as beside:
+        save_file({key: torch.tensor(face[key]) for key in FIELDS}, str(beside))
+    return path

@@ -1,0 +1,81 @@
+"""Shapes that keep coming: prepared for once, and run faster from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from cachetools import LRUCache
+from torch import Tensor
+
+#: A shape is prepared for when it comes for this time: that costs as much as a few runs.
+_PREPARE_AT = 3
+_PREPARED_SHAPES = 4
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class Recurring:
+    """Remembers shapes, and how to run those that keep coming. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._seen: LRUCache = LRUCache(maxsize=64)
+        self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
+
+    def way_for(self, x: Tensor, plain: Run, prepare: Callable[[Tensor], Run]) -> Run:
+        """The fastest way there is yet to run an input of this shape.
+
+        Args:
+            x: The input.
+            plain: Runs any input.
+            prepare: Gives the fastest way to run inputs of the shape of the one it is shown.
+        """
+        shape = tuple(x.shape)
+        way = self._prepared.get(shape)
+        if way is None:
+            self._seen[shape] = self._seen.get(shape, 0) + 1
+            if self._seen[shape] < _PREPARE_AT:
+                return plain
+            way = prepare(x)
+            self._prepared[shape] = way
+        return way
+
+    def forget(self) -> None:
+        """Lets go of what was prepared, and of its memory."""
+        self._prepared.clear()
+
+
+@dataclass
+class Capture:
+    """A recorded run: what it reads, what it writes, and how to do it again."""
+
+    graph: torch.cuda.CUDAGraph
+    source: Tensor
+    results: tuple[Tensor, ...]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.source.copy_(x)
+        self.graph.replay()
+        return tuple(result.clone() for result in self.results)
+
+
+def captured(way: Run, x: Tensor) -> Capture:
+    """Records a run on the device of `x` as a CUDA graph.
+
+    Args:
+        way: Runs inputs of this shape on the current stream, without waiting for it.
+        x: An input, which is copied with its strides: they may decide which kernels run.
+    """
+    source = x.clone()
+    # Libraries set themselves up in the first runs, which must not be recorded, and recording
+    # must happen on a stream of its own.
+    side = torch.cuda.Stream(x.device)
+    side.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(side):
+        way(source)
+    torch.cuda.current_stream(x.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        results = way(source)
+    return Capture(graph, source, results)

@@ -1,0 +1,113 @@
+"""`FastFaceFaceModel`: one person as ReActor's FACE_MODEL, sent on and kept as a file."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from ..backends.dropin.face_model import (
+    FACE_MODEL_TASKS,
+    blended_face_model,
+    caution,
+    require_all_fields,
+    save_face_model,
+)
+from ..utils import host
+from ..utils.choose import largest_of_each_image
+from ..utils.faces import Faces
+from ..utils.images import Images
+from .progress import reporter
+from .sockets import (
+    CATEGORY,
+    FACE_ANALYSIS,
+    FACE_ANALYSIS_TOOLTIP,
+    FACES,
+    given_or_found,
+    image_input,
+    require_face_analysis,
+)
+
+_log = logging.getLogger("FastFace")
+
+
+class FastFaceFaceModel:
+    DISPLAY_NAME = "FastFace Face Model"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Makes a face model for ReActor from one or several photos of a person, with all nine "
+        "fields, and keeps it as a file that ReActor's Load Face Model lists."
+    )
+    FUNCTION = "make"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("FACE_MODEL", "STRING")
+    RETURN_NAMES = ("face_model", "info")
+    OUTPUT_TOOLTIPS = (
+        "For the face_model inputs of ReActor; nodes behind it don't run when there is no face.",
+        "From how many faces it was made, where it is kept, and what to mind.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
+                "images": image_input("Photos of one person."),
+                "name": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Name of the file in models/reactor/faces; one of that name is "
+                        "replaced. Empty: no file is written.",
+                    },
+                ),
+            },
+            "optional": {
+                "faces": (
+                    FACES,
+                    {
+                        "tooltip": "Optional. The faces of these very images that are the person, "
+                        "from FastFace Select: all of them count. Not connected: the largest of "
+                        "each image."
+                    },
+                )
+            },
+            "hidden": {"node_id": "UNIQUE_ID"},
+        }
+
+    def make(
+        self,
+        faceanalysis: Any,
+        images: Tensor,
+        name: str = "",
+        faces: Faces | None = None,
+        node_id: str | None = None,
+    ) -> dict[str, Any]:
+        face_analysis = require_face_analysis(faceanalysis)
+        pack = face_analysis.analyzer.pack
+        require_all_fields(pack)
+        checked = Images.from_comfy(images)
+        report = reporter(node_id)
+        found = given_or_found(faces, face_analysis, checked, report)
+        if faces is None:
+            found = found[largest_of_each_image(found)]
+        if not len(found):
+            info = f"no face in {len(checked)} image(s): no face model was made"
+            _log.warning(info)
+            return _shown(host.blocked(None), info)
+        found = face_analysis.describe(checked, found, FACE_MODEL_TASKS, on_progress=report)
+        face = blended_face_model(found)
+        lines = [f"made of {len(found)} face(s) in {len(checked)} image(s)"]
+        if name:
+            path = save_face_model(face, host.models_folder() / "reactor" / "faces", name)
+            lines.append(f"kept as {path.name}, where ReActor's Load Face Model finds it")
+        lines += filter(None, [caution(pack)])
+        return _shown(face, "\n".join(lines))
+
+
+def _shown(face_model: Any, info: str) -> dict[str, Any]:
+    return {"ui": {"text": [info]}, "result": (face_model, info)}
+
+
+NODES = {"FastFaceFaceModel": FastFaceFaceModel}

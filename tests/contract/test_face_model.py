@@ -1,0 +1,123 @@
+"""ReActor's face models, held against insightface's faces and ReActor's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+
+from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.dropin.face_model import (
+    FIELDS,
+    caution,
+    save_face_model,
+)
+from fastface.nodes.face_model import FastFaceFaceModel
+from fastface.utils import host
+from fastface.utils.errors import InvalidInput, ModelError
+from fastface.utils.images import Images
+from tests.other_packs import function_of
+
+
+@pytest.fixture
+def models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(host, "models_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def comfy_image(*pictures: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)[..., ::-1].astype(np.float32) / 255)
+
+
+def made(app: FaceAnalysis, images: torch.Tensor, name: str = "", **inputs: Any) -> tuple[Any, str]:
+    return FastFaceFaceModel().make(app, images, name, **inputs)["result"]
+
+
+def test_a_file_holds_what_reactor_would_save(
+    full_app: FaceAnalysis, full_upstream: Any, portrait: np.ndarray, models_folder: Path
+):
+    made(full_app, comfy_image(portrait), "A person (1)")
+    kept = load_file(models_folder / "reactor" / "faces" / "A person (1).safetensors")
+    (theirs,) = full_upstream.get(portrait)
+    assert set(kept) == set(FIELDS)
+    for key, value in kept.items():
+        expected = torch.tensor(theirs[key])
+        assert value.shape == expected.shape, key
+        assert value.is_floating_point() == expected.is_floating_point(), key
+        torch.testing.assert_close(value.double(), expected.double(), rtol=1e-3, atol=0.05)
+
+
+def test_reactors_own_functions_read_it_and_save_the_same(
+    full_app: FaceAnalysis, portrait: np.ndarray, models_folder: Path, tmp_path: Path
+):
+    face_class = pytest.importorskip("insightface.app.common").Face
+    scope = {"torch": torch, "save_file": save_file, "safe_open": safe_open, "Face": face_class}
+    load = function_of("COMFYUI_REACTOR_PATH", "reactor_utils.py", "load_face_model", **scope)
+    save = function_of("COMFYUI_REACTOR_PATH", "reactor_utils.py", "save_face_model", **scope)
+    face, _ = made(full_app, comfy_image(portrait), "me")
+    ours = models_folder / "reactor" / "faces" / "me.safetensors"
+    read = load(str(ours))
+    for key in FIELDS:
+        assert np.array_equal(read[key], face[key]), key
+    save(face, str(tmp_path / "theirs.safetensors"))
+    assert (tmp_path / "theirs.safetensors").read_bytes() == ours.read_bytes()
+
+
+def test_several_photos_are_blended_as_reactor_does(
+    full_app: FaceAnalysis, portrait: np.ndarray, models_folder: Path
+):
+    darker = (portrait * 0.6).astype(np.uint8)
+    single = [full_app.get(picture)[0] for picture in (portrait, darker)]
+    face, info = made(full_app, comfy_image(portrait, darker))
+    expected = np.mean([each.embedding for each in single], axis=0)
+    assert np.allclose(face.embedding, expected, atol=1e-3)
+    assert np.allclose(face.bbox, single[0].bbox) and face.age == single[0].age
+    assert info.startswith("made of 2 face(s) in 2 image(s)")
+    assert not list(models_folder.iterdir())
+
+
+def test_chosen_faces_count(full_app: FaceAnalysis, crowd: np.ndarray, models_folder: Path):
+    images = comfy_image(crowd)
+    largest, _ = made(full_app, images)
+    faces = full_app.analyze(Images.from_comfy(images))
+    first, _ = made(full_app, images, faces=faces[:1])
+    assert np.allclose(first.bbox, faces.boxes[0]) and not np.allclose(first.bbox, largest.bbox)
+
+
+def test_no_face_is_no_error(
+    full_app: FaceAnalysis,
+    landscape: np.ndarray,
+    models_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(host, "blocked", lambda instead: "blocked")
+    face, info = made(full_app, comfy_image(landscape), "nobody")
+    assert face == "blocked" and info == "no face in 1 image(s): no face model was made"
+    assert not list(models_folder.iterdir())
+
+
+def test_a_pack_without_all_heads(app: FaceAnalysis, portrait: np.ndarray):
+    with pytest.raises(ModelError, match="has no landmark_3d_68, landmark_2d_106, genderage model"):
+        made(app, comfy_image(portrait))
+
+
+def test_says_when_swap_models_want_another_network(full_app: FaceAnalysis, portrait: np.ndarray):
+    _, info = made(full_app, comfy_image(portrait))
+    assert (
+        "mobilefacenet" in caution(full_app.analyzer.pack)
+        and caution(full_app.analyzer.pack) in info
+    )
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", "", "x" * 101, "a\0b", " x"])
+def test_names_that_lead_elsewhere(
+    full_app: FaceAnalysis, portrait: np.ndarray, name: str, tmp_path
+):
+    face, _ = made(full_app, comfy_image(portrait))
+    with pytest.raises(InvalidInput, match="got the name"):
+        save_face_model(face, tmp_path, name)
+    assert not list(tmp_path.iterdir())
