@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastface.backends import loading
+from fastface.backends.pool import forget_analyzers
 from fastface.nodes import loader
 from fastface.nodes.loader import FastFaceLoader
 from fastface.utils import host
@@ -94,6 +95,7 @@ def test_refuses(change: dict, error: type[Exception]):
 
 def test_loads_the_pack_that_needs_no_download():
     pytest.importorskip("facenet_pytorch")
+    forget_analyzers()
     output = FastFaceLoader().load(**defaults() | {"model_pack": "facenet-mtcnn", "device": "cpu"})
     face_analysis, same, info = output["result"]
     assert face_analysis is same
