@@ -28,7 +28,14 @@ FOLDER = Path(inspect.getfile(fastface)).parent / "example_workflows"
 WORKFLOWS = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
 OURS = "comfyui-fastface"
 #: Where the nodes may come from, by their names in ComfyUI's registry.
-PACKS = {"comfy-core", OURS, "comfyui_instantid", "comfyui_ipadapter_plus", "pulid_comfyui"}
+PACKS = {
+    "comfy-core",
+    OURS,
+    "comfyui_instantid",
+    "comfyui_ipadapter_plus",
+    "pulid_comfyui",
+    "comfyui-impact-pack",
+}
 LARGEST_PICTURE_BYTES = 300_000
 TITLE_HEIGHT = 30
 
