@@ -24,11 +24,11 @@ from ..utils.packs import ModelPack
 from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
+from .memory.managed import Managed
 from .memory.residents import ModelName
 from .providers import listed_providers, parse_device, session_request
 from .providers import probe as probe
 from .providers.check import found_out
-from .sessions.managed import Managed
 
 _log = logging.getLogger("FastFace")
 

@@ -26,7 +26,10 @@ class TensorRTBackend(GraphBackend):
     def missing(self) -> str | None:
         card = card_here()
         if card is None:
-            return "there is no NVIDIA GPU here that torch can use"
+            return (
+                "there is no NVIDIA GPU here that torch can use; if the machine has one, `python "
+                "install.py doctor` says what it lacks, else choose backend torch or onnxruntime"
+            )
         try:
             choose_library(card)
         except BackendUnavailable as error:
