@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..backends.base import PRECISIONS
 from ..backends.benchmark.jobs import JOBS
-from ..backends.benchmark.weights import weight_names
 from ..backends.choices import device_names
 from ..utils import host
 from ..utils.errors import InvalidInput
@@ -40,6 +39,9 @@ class FastFaceBenchmark:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        # Here: random weights are made by modules that no other node needs.
+        from ..backends.benchmark.weights import weight_names
+
         return {
             "required": {
                 "images": image_input("These are what is analysed."),

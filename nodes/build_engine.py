@@ -7,8 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from ..backends.choices import AUTO, choose_pack, pack_names
-from ..backends.tensorrt import PRECISIONS
-from ..backends.trt.profile import Profile, Span
 from ..utils import host
 from ..utils.images import Images
 from .progress import reporter
@@ -36,6 +34,10 @@ class FastFaceBuildEngine:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        # Where they are used: the backend is a tenth of what importing all nodes may take.
+        from ..backends.tensorrt import PRECISIONS
+        from ..backends.trt.profile import Profile
+
         defaults = Profile()
         return {
             "required": {
@@ -119,6 +121,7 @@ class FastFaceBuildEngine:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         from ..backends.trt.making import Wish, build_pack, summary
+        from ..backends.trt.profile import Profile, Span
 
         wish = Wish(
             precision,
