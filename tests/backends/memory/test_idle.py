@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fastface.backends import lifecycle
-from fastface.backends.memory import idle, residents
+from fastface.backends.memory import idle, managed, residents
 from fastface.backends.memory.idle import IdleWatch
-from fastface.backends.sessions import managed
 from tests.backends.memory.conftest import ONE, World
 
 
