@@ -18,10 +18,12 @@ from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import verify_sha256
 from ..utils.stages import stage
-from .base import Backend, DetectionOptions, Detector, Head, Placement, Recognizer, RunsOn
+from .base import Backend
+from .interfaces import DetectionOptions, Detector, Head, Recognizer
 from .memory.batches import batch_of_work
 from .pending import Pending, read_together
 from .pieces import faces_at_once, halving_when_full, images_at_once
+from .placement import Placement, RunsOn
 from .search.robust import search_wider
 from .search.types import MakeBatch
 

@@ -1,4 +1,4 @@
-"""What every backend offers: `Backend`, and what it opens: `Session`, `Detector`, `Head`.
+"""What every backend offers: `Backend`.
 
 A backend that runs ONNX graphs subclasses `GraphBackend` and writes one method, `open_session`.
 A backend with a pipeline of its own (a cascade, a wrapped library) writes `open` itself.
@@ -7,164 +7,16 @@ A backend with a pipeline of its own (a cascade, a wrapped library) writes `open
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Protocol, runtime_checkable
-
-import torch
-from torch import Tensor
+from typing import Any, ClassVar, Protocol
 
 from ..utils.errors import InvalidInput
-from ..utils.faces import Faces
-from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.views import FaceView
-from .pending import Pending
-
-#: What users can ask for; each backend says which of these it offers.
-PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where and how a model is to run.
-
-    Attributes:
-        device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
-        precision: `fp32`, `fp16`, `bf16`, or `mixed`: recognition in fp16, where it saves most and
-            changes least, and the rest in fp32, so that the same faces come in the same order.
-        strict: Whether running anywhere else than asked is an error instead of a warning.
-    """
-
-    device: str = "cpu"
-    precision: str = "fp32"
-    strict: bool = False
-
-    def precision_of(self, task: str) -> str:
-        """The precision of the model of one task: `fp32`, `fp16` or `bf16`."""
-        if self.precision != "mixed":
-            return self.precision
-        return "fp16" if task == "recognition" else "fp32"
-
-
-@dataclass(frozen=True)
-class DetectionOptions:
-    """What a detector is asked for.
-
-    Attributes:
-        sizes_wh: Network input sizes in pixels, width first; the finds of all are merged by NMS.
-        threshold: Lowest score of a face, 0..1.
-        nms_threshold: Overlap (IoU with InsightFace's +1 areas) above which the weaker face goes.
-        robust: Whether images without a sure face are looked at again: turned, finer and coarser.
-            An `Analyzer` does that; a `Detector` looks as the sizes say.
-    """
-
-    sizes_wh: tuple[tuple[int, int], ...] = ((640, 640),)
-    threshold: float = 0.5
-    nms_threshold: float = 0.4
-    robust: bool = False
-
-
-@dataclass(frozen=True)
-class RunsOn:
-    """What a model really runs on, found out after it was opened.
-
-    Attributes:
-        device: The device in the backend's terms, such as `cpu` or `cuda:0`.
-        provider: The execution provider or engine, such as `CUDAExecutionProvider` or `torch`.
-        share: Share of the graph's nodes that the provider took, 0..1; None where unknown.
-        note: Why it differs from what was asked, and the remedy; empty when it does not.
-    """
-
-    device: str
-    provider: str
-    share: float | None = None
-    note: str = ""
-
-    def __str__(self) -> str:
-        share = "" if self.share is None else f", {self.share:.0%} of its nodes"
-        return f"{self.provider} on {self.device}{share}"
-
-
-@runtime_checkable
-class Session(Protocol):
-    """One opened network."""
-
-    #: Where `run` expects its input and leaves its results.
-    device: torch.device
-
-    @property
-    def runs_on(self) -> RunsOn:
-        """What it runs on now."""
-        ...
-
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Runs the network; the caller owns the results.
-
-        Args:
-            x: `[B,C,H,W]` on `device`, in the dtype of the graph's input.
-
-        Returns:
-            The graph's outputs in its order, on `device`.
-        """
-        ...
-
-
-@runtime_checkable
-class Detector(Protocol):
-    """Finds faces in images."""
-
-    #: Where it expects the images.
-    device: torch.device
-
-    @property
-    def runs_on(self) -> RunsOn:
-        """What it runs on now."""
-        ...
-
-    #: The only input size (width, height) the network takes, or None when it takes any.
-    fixed_size_wh: tuple[int, int] | None
-
-    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces | Pending:
-        """Every face of a batch of equal-sized images on `device`.
-
-        Returns:
-            Rows grouped by image, best score first within each; `image_index` counts the images
-            of this batch. A detector that needs no answer from the device to get so far gives
-            what is `Pending` instead, and all batches are read together.
-        """
-        ...
-
-
-@runtime_checkable
-class Head(Protocol):
-    """Tells something about faces that were found: identity, landmarks, age."""
-
-    task: str
-
-    @property
-    def runs_on(self) -> RunsOn:
-        """What it runs on now."""
-        ...
-
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
-        """Fields of `Faces` by name, one row a face of `faces` (at least one), on its device."""
-        ...
-
-
-@runtime_checkable
-class Recognizer(Head, Protocol):
-    """The head of task `recognition`: identity embeddings."""
-
-    #: Where `embed` expects its crops.
-    device: torch.device
-    #: Side in pixels of the aligned crops it takes.
-    size: int
-
-    def embed(self, crops: ImageBatch) -> Tensor:
-        """Embeds aligned crops `[N,size,size,3]` uint8 on `device`: `[N,D]` float32."""
-        ...
+from .interfaces import DetectionOptions, Detector, Head, Session
+from .placement import Placement
 
 
 class Parameters(Protocol):

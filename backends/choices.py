@@ -14,7 +14,8 @@ from ..utils.packs import ModelPack
 from ..utils.packs.find import find_packs, load_pack, pack_roots
 from ..utils.packs.known import KNOWN_PACKS
 from ..utils.settings import settings
-from .base import Backend, Placement
+from .base import Backend
+from .placement import Placement
 from .registry import all_backends, get_backend, refused_by_settings
 
 _log = logging.getLogger("FastFace")

@@ -10,11 +10,13 @@ from pathlib import Path
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelFile, ModelPack
-from .base import Backend, DetectionOptions, Detector, Head, Parameters, Placement
+from .base import Backend, Parameters
 from .cascade.inception import InceptionEmbedder
 from .cascade.mtcnn import Mtcnn
 from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
 from .cascade.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
+from .interfaces import DetectionOptions, Detector, Head
+from .placement import Placement
 from .torch_placement import placed_in_torch
 
 _DIMENSIONS = 512

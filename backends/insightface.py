@@ -21,14 +21,17 @@ from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
 from ..utils.packs import ModelPack
-from .base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
+from .base import Backend
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
+from .interfaces import DetectionOptions, Detector, Head
 from .memory.managed import Managed
 from .memory.residents import ModelName
-from .providers import listed_providers, parse_device, session_request
+from .placement import Placement, RunsOn
 from .providers import probe as probe
 from .providers.check import found_out
+from .providers.request import listed_providers, session_request
+from .providers.table import parse_device
 
 _log = logging.getLogger("FastFace")
 

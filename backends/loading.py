@@ -8,7 +8,6 @@ from pathlib import Path
 from ..utils.errors import InvalidInput
 from ..utils.packs import TASK_ORDER, ModelPack
 from ..utils.settings import settings
-from .base import DetectionOptions
 from .cascade.parameters import MtcnnParameters
 from .choices import (
     AUTO,
@@ -20,6 +19,7 @@ from .choices import (
 )
 from .dropin.facade import FaceAnalysis
 from .dropin.sizes import AUTO_SIZES
+from .interfaces import DetectionOptions
 from .pool import shared_analyzer
 
 DETECTION_MODES = ("standard", "auto", "robust")

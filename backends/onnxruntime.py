@@ -14,18 +14,10 @@ from ..utils import host
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
-from .base import GraphBackend, Placement, RunsOn, Session
+from .base import GraphBackend
 from .graphs.prepared import PreparedGraph, prepared_graph
-from .providers import (
-    CPU,
-    ProviderRow,
-    attempts,
-    device_name,
-    listed_providers,
-    parse_device,
-    row_of_provider,
-    session_request,
-)
+from .interfaces import Session
+from .placement import Placement, RunsOn
 from .providers import probe as probe
 from .providers.check import (
     conflict,
@@ -35,6 +27,8 @@ from .providers.check import (
     pip,
     read_assignment,
 )
+from .providers.request import attempts, listed_providers, session_request
+from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.one_by_one import OneByOne
 from .sessions.ort_session import OrtSession, out_of_memory
 

@@ -8,7 +8,8 @@ from cachetools import LRUCache
 
 from ..utils.packs import ModelPack
 from .analyzer import Analyzer
-from .base import Backend, Placement
+from .base import Backend
+from .placement import Placement
 
 _analyzers: LRUCache = LRUCache(maxsize=4)
 _lock = threading.Lock()

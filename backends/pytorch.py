@@ -9,10 +9,12 @@ import torch
 from ..utils.devices import half_is_faster, torch_devices
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
-from .base import GraphBackend, Placement, RunsOn, Session
+from .base import GraphBackend
 from .graphs.converted import converted_graph
 from .graphs.network import Network
 from .graphs.prepared import prepared_graph
+from .interfaces import Session
+from .placement import Placement, RunsOn
 from .sessions.one_by_one import OneByOne
 from .sessions.torch_session import TorchSession
 from .torch_placement import placed_in_torch

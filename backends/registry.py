@@ -12,7 +12,9 @@ from types import ModuleType
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelPack
 from ..utils.settings import settings
-from .base import Backend, Detector, Head, Placement
+from .base import Backend
+from .interfaces import Detector, Head
+from .placement import Placement
 
 _log = logging.getLogger("FastFace")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelFile, ModelPack
-from .base import Detector, GraphBackend, Head, Placement, Session
+from .base import GraphBackend
+from .interfaces import Detector, Head, Session
+from .placement import Placement
 from .trt.engines import EngineKey, EngineStore
 from .trt.fitness import FIT, Fitness
 from .trt.library import Card, Library, card_here, choose_library, cuda_device

@@ -9,7 +9,7 @@ import torch
 
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
-from .base import Placement
+from .placement import Placement
 
 _log = logging.getLogger("FastFace")
 

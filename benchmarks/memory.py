@@ -88,7 +88,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     recorder.mark("import")
 
     from fastface.backends import lifecycle
-    from fastface.backends.base import DetectionOptions
+    from fastface.backends.interfaces import DetectionOptions
     from fastface.backends.loading import load_for_pack
     from fastface.backends.memory.idle import watch
     from fastface.utils.faces import Faces

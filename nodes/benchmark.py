@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.base import PRECISIONS
 from ..backends.benchmark.jobs import JOBS
 from ..backends.choices import device_names
+from ..backends.placement import PRECISIONS
 from ..utils import host
 from ..utils.errors import InvalidInput
 from ..utils.images import Images

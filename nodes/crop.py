@@ -11,7 +11,7 @@ from ..utils.crops import FaceCrops, cut, paste
 from ..utils.errors import InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
-from .sockets import CATEGORY, CROPS, faces_input, image_input, require_faces_of, size_of
+from .sockets import CATEGORY, CROPS, image_input, images_with_faces, require_faces_of, size_of
 
 SHAPES = ("square", "aligned 112", "aligned 224", "aligned 256", "aligned 512")
 
@@ -36,8 +36,7 @@ class FastFaceCrop:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "images": image_input(),
-                "faces": faces_input(),
+                **images_with_faces(),
                 "shape": (
                     list(SHAPES),
                     {

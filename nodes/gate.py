@@ -10,7 +10,7 @@ from torch import Tensor
 from ..utils import host
 from ..utils.faces import Faces
 from ..utils.images import Images
-from .sockets import CATEGORY, FACES, faces_input, image_input, require_faces_of
+from .sockets import CATEGORY, FACES, images_with_faces, require_faces_of
 
 
 class FastFaceGate:
@@ -36,8 +36,7 @@ class FastFaceGate:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "images": image_input(),
-                "faces": faces_input(),
+                **images_with_faces(),
             }
         }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.base import PRECISIONS
 from ..backends.cascade.parameters import MtcnnParameters
 from ..backends.choices import backend_names, device_names, pack_names
 from ..backends.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
+from ..backends.placement import PRECISIONS
 from ..utils import host
 from ..utils.packs import TASK_ORDER
 from ..utils.settings import settings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.base import PRECISIONS
 from ..backends.choices import AUTO, backend_names, device_names, installed_pack_names
 from ..backends.lifecycle import preload, unload
+from ..backends.placement import PRECISIONS
 from ..backends.status import as_text, status
 from ..utils import host
 from ..utils.errors import InvalidInput

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.base import PRECISIONS
 from ..backends.choices import AUTO, backend_names, device_names, installed_pack_names
 from ..backends.exposition import as_prometheus
 from ..backends.lifecycle import loaded, preload, unload
+from ..backends.placement import PRECISIONS
 from ..backends.status import status
 from ..utils import host
 from ..utils.web import Reply, Route, as_json, choices_of

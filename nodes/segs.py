@@ -11,7 +11,7 @@ from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.masks import MASK_SHAPES
 from ..utils.segs import Segs, segs_of_image
-from .sockets import CATEGORY, faces_input, image_input, require_faces_of
+from .sockets import CATEGORY, images_with_faces, require_faces_of
 
 
 class FastFaceSEGS:
@@ -34,8 +34,7 @@ class FastFaceSEGS:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "images": image_input(),
-                "faces": faces_input(),
+                **images_with_faces(),
                 "mask_shape": (
                     list(MASK_SHAPES),
                     {

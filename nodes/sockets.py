@@ -119,9 +119,10 @@ def image_input(extra: str = "") -> tuple[str, dict[str, str]]:
     )
 
 
-def faces_input() -> tuple[str, dict[str, str]]:
-    """The declaration of faces that belong to the images of the same node."""
-    return FACES, {"tooltip": "Faces of these very images, from FastFace Detect or Select."}
+def images_with_faces() -> dict[str, tuple[str, dict[str, str]]]:
+    """The first inputs of nodes that work on faces of the images they are given."""
+    faces = {"tooltip": "Faces of these very images, from FastFace Detect or Select."}
+    return {"images": image_input(), "faces": (FACES, faces)}
 
 
 def similarity_input(tooltip: str) -> tuple[str, dict[str, Any]]:

@@ -10,9 +10,10 @@ import torch
 
 from ...utils.packs import ModelPack
 from ...utils.packs.read import read_pack
-from ..base import Backend, DetectionOptions, GraphBackend
+from ..base import Backend, GraphBackend
 from ..dropin.facade import FaceAnalysis
 from ..dropin.results import forget_results
+from ..interfaces import DetectionOptions
 from ..loading import load_for_pack
 from ..registry import all_backends
 from .contestants import Contestant, Found, Setting, found

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelPack
-from ..base import PRECISIONS
 from ..choices import AUTO, best_device
+from ..placement import PRECISIONS
 from .contestants import Contestant
 from .jobs import JOBS, VARIANTS
 from .material import SOURCES

@@ -12,7 +12,8 @@ from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.stages import stage
-from ..base import DetectionOptions, RunsOn
+from ..interfaces import DetectionOptions
+from ..placement import RunsOn
 from .networks import open_stage
 from .parameters import ALL, MtcnnParameters
 from .proposals import propose, pyramid_scales

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
-from ..base import Placement, RunsOn
 from ..memory.residents import ModelName
+from ..placement import Placement, RunsOn
 from ..sessions.managed import ManagedSession
 from ..sessions.torch_session import TorchSession
 from .weights import MTCNN_PACK, embedding_pack

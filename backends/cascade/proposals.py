@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils.area import area_resize
 from ...utils.suppression import suppress_groups
-from ..base import Session
+from ..interfaces import Session
 
 #: PNet sees squares of this many pixels, two pixels apart.
 CELL = 12

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...utils.area import area_crops
 from ...utils.suppression import overlap_of_smaller, suppress_groups
-from ..base import Session
+from ..interfaces import Session
 from .proposals import Candidates, normalised
 
 _NMS_THRESHOLD = 0.7

@@ -10,7 +10,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
 from ..analyzer import Analyzer, Progress, limit_faces
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from .results import BATCHES
 
 

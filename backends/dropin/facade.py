@@ -15,7 +15,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
 from ..analyzer import Analyzer, Progress
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
 from .batches import analyze_batch, describe_batch

@@ -12,7 +12,7 @@ from ...utils.content import image_key
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.letterbox import stretch
 from ..analyzer import limit_faces
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from .frames import FACE_KEYS, face_fields, faces_from_arrays
 from .results import DETECTIONS, Found
 from .sizes import parse_sizes

@@ -10,10 +10,10 @@ from typing import Any
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.packs.find import load_pack
 from ...utils.settings import settings
-from ..base import DetectionOptions
 from ..insightface import original_is_wanted
+from ..interfaces import DetectionOptions
 from ..loading import load_for_pack
-from ..providers import device_name, row_of_provider
+from ..providers.table import device_name, row_of_provider
 from .facade import FaceAnalysis
 from .sizes import AUTO_SIZES
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import torch
 
-from ...utils import host, memory
+from ...utils import memory
 from ...utils.errors import OutOfMemory
+from ...utils.host import patcher
 from ...utils.settings import settings
-from ..base import Placement
+from ..placement import Placement
 from . import residents
 from .residents import ModelName
 
@@ -53,7 +54,7 @@ def _require(
     _log.warning("%s, and %s are free: releasing what is idle", wanted, _mb(free()))
     residents.drop(residents.models(), idle_seconds=0)
     if free() < need:
-        host.make_room(need, device)
+        patcher.make_room(need, device)
     if free() < need:
         raise OutOfMemory(
             f"{wanted}, and only {_mb(free())} are free with everything idle released: unload "

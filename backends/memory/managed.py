@@ -12,10 +12,10 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from ...utils import host
 from ...utils.errors import OutOfMemory
+from ...utils.host import patcher
 from ...utils.memory import trim_heap
-from ..base import Placement, RunsOn
+from ..placement import Placement, RunsOn
 from .guard import make_room
 from .idle import watch
 from .residents import LoadedModel, ModelName, count_fallback, remember
@@ -93,7 +93,7 @@ class Managed(Generic[Kind]):
         self._opened: Kind | None = opened
         self.device = opened.device
         self._runs_on = opened.runs_on
-        self._place = host.managed_memory(self, self.device, size_bytes)
+        self._place = patcher.managed_memory(self, self.device, size_bytes)
         remember(self)
         watch.wake()
 

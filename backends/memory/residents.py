@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...utils.memory import return_memory
-from ..base import RunsOn
+from ..placement import RunsOn
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,9 @@ import platform
 from pathlib import Path
 from types import ModuleType
 
-from . import (
-    ProviderRow,
-    available_devices,
-    has_module,
-    listed_providers,
-    row_of_device,
-)
 from .check import Circumstances, installed_distributions
+from .request import available_devices, has_module, listed_providers
+from .table import ProviderRow, row_of_device
 
 _log = logging.getLogger("FastFace")
 

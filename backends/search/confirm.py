@@ -25,7 +25,7 @@ from ...utils.align import (
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from ..pieces import images_at_once
 from .looks import Sightings, on_host
 from .types import DetectBatches

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils.align import apply_affine, arcface_template, similarity_transform
 from ...utils.boxes import box_areas, overlaps
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from .looks import Sightings
 
 #: A face may lean this far at the turn at which it is seen; more, and another turn suits it better.

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 from ..pieces import images_at_once
 from .confirm import FACE_PX, SecondSight, look_again
 from .looks import Look, Sightings, on_host

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
-from ..base import DetectionOptions
+from ..interfaces import DetectionOptions
 
 #: Makes a batch on the detector's device; called again when the batch must be detected again.
 MakeBatch = Callable[[], ImageBatch]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, OutOfMemory
-from ..base import Session
+from ..interfaces import Session
 from ..memory.managed import Managed
 
 

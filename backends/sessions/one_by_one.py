@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile
-from ..base import Session
+from ..interfaces import Session
 
 
 class OneByOne:

@@ -17,8 +17,8 @@ from ...utils.errors import (
     ModelError,
     OutOfMemory,
 )
-from ..base import RunsOn
-from ..providers import CPU
+from ..placement import RunsOn
+from ..providers.table import CPU
 
 #: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.
 _DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import OutOfMemory
-from ..base import RunsOn
+from ..placement import RunsOn
 from .recurring import Recurring, Run, captured
 
 _log = logging.getLogger("FastFace")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
-from ..base import RunsOn
+from ..placement import RunsOn
 from ..trt.library import Library
 from ..trt.profile import covers, told
 from .recurring import Recurring, Run, captured

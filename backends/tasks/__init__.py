@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...utils.errors import ModelError
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.views import FaceView
-from ..base import Detector, Head, Session
+from ..interfaces import Detector, Head, Session
 from .box_head import BoxHead
 from .genderage import GenderAge
 from .landmarks import Landmarks

@@ -8,7 +8,8 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.views import FaceView
-from ..base import RunsOn, Session
+from ..interfaces import Session
+from ..placement import RunsOn
 from .inputs import network_input, square_side
 
 #: Side of the square over the longer side of the box.

@@ -11,7 +11,8 @@ from ...utils.images import ImageBatch, Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
 from ...utils.views import FaceView
-from ..base import RunsOn, Session
+from ..interfaces import Session
+from ..placement import RunsOn
 from .inputs import network_input, square_side
 
 

@@ -11,8 +11,9 @@ from ...utils.images import ImageBatch
 from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
-from ..base import DetectionOptions, RunsOn, Session
+from ..interfaces import DetectionOptions, Session
 from ..pending import PaddedFaces
+from ..placement import RunsOn
 from .inputs import network_input
 
 

@@ -13,9 +13,11 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.packs import ModelPack
 from ..analyzer import Analyzer
-from ..base import Backend, DetectionOptions, Detector, Head, Placement
+from ..base import Backend
 from ..benchmark.contestants import found
 from ..benchmark.parity import MOST_LANDMARK_PX, compare
+from ..interfaces import DetectionOptions, Detector, Head
+from ..placement import Placement
 from .fitness import FIT, UNFIT, UNTESTED, Fitness
 
 #: Years that an age may differ by; it is rounded to whole ones.

@@ -14,8 +14,9 @@ from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.pictures import packaged_photo, read_picture
 from ...utils.settings import settings
-from ..base import Backend, Placement
+from ..base import Backend
 from ..graphs.prepared import PreparedGraph
+from ..placement import Placement
 from ..registry import all_backends
 from ..tasks import open_task
 from ..tensorrt import PRECISIONS, TensorRTBackend

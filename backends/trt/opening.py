@@ -7,7 +7,8 @@ import torch
 from ...utils.packs import ModelFile
 from ...utils.packs.graph_header import read_graph_header
 from ...utils.settings import settings
-from ..base import RunsOn, Session
+from ..interfaces import Session
+from ..placement import RunsOn
 from ..sessions.one_by_one import OneByOne
 from ..sessions.trt_session import TrtSession
 from .engines import EngineKey, EngineStore

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fastface.backends import analyzer as analyzer_module
 from fastface.backends.analyzer import Analyzer, limit_faces
-from fastface.backends.base import DetectionOptions, Placement, RunsOn
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.placement import Placement, RunsOn
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fastface.backends import choices, registry
-from fastface.backends.base import Placement
 from fastface.backends.loading import describe_loaded, load_face_analysis
+from fastface.backends.placement import Placement
 from fastface.backends.pool import forget_analyzers
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.faces import Faces

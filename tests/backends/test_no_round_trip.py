@@ -19,14 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastface.backends import analyzer as analyzer_module
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import Backend, DetectionOptions, Detector, Head, Placement, RunsOn
+from fastface.backends.base import Backend
 from fastface.backends.graphs.batch_axis import with_batch_axis
 from fastface.backends.graphs.graph import graph_of
 from fastface.backends.graphs.network import Network
 from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
 from fastface.backends.graphs.stand_in.heads import gender_age, landmarks_2d
 from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
+from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.pending import read_together
+from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.tasks import open_task
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.base import Placement, Session
+from fastface.backends.interfaces import Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
-from fastface.backends.providers import CPU, probe
+from fastface.backends.placement import Placement
+from fastface.backends.providers import probe
+from fastface.backends.providers.table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile

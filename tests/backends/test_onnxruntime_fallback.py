@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from fastface.backends import onnxruntime as onnxruntime_backend
-from fastface.backends.base import Placement
 from fastface.backends.graphs.prepared import PreparedGraph
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
-from fastface.backends.providers import CPU, NO_CPU_FALLBACK
+from fastface.backends.placement import Placement
 from fastface.backends.providers import probe as provider_probe
+from fastface.backends.providers.request import NO_CPU_FALLBACK
+from fastface.backends.providers.table import CPU
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastface.backends.base import Placement
+from fastface.backends.placement import Placement
 from fastface.backends.pool import forget_analyzers, shared_analyzer
 from fastface.utils.packs import ModelFile, ModelPack
 from tests.nodes.fakes import FakeBackend

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.base import Placement
+from fastface.backends.placement import Placement
 from fastface.backends.pytorch import TorchBackend
 from fastface.backends.torch_placement import _warn_once
 from fastface.utils.errors import BackendUnavailable, ModelError

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from fastface.backends import facenet, registry
-from fastface.backends.base import Backend, Placement
+from fastface.backends.base import Backend
+from fastface.backends.placement import Placement
 from fastface.utils.errors import BackendUnavailable
 from fastface.utils.packs import ModelPack
 

@@ -10,9 +10,10 @@ import torch
 
 from fastface.backends import choices, registry
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions, Placement
 from fastface.backends.choices import choose_backend, choose_placement
+from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.loading import describe_loaded, load_for_pack
+from fastface.backends.placement import Placement
 from fastface.backends.pool import forget_analyzers
 from fastface.backends.tensorrt import TensorRTBackend
 from fastface.backends.trt.engines import EngineStore
@@ -20,6 +21,7 @@ from fastface.backends.trt.making import Wish, build_pack
 from fastface.backends.trt.sealed import DamagedFile
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput
+from fastface.utils.host import patcher
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
@@ -134,13 +136,13 @@ class TestBuilt:
     def test_declares_the_engines_size(self, stub: StubModule, pack: ModelPack, monkeypatch):
         build_pack(pack, Wish("fp32", SMALL), ignore)
         sizes: list[int] = []
-        place = host.managed_memory
+        place = patcher.managed_memory
 
         def managed_memory(resident: Any, device: Any, size_bytes: int, *more: Any) -> Any:
             sizes.append(size_bytes)
             return place(resident, device, size_bytes, *more)
 
-        monkeypatch.setattr(host, "managed_memory", managed_memory)
+        monkeypatch.setattr(patcher, "managed_memory", managed_memory)
         BACKEND.open(pack, "detection", Placement("cuda", "fp32"))
         files = {path.stat().st_size for path in EngineStore().folder.glob("detector*.engine")}
         assert set(sizes) == files

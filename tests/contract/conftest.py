@@ -14,9 +14,11 @@ import pytest
 from torch import Tensor
 
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import Backend, GraphBackend, Placement, Session
+from fastface.backends.base import Backend, GraphBackend
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.interfaces import Session
 from fastface.backends.loading import load_face_analysis
+from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack

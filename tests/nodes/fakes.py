@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import (
-    Backend,
-    DetectionOptions,
-    Detector,
-    Head,
-    Placement,
-    RunsOn,
-)
+from fastface.backends.base import Backend
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.interfaces import DetectionOptions, Detector, Head
+from fastface.backends.placement import Placement, RunsOn
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from fastface.utils.packs import ModelFile, ModelPack

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images

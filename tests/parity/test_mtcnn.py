@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions
 from fastface.backends.cascade.mtcnn import Mtcnn
 from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images

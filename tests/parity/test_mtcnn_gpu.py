@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastface.backends.base import DetectionOptions
 from fastface.backends.cascade.mtcnn import Mtcnn
 from fastface.backends.cascade.parameters import MtcnnParameters
 from fastface.backends.facenet import FacenetBackend
+from fastface.backends.interfaces import DetectionOptions
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from tests.parity import mtcnn_images

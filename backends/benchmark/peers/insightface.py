@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....utils.packs import ModelPack
-from ...providers import device_name, parse_device
+from ...providers.table import device_name, parse_device
 from ...registry import all_backends
 from ..contestants import Contestant, Found, Setting, found
 from ..jobs import JOBS

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....utils.packs import ModelPack
 from ....utils.packs.read import read_pack
-from ...providers import parse_device
+from ...providers.table import parse_device
 from ...registry import all_backends
 from ..contestants import Contestant, Found, Setting, found
 from ..material import Material

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.base import DetectionOptions, RunsOn
 from fastface.backends.cascade import proposals, refinement
 from fastface.backends.cascade.mtcnn import Mtcnn
 from fastface.backends.cascade.parameters import MtcnnParameters
 from fastface.backends.cascade.proposals import Candidates, level_size, pyramid_scales
 from fastface.backends.cascade.refinement import finish, moved, refine, squared, whole_pixels
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.placement import RunsOn
 from fastface.utils import area, suppression
 from fastface.utils.area import summed_area_table
 from fastface.utils.errors import OutOfMemory

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions, Placement
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.dropin.results import BATCHES
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.placement import Placement
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
 from tests.nodes.fakes import CountingDetector, analysis_of, images_with

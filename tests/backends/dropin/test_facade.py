@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.base import DetectionOptions, Placement
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.placement import Placement
 from fastface.backends.pool import forget_analyzers, shared_analyzer
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces

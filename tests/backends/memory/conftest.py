@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from fastface.backends.base import Placement, RunsOn
 from fastface.backends.memory import residents
 from fastface.backends.memory.residents import ModelName
+from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.sessions.managed import ManagedSession
 
 ONE = torch.ones(1, 1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fastface.backends import lifecycle
-from fastface.backends.base import Placement
 from fastface.backends.memory import residents
+from fastface.backends.placement import Placement
 from fastface.utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from tests.backends.memory.conftest import ONE, Engine, World
 

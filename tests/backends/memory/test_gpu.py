@@ -9,7 +9,8 @@ import torch
 
 from fastface.backends import lifecycle
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions, Placement
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.utils.images import Images
 from fastface.utils.memory import return_memory

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from fastface.backends import lifecycle
-from fastface.backends.base import Placement
-from fastface.utils import host, memory
+from fastface.backends.placement import Placement
+from fastface.utils import memory
 from fastface.utils.errors import OutOfMemory
+from fastface.utils.host import patcher
 from tests.backends.memory.conftest import ONE, World
 
 MB = 1_000_000
@@ -82,7 +83,7 @@ def test_a_full_card_asks_comfyui_to_make_room_first(
         asked.append((size, str(device)))
         vram(200 * MB)
 
-    monkeypatch.setattr(host, "make_room", make_room)
+    monkeypatch.setattr(patcher, "make_room", make_room)
     world.model(placement=GPU, size_bytes=100 * MB)
     assert asked == [(200 * MB, "cuda:0")]
     assert world.opened[-1].runs_on.device == "cuda"

@@ -17,9 +17,11 @@ import torch
 
 from fastface.backends import lifecycle
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import Backend, DetectionOptions, Placement, Session
+from fastface.backends.base import Backend
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.interfaces import DetectionOptions, Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
+from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
 from fastface.utils.errors import BackendUnavailable, OutOfMemory
 from fastface.utils.faces import Faces

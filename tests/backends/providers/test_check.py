@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastface.backends.base import RunsOn
-from fastface.backends.providers import CPU, row_of_device
+from fastface.backends.placement import RunsOn
 from fastface.backends.providers.check import (
     Circumstances,
     conflict,
@@ -18,6 +17,7 @@ from fastface.backends.providers.check import (
     installed_distributions,
     read_assignment,
 )
+from fastface.backends.providers.table import CPU, row_of_device
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 PLAIN, GPU = ("onnxruntime", "1.31.1"), ("onnxruntime-gpu", "1.31.1")

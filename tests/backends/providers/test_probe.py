@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fastface.backends.providers import CPU, row_of_device
 from fastface.backends.providers import probe as probe
+from fastface.backends.providers.table import CPU, row_of_device
 
 
 @pytest.fixture

@@ -7,19 +7,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastface.backends.providers import (
-    CPU,
+from fastface.backends.providers.request import (
     NO_CPU_FALLBACK,
-    PROVIDERS,
     attempts,
     available_devices,
-    device_name,
     listed_providers,
-    parse_device,
     provider_options,
+    session_request,
+)
+from fastface.backends.providers.table import (
+    CPU,
+    PROVIDERS,
+    device_name,
+    parse_device,
     row_of_device,
     row_of_provider,
-    session_request,
 )
 from fastface.utils.errors import InvalidInput
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from fastface.backends.base import DetectionOptions
+from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.search.looks import Sightings
 from fastface.backends.search.merge import is_sure, merge, posture, together
 from fastface.utils.align import arcface_template

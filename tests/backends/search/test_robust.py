@@ -13,9 +13,9 @@ import torch
 
 from fastface.backends import analyzer as analyzer_module
 from fastface.backends.analyzer import Analyzer
-from fastface.backends.base import DetectionOptions
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.dropin.results import forget_results
+from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.loading import load_for_pack
 from fastface.backends.registry import get_backend
 from fastface.backends.search.robust import LOOKS

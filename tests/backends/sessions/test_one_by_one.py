@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastface.backends.base import RunsOn, Session
+from fastface.backends.interfaces import Session
+from fastface.backends.placement import RunsOn
 from fastface.backends.sessions.one_by_one import OneByOne
 from fastface.utils.errors import InvalidInput
 from fastface.utils.packs import ModelFile

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.base import RunsOn
+from fastface.backends.placement import RunsOn
 from fastface.backends.sessions import trt_session
 from fastface.backends.sessions.trt_session import TrtSession
 from fastface.backends.trt.build import Order, build

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastface.backends.base import RunsOn
+from fastface.backends.placement import RunsOn
 from fastface.utils.faces import Faces
 from fastface.utils.packs import ModelFile, ModelPack
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.base import Head
+from fastface.backends.interfaces import Head
 from fastface.backends.tasks import open_task
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images

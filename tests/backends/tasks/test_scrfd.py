@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.base import DetectionOptions, Detector
+from fastface.backends.interfaces import DetectionOptions, Detector
 from fastface.backends.pending import Pending, read_together
 from fastface.backends.tasks import open_task
 from fastface.backends.tasks.scrfd import Reach, Scrfd

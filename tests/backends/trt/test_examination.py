@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.base import Detector, Head, Placement, RunsOn
+from fastface.backends.interfaces import Detector, Head
+from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.trt.examination import Examination
 from fastface.backends.trt.fitness import Fitness
 from fastface.utils.errors import ModelError

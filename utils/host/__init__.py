@@ -1,4 +1,4 @@
-"""The seam to ComfyUI: the only file that imports it; every function works without it too."""
+"""The seam to ComfyUI: the only folder that imports it; every function works without it too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import sys
 import tempfile
 import uuid
-import weakref
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .residency import OwnPlace, Place, Resident
-from .web import Route, handler
+from ..web import Route, handler
 
 _log = logging.getLogger("FastFace")
 
@@ -218,104 +216,3 @@ def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:
         picture.save(folder / name, compress_level=1)
         shown.append({"filename": name, "subfolder": "", "type": "temp"})
     return {"images": shown}
-
-
-def managed_memory(resident: Resident, device: torch.device, size_bytes: int) -> Place:
-    """A place in memory for a model.
-
-    In ComfyUI, loading a large model pushes it out (`release`), "unload models" does so at once,
-    and `require` brings it back. Neither side keeps the other alive.
-
-    Args:
-        resident: The model.
-        device: Where it is when it is loaded.
-        size_bytes: What it takes there.
-    """
-    return _ComfyPlace(resident, device, size_bytes) if in_comfyui() else OwnPlace(resident)
-
-
-def make_room(size_bytes: int, device: torch.device) -> None:
-    """Asks ComfyUI to unload other models until a device has so much free memory."""
-    if in_comfyui():
-        from comfy.model_management import free_memory
-
-        free_memory(size_bytes, device)
-
-
-class _ComfyPlace:
-    """A place in ComfyUI's list of loaded models."""
-
-    def __init__(self, resident: Resident, device: torch.device, size_bytes: int) -> None:
-        self._resident = weakref.ref(resident)
-        self._known = False
-        # ComfyUI itself holds its patchers weakly: this is what keeps it.
-        self._patcher = _patcher_class()(resident, device, size_bytes)
-
-    def require(self) -> None:
-        resident = self._resident()
-        if self._known and resident is not None and resident.is_loaded:
-            return
-        from comfy.model_management import load_models_gpu
-
-        self._known = True
-        load_models_gpu([self._patcher])
-        if resident is not None and not resident.is_loaded:
-            # What ComfyUI had no reason to load is still needed now.
-            resident.load()
-
-    def left(self) -> None:
-        self._patcher.note_absence()
-
-
-class FaceModel(torch.nn.Module):
-    """What ComfyUI sees of a face model: where it is. Its weights may not be torch's at all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.device = torch.device("cpu")
-
-
-@lru_cache(maxsize=1)
-def _patcher_class() -> Any:
-    from comfy.model_patcher import ModelPatcher
-
-    class FaceModelPatcher(ModelPatcher):
-        """Loads and unloads a face model as a whole; there is nothing to patch."""
-
-        def __init__(self, resident: Resident, device: torch.device, size_bytes: int) -> None:
-            super().__init__(FaceModel(), device, torch.device("cpu"), size=max(1, size_bytes))
-            self._resident = weakref.ref(resident)
-
-        def load(self, device_to: Any = None, *args: Any, **kwargs: Any) -> None:
-            resident = self._resident()
-            if resident is not None and not resident.is_loaded:
-                resident.load()
-            self.model.device = self.load_device
-            self.model.model_loaded_weight_memory = self.model_size()
-
-        def partially_load(self, device_to: Any, *args: Any, **kwargs: Any) -> int:
-            before = self.loaded_size()
-            self.load(device_to)
-            return self.loaded_size() - before
-
-        def partially_unload(self, device_to: Any, *args: Any, **kwargs: Any) -> int:
-            # All or nothing: ComfyUI goes on to detach what did not free enough.
-            return 0
-
-        def detach(self, unpatch_all: bool = True) -> Any:
-            # Without unpatch_all it is only taken off the list for a moment.
-            if unpatch_all:
-                resident = self._resident()
-                if resident is not None:
-                    resident.release()
-                self.note_absence()
-            return self.model
-
-        def note_absence(self) -> None:
-            self.model.device = self.offload_device
-            self.model.model_loaded_weight_memory = 0
-
-        def clone(self, *args: Any, **kwargs: Any) -> Any:
-            return self
-
-    return FaceModelPatcher

@@ -1,0 +1,113 @@
+"""What a backend opens: `Session`, `Detector`, `Head`, `Recognizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..utils.faces import Faces
+from ..utils.images import ImageBatch, Images
+from .pending import Pending
+from .placement import RunsOn
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """What a detector is asked for.
+
+    Attributes:
+        sizes_wh: Network input sizes in pixels, width first; the finds of all are merged by NMS.
+        threshold: Lowest score of a face, 0..1.
+        nms_threshold: Overlap (IoU with InsightFace's +1 areas) above which the weaker face goes.
+        robust: Whether images without a sure face are looked at again: turned, finer and coarser.
+            An `Analyzer` does that; a `Detector` looks as the sizes say.
+    """
+
+    sizes_wh: tuple[tuple[int, int], ...] = ((640, 640),)
+    threshold: float = 0.5
+    nms_threshold: float = 0.4
+    robust: bool = False
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One opened network."""
+
+    #: Where `run` expects its input and leaves its results.
+    device: torch.device
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network; the caller owns the results.
+
+        Args:
+            x: `[B,C,H,W]` on `device`, in the dtype of the graph's input.
+
+        Returns:
+            The graph's outputs in its order, on `device`.
+        """
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds faces in images."""
+
+    #: Where it expects the images.
+    device: torch.device
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
+
+    #: The only input size (width, height) the network takes, or None when it takes any.
+    fixed_size_wh: tuple[int, int] | None
+
+    def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces | Pending:
+        """Every face of a batch of equal-sized images on `device`.
+
+        Returns:
+            Rows grouped by image, best score first within each; `image_index` counts the images
+            of this batch. A detector that needs no answer from the device to get so far gives
+            what is `Pending` instead, and all batches are read together.
+        """
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Tells something about faces that were found: identity, landmarks, age."""
+
+    task: str
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """What it runs on now."""
+        ...
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """Fields of `Faces` by name, one row a face of `faces` (at least one), on its device."""
+        ...
+
+
+@runtime_checkable
+class Recognizer(Head, Protocol):
+    """The head of task `recognition`: identity embeddings."""
+
+    #: Where `embed` expects its crops.
+    device: torch.device
+    #: Side in pixels of the aligned crops it takes.
+    size: int
+
+    def embed(self, crops: ImageBatch) -> Tensor:
+        """Embeds aligned crops `[N,size,size,3]` uint8 on `device`: `[N,D]` float32."""
+        ...

@@ -1,0 +1,51 @@
+"""Where and how a model is to run, and what it really runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: What users can ask for; each backend says which of these it offers.
+PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model is to run.
+
+    Attributes:
+        device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
+        precision: `fp32`, `fp16`, `bf16`, or `mixed`: recognition in fp16, where it saves most and
+            changes least, and the rest in fp32, so that the same faces come in the same order.
+        strict: Whether running anywhere else than asked is an error instead of a warning.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    strict: bool = False
+
+    def precision_of(self, task: str) -> str:
+        """The precision of the model of one task: `fp32`, `fp16` or `bf16`."""
+        if self.precision != "mixed":
+            return self.precision
+        return "fp16" if task == "recognition" else "fp32"
+
+
+@dataclass(frozen=True)
+class RunsOn:
+    """What a model really runs on, found out after it was opened.
+
+    Attributes:
+        device: The device in the backend's terms, such as `cpu` or `cuda:0`.
+        provider: The execution provider or engine, such as `CUDAExecutionProvider` or `torch`.
+        share: Share of the graph's nodes that the provider took, 0..1; None where unknown.
+        note: Why it differs from what was asked, and the remedy; empty when it does not.
+    """
+
+    device: str
+    provider: str
+    share: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        share = "" if self.share is None else f", {self.share:.0%} of its nodes"
+        return f"{self.provider} on {self.device}{share}"

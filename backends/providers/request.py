@@ -1,0 +1,112 @@
+"""What is asked of ONNX Runtime for each execution provider."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from ...utils.settings import settings
+from .table import CPU, PROVIDERS, ProviderRow, row_of_device
+
+#: The runtime refuses to create a session that would leave a node to the CPU.
+NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
+#: The runtime remembers which provider took which node (1.24 and newer; older ones ignore it).
+RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+
+
+def listed_providers(runtime: ModuleType) -> frozenset[str]:
+    """Providers the runtime knows, built in or as a registered plugin; knowing is no promise."""
+    plugins = runtime.get_ep_devices() if hasattr(runtime, "get_ep_devices") else ()
+    return frozenset(runtime.get_available_providers()) | {device.ep_name for device in plugins}
+
+
+def has_module(name: str) -> bool:
+    """Whether a Python module is installed, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def available_devices(
+    runtime: ModuleType, installed: Callable[[str], bool] = has_module
+) -> tuple[str, ...]:
+    """Devices that may be asked for, best first.
+
+    Args:
+        runtime: The onnxruntime module.
+        installed: Tells whether a plugin's module is there. Plugins are only registered when they
+            are asked for: loading one costs a second and hundreds of megabytes.
+    """
+    listed = listed_providers(runtime)
+    takes_plugins = hasattr(runtime, "register_execution_provider_library")
+    return tuple(
+        row.device
+        for row in PROVIDERS
+        if row.provider in listed or (row.plugin and takes_plugins and installed(row.plugin))
+    )
+
+
+def provider_options(
+    row: ProviderRow, index: int = 0, cache_folder: Path | None = None
+) -> dict[str, str]:
+    """Options a provider is created with, the settings' limit of GPU memory among them.
+
+    Args:
+        index: Which of several such devices.
+        cache_folder: Where compiled engines are kept; None keeps none.
+    """
+    options = dict(row.options)
+    if row.indexed:
+        options["device_id"] = str(index)
+    limit = settings().gpu_mem_limit
+    if limit and row.limit_option:
+        options[row.limit_option] = str(int(limit))
+    if cache_folder is not None:
+        cached = row.cache_options.items()
+        options |= {name: value.format(cache_folder) for name, value in cached}
+    return options
+
+
+def session_request(
+    row: ProviderRow,
+    index: int,
+    strict: bool,
+    listed: frozenset[str],
+    cache_folder: Path | None = None,
+) -> tuple[list[tuple[str, dict[str, str]]], dict[str, str]]:
+    """What to ask the runtime for.
+
+    Args:
+        listed: What the runtime knows; it prints complaints about any other provider.
+
+    Returns:
+        Providers with their options, in order of preference, and session config entries. A strict
+        request doesn't list the CPU: the runtime refuses the two together.
+    """
+    if row.provider == CPU:
+        return [(CPU, {})], {RECORD_ASSIGNMENT: "1"}
+    helpers = [helper for helper in map(row_of_device, row.helpers) if helper.provider in listed]
+    providers = [
+        (entry.provider, provider_options(entry, index, cache_folder)) for entry in (row, *helpers)
+    ]
+    if strict:
+        return providers, {RECORD_ASSIGNMENT: "1", NO_CPU_FALLBACK: "1"}
+    return [*providers, (CPU, {})], {RECORD_ASSIGNMENT: "1"}
+
+
+def attempts(
+    row: ProviderRow, strict: bool, listed: frozenset[str]
+) -> tuple[tuple[ProviderRow, bool], ...]:
+    """Sessions to try until one opens: provider, and whether the request is strict.
+
+    A strict request is refused for a single node on the CPU, those that compute shapes included,
+    which the runtime never leaves on a GPU. The relaxed one that follows it serves to judge nodes
+    one by one.
+    """
+    if row.provider == CPU:
+        return ((row, strict),)
+    if strict:
+        tries = [(row, True), (row, False)]
+    else:
+        tries = [(entry, False) for entry in (row, *map(row_of_device, (*row.helpers, "cpu")))]
+    return tuple((entry, as_strict) for entry, as_strict in tries if entry.provider in listed)
