@@ -45,7 +45,7 @@ def similarity_transform(source: Tensor, target: Tensor) -> Tensor:
 
     Args:
         source: `[N,K,2]` points x, y in pixels.
-        target: `[K,2]` where they should be.
+        target: `[K,2]`, or `[N,K,2]` for each its own: where they should be.
 
     Returns:
         `[N,2,3]` matrices in `widest_float` that map source to target.
@@ -63,7 +63,7 @@ def similarity_transform(source: Tensor, target: Tensor) -> Tensor:
     a = (s * t).sum((-2, -1)) / spread
     b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(-1) / spread
     linear = torch.stack((torch.stack((a, -b), -1), torch.stack((b, a), -1)), -2)
-    shift = target_mean[0] - (linear @ source_mean.mT)[..., 0]
+    shift = target_mean[..., 0, :] - (linear @ source_mean.mT)[..., 0]
     return torch.cat((linear, shift[..., None]), -1)
 
 

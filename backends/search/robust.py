@@ -14,7 +14,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ..interfaces import DetectionOptions
 from ..pieces import images_at_once
-from .confirm import FACE_PX, SecondSight, look_again
+from .confirm import FACE_PX, look_again, steady_landmarks
 from .looks import Look, Sightings, on_host
 from .merge import is_sure, merge, posture, together
 from .types import DetectBatches
@@ -80,27 +80,20 @@ def search_wider(
     first_side = max(max(size_wh) for size_wh in options.sizes_wh)
     sides = torch.tensor([first_side, *(look.image_side for look in looks)])[found.look]
     longest = torch.tensor([max(size_hw) for size_hw in images.sizes_hw])[found.image]
-    found = _with_better_landmarks(found, again, sides / longest)
-    return _replaced(faces, found.at(rows), unsure)
+    face_px = (found.boxes[:, 2:] - found.boxes[:, :2]).amax(1)
+    # Landmarks of a face that was seen upright and large, in whatever turn, are those that the
+    # upright photo gives: they stay.
+    coarse = (posture(found).lean_deg > _LEANING_DEG) | (face_px * sides / longest < FACE_PX)
+    better = _where(coarse, again.landmarks, found.landmarks)
+    found = replace(found, landmarks=better).at(rows)
+    small = face_px[rows] < FACE_PX
+    steady = steady_landmarks(images, found, small, options, detect_batches, faces.device)
+    return _replaced(faces, replace(found, landmarks=steady), unsure)
 
 
-def _with_better_landmarks(found: Sightings, again: SecondSight, scale: Tensor) -> Sightings:
-    """The second sight's, for faces that were seen leaning, or smaller than it shows them.
-
-    Those of a face that was seen upright and large, in whatever turn, are what the upright photo
-    gives: they stay.
-
-    Args:
-        found: Of some images.
-        again: Of all of `found`.
-        scale: `[N]`, of the image in the view in which each was seen.
-    """
-    if found.landmarks is None or again.landmarks is None:
-        return found
-    seen_px = (found.boxes[:, 2:] - found.boxes[:, :2]).amax(1) * scale
-    worse = (posture(found).lean_deg > _LEANING_DEG) | (seen_px < FACE_PX)
-    landmarks = torch.where(worse[:, None, None], again.landmarks, found.landmarks)
-    return replace(found, landmarks=landmarks)
+def _where(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | None:
+    """Landmarks `[N,5,2]`: the new ones in some rows; None where there are none."""
+    return None if new is None or old is None else torch.where(rows[:, None, None], new, old)
 
 
 def _groups(

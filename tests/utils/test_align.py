@@ -107,6 +107,15 @@ def test_same_transform_as_insightface(size: int, faces: list[np.ndarray]):
         np.testing.assert_allclose(ours, theirs, atol=extent * 1e-6)
 
 
+def test_each_face_its_own_target():
+    points = torch.from_numpy(np.random.default_rng(0).normal(200, 50, (3, 5, 2)))
+    targets = torch.stack([arcface_template(size) + 10 * size for size in (112, 128, 224)])
+    together = similarity_transform(points, targets)
+    for place, target in enumerate(targets):
+        (alone,) = similarity_transform(points[place : place + 1], target)
+        torch.testing.assert_close(together[place], alone)
+
+
 def test_no_faces():
     matrices = similarity_transform(torch.zeros(0, 5, 2), arcface_template(112))
     assert matrices.shape == (0, 2, 3) and invert_affine(matrices).shape == (0, 2, 3)
