@@ -89,8 +89,11 @@ def centred_square(boxes: Tensor, size: int, expansion: float = 1.5) -> Tensor:
 
 
 def invert_affine(matrices: Tensor) -> Tensor:
-    """Inverses `[N,2,3]` of affine matrices `[N,2,3]`."""
-    linear = torch.linalg.inv_ex(matrices[:, :, :2]).inverse
+    """Inverses `[N,2,3]` of affine matrices `[N,2,3]`; not finite where there is none."""
+    # Written out, because `linalg.inv` wakes torch's threads even for one matrix of two by two.
+    (a, b), (c, d) = (row.unbind(-1) for row in matrices[:, :, :2].unbind(1))
+    adjugate = torch.stack((d, -b, -c, a), -1)
+    linear = (adjugate / (a * d - b * c)[:, None]).unflatten(-1, (2, 2))
     return torch.cat((linear, -(linear @ matrices[:, :, 2:])), -1)
 
 

@@ -98,7 +98,11 @@ def greedy_keep(
         if start:
             beaten = beats(boxes[:, :start], here) & keep[:, :start, None]
             candidates = candidates & ~beaten.any(1)
-        keep[:, block], unchanged = _settle(beats(here, here).triu(1), candidates, rounds)
+        # Not `triu`: however small, it wakes torch's threads on the CPU, and for milliseconds these
+        # compete with those of the network that runs next.
+        rank = torch.arange(here.shape[1], device=boxes.device)
+        of_worse = beats(here, here) & (rank[:, None] < rank)
+        keep[:, block], unchanged = _settle(of_worse, candidates, rounds)
         settled = settled & unchanged
     return keep, settled
 
