@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from functools import lru_cache
 from typing import Any
@@ -27,11 +28,28 @@ def managed_memory(resident: Resident, device: torch.device, size_bytes: int) ->
 
 
 def make_room(size_bytes: int, device: torch.device) -> None:
-    """Asks ComfyUI to unload other models until a device has so much free memory."""
-    if in_comfyui():
+    """Asks ComfyUI to unload other models until a device has so much free memory.
+
+    Beside a running workflow nothing is asked: that may be sampling with what would go.
+    """
+    if in_comfyui() and not _beside_a_workflow():
         from comfy.model_management import free_memory
 
         free_memory(size_bytes, device)
+
+
+def _beside_a_workflow() -> bool:
+    """Whether ComfyUI runs a workflow, and this thread is not the one that runs it.
+
+    ComfyUI's list of models is that thread's alone: it has no locks.
+    """
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:  # older versions have nothing that tells
+        return False
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    queue = getattr(getattr(server, "instance", None), "prompt_queue", None)
+    return get_executing_context() is None and bool(getattr(queue, "currently_running", None))
 
 
 class _ComfyPlace:
@@ -46,6 +64,12 @@ class _ComfyPlace:
     def require(self) -> None:
         resident = self._resident()
         if self._known and resident is not None and resident.is_loaded:
+            return
+        if _beside_a_workflow():
+            # ComfyUI gets to know of it when a workflow needs it.
+            self._known = False
+            if resident is not None and not resident.is_loaded:
+                resident.load()
             return
         from comfy.model_management import load_models_gpu
 
