@@ -32,6 +32,8 @@ class Backend(ABC):
 
     #: The name users choose.
     name: str
+    #: Whether users install it themselves, so that it goes without saying where it is not there.
+    extra: ClassVar[bool] = False
     #: What the user set that only this backend knows; models with other parameters are others.
     parameters: Any = None
 

@@ -26,6 +26,8 @@ AUTO = "auto"
 _AUTO_BACKENDS = (
     ("tensorrt", True),
     ("torch", True),
+    ("onnxruntime", True),
+    ("openvino", False),
     ("onnxruntime", False),
     ("torch", False),
     ("insightface", False),
@@ -161,13 +163,13 @@ def choose_backend(
             continue
         backend = backends[candidate]
         reason = backend.missing()
-        if reason and gpu_only:
+        if reason and (gpu_only or backend.extra):
             continue  # that a machine lacks what only some have goes without saying
         reason = refused_by_settings(backend) or reason or backend.accepts(pack)
         if reason is None:
             reason = _lacks(backend, device, gpu_only)
             reason = reason or backend.reservation(pack, device, precision)
-            if not gpu_only:
+            if not (gpu_only or backend.extra):
                 elsewhere = elsewhere or backend
         if reason is None:
             # That a backend is for other packs goes without saying.

@@ -30,7 +30,8 @@ from .providers.check import (
 from .providers.request import attempts, listed_providers, session_request
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.one_by_one import OneByOne
-from .sessions.ort_session import OrtSession, out_of_memory
+from .sessions.ort_session import OrtSession
+from .sessions.refusals import out_of_memory
 
 _log = logging.getLogger("FastFace")
 

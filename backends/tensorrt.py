@@ -20,6 +20,7 @@ class TensorRTBackend(GraphBackend):
     """Runs what was built before; building takes long, and is for those who ask for it."""
 
     name = "tensorrt"
+    extra = True
 
     def __init__(self, store: EngineStore | None = None) -> None:
         """`store`: where engines are; by default the pack's own folder."""

@@ -25,6 +25,7 @@ from .remedies import Remedies
 SECONDS_TO_IMPORT = 180
 #: Engines that users add themselves; nothing is missing without them.
 EXTRA_NEEDS = (
+    Need("openvino", "openvino", "the openvino backend"),
     Need("tensorrt", "tensorrt", "the tensorrt backend", variants="tensorrt-cu"),
     Need("tensorrt_rtx", "tensorrt-rtx-cu13", "the tensorrt backend", variants="tensorrt-rtx"),
 )

@@ -21,6 +21,7 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime-directml",
     "onnxruntime-openvino",
+    "openvino",
     "tensorrt",
     "tensorrt-rtx",
     "numpy",

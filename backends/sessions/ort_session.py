@@ -10,15 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils.errors import (
-    BackendUnavailable,
-    FastFaceError,
-    InvalidInput,
-    ModelError,
-    OutOfMemory,
-)
+from ...utils.errors import ModelError
 from ..placement import RunsOn
 from ..providers.table import CPU
+from .refusals import check_input, explained
 
 #: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.
 _DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {
@@ -27,12 +22,6 @@ _DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {
     "tensor(double)": (torch.float64, np.float64),
     "tensor(uint8)": (torch.uint8, np.uint8),
 }
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error of the runtime or of torch is about too little memory."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "bad_alloc" in text
 
 
 class OrtSession:
@@ -96,28 +85,14 @@ class OrtSession:
             BackendUnavailable: The provider failed otherwise.
             ModelError: The graph can't be computed for this input.
         """
-        self._check(x)
+        check_input(x, self.device, self._shape, self._file_name)
         x = x.detach().to(self._dtype).contiguous()
         try:
             with self._lock:
                 return self._run_bound(x) if self._binds else self._run_on_host(x)
         except self._errors as error:
-            raise self._explained(error, x) from error
-
-    def _check(self, x: Tensor) -> None:
-        if x.device != self.device:
-            raise InvalidInput(
-                f"{self._file_name}: got a tensor on {x.device}, expected it on {self.device}; "
-                "move it with x.to(session.device)"
-            )
-        fits = len(self._shape) == x.ndim and all(
-            want is None or want == got for want, got in zip(self._shape, x.shape, strict=True)
-        )
-        if not fits or x.numel() == 0:
-            expected = ["any" if size is None else size for size in self._shape]
-            raise InvalidInput(
-                f"{self._file_name}: got a tensor of shape {tuple(x.shape)}, expected {expected}"
-            )
+            on_cpu = self.runs_on.provider == CPU
+            raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
 
     def _run_on_host(self, x: Tensor) -> tuple[Tensor, ...]:
         results = self.raw.run(self._outputs, {self._input: x.numpy()})
@@ -142,18 +117,3 @@ class OrtSession:
         results = tuple(torch.from_dlpack(values[i]).clone() for i in range(len(self._outputs)))
         stream.synchronize()
         return results
-
-    def _explained(self, error: Exception, x: Tensor) -> FastFaceError:
-        where = f"{self._file_name}: {self.runs_on.provider} failed for {tuple(x.shape)}: {error}"
-        if out_of_memory(error):
-            return OutOfMemory(
-                f"{where}; it ran out of memory: use fewer images at a time or a smaller det_size, "
-                "or free memory by unloading models"
-            )
-        if self.runs_on.provider != CPU:
-            return BackendUnavailable(
-                f"{where}; choose device cpu, or reload the model once the device works again"
-            )
-        return ModelError(
-            f"{where}; the file may be damaged: delete it and download the pack again"
-        )

@@ -246,6 +246,34 @@ class TestBackend:
         world.backends["onnxruntime"].reason = onnxruntime_is
         assert load_face_analysis(device=device).analyzer.backend.name == taken
 
+    @pytest.mark.parametrize(
+        ("device", "onnxruntime_has", "is_there", "taken"),
+        [
+            ("auto", ("cpu",), True, "openvino"),
+            ("cpu", ("cpu",), True, "openvino"),
+            ("auto", ("directml", "cpu"), True, "onnxruntime"),
+            ("directml", ("directml", "cpu"), True, "onnxruntime"),
+            ("cpu", ("directml", "cpu"), True, "openvino"),
+            ("cuda", ("cpu",), True, "onnxruntime"),
+            ("auto", ("cpu",), False, "onnxruntime"),
+        ],
+    )
+    def test_auto_takes_openvino_on_a_cpu_where_somebody_installed_it(
+        self,
+        world: World,
+        device: str,
+        onnxruntime_has: tuple[str, ...],
+        is_there: bool,
+        taken: str,
+    ):
+        openvino = world.backends["openvino"] = Backend("openvino")
+        openvino.extra = True
+        openvino.reason = None if is_there else "openvino is not installed"
+        world.backends["onnxruntime"].offered = onnxruntime_has
+        app = load_face_analysis(device=device)
+        assert app.analyzer.backend.name == taken
+        assert "is not installed" not in app.why, "nobody misses it"
+
     def test_auto_takes_one_that_has_the_device(self, world: World):
         world.backends["insightface"].offered = ("cuda", "cpu")
         app = load_face_analysis(device="cuda:1")

@@ -262,7 +262,8 @@ def test_benchmark_gives_chart_text_and_json_of_all_backends(comfyui: ComfyServe
     )
     result = json.loads(outputs["json"]["text"][0])
     rows = {row["contestant"]: row for row in result["cases"][0]["rows"]}
-    assert set(rows) == {"onnxruntime", "torch", "facenet", "insightface"}
+    # And whatever else somebody installed.
+    assert set(rows) - {"openvino"} == {"onnxruntime", "torch", "facenet", "insightface"}
     assert {row["state"] for row in rows.values()} == {"measured"}, rows
     assert {rows[name]["parity"]["verdict"] for name in ("onnxruntime", "torch", "facenet")} == {
         "fit"

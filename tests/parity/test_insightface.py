@@ -11,6 +11,7 @@ import pytest
 
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.loading import load_face_analysis
+from fastface.backends.registry import all_backends
 
 insightface_app = pytest.importorskip("insightface.app")
 
@@ -34,6 +35,7 @@ def upstream(test_data: Path):
     scope="module",
     params=[
         ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
         ("torch", "fp32"),
         # What backend torch takes on a GPU by itself.
         ("torch", "mixed"),
@@ -43,6 +45,8 @@ def upstream(test_data: Path):
 )
 def ours(request: pytest.FixtureRequest, test_data: Path) -> FaceAnalysis:
     backend, precision = request.param
+    if reason := all_backends()[backend].missing():
+        pytest.skip(reason)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("FASTFACE_MODELS", str(test_data / "models"))
         return load_face_analysis(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fastface.backends.loading import load_face_analysis
+from fastface.backends.registry import all_backends
 from fastface.utils.images import Images
 
 insightface_app = pytest.importorskip("insightface.app")
@@ -40,7 +41,7 @@ def expected(test_data: Path, frames: list[np.ndarray]) -> list[list]:
     return [app.get(frame) for frame in frames]
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_a_batch_of_frames_equals_upstream(
     test_data: Path,
     frames: list[np.ndarray],
@@ -48,6 +49,8 @@ def test_a_batch_of_frames_equals_upstream(
     backend: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if reason := all_backends()[backend].missing():
+        pytest.skip(reason)
     monkeypatch.setenv("FASTFACE_MODELS", str(test_data / "models"))
     app = load_face_analysis(model_pack="models", backend=backend, device="cpu")
     # As ComfyUI hands them over: RGB, floating, 0..1.

@@ -58,10 +58,12 @@ def same(first: Faces, second: Faces) -> bool:
     return all(torch.equal(one, other) for (_, one), (_, other) in pairs)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_eight_threads_while_another_unloads_at_random(
     pack: ModelPack, crowd: torch.Tensor, backend: str
 ) -> None:
+    if reason := all_backends()[backend].missing():
+        pytest.skip(reason)
     analyzer = Analyzer(pack, get_backend(backend), Placement())
     pictures = [crowd, crowd.flip(2), crowd[:, :, :200], crowd * 0.5]
     expected = [analysed(analyzer, picture, SMALL) for picture in pictures]
@@ -92,7 +94,7 @@ def test_eight_threads_while_another_unloads_at_random(
     assert not unloader.is_alive() and unloaded[0] > 5
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch", "insightface"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch", "insightface"])
 def test_what_was_unloaded_comes_back_and_answers_the_same(
     pack: ModelPack, crowd: torch.Tensor, backend: str
 ) -> None:

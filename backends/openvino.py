@@ -1,0 +1,151 @@
+"""Backend `openvino`: the pack's graphs in Intel's OpenVINO, on any x86 CPU and on Intel's GPUs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..utils import host
+from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
+from ..utils.packs import ModelFile, ModelPack
+from ..utils.settings import settings
+from .base import GraphBackend
+from .graphs.prepared import prepared_graph
+from .interfaces import Session
+from .placement import Placement, RunsOn
+from .providers.probe import usable_cores
+from .sessions.one_by_one import OneByOne
+from .sessions.openvino_session import OpenVinoSession
+
+#: OpenVINO's names of devices, for ours.
+_DEVICES = {"xpu": "GPU", "cpu": "CPU"}
+#: What OpenVINO computes in, for our names.
+_PRECISIONS = {"fp32": "f32", "fp16": "f16"}
+#: Processors on which it was found to be faster than ONNX Runtime.
+_X86 = frozenset({"x86_64", "amd64"})
+
+
+class OpenVinoBackend(GraphBackend):
+    """One compilation serves all batch and image sizes; every network shares one pool of threads.
+
+    Source:
+        OpenVINO Runtime's Python API, release 2026.4; docs.openvino.ai.
+    """
+
+    name = "openvino"
+    extra = True
+
+    def missing(self) -> str | None:
+        remedy = f"{Path(sys.executable)} -m pip install openvino"
+        try:
+            import openvino
+        except ModuleNotFoundError as error:
+            if error.name != "openvino":
+                return f"openvino needs the module {error.name!r}, which is missing; run {remedy}"
+            return f"openvino is not installed, which is up to you; install it with: {remedy}"
+        # What wheels built for another Python, numpy or set of system libraries raise.
+        except (ImportError, OSError, AttributeError, RuntimeError) as error:
+            return f"openvino is installed but does not load ({error}); install it again: {remedy}"
+        if not hasattr(openvino, "Core"):
+            return f"openvino is only a remainder of an earlier installation; install it: {remedy}"
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        if self.missing():
+            return ()
+        there = {name.partition(".")[0] for name in _core().available_devices}
+        return tuple(device for device, name in _DEVICES.items() if name in there)
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        return ("fp32",) if device == "cpu" else ("fp32", "mixed", "fp16")
+
+    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+        if platform.machine().lower() not in _X86:
+            return f"is not known to be faster than onnxruntime on {platform.machine()}"
+        return None
+
+    def open_session(self, model: ModelFile, placement: Placement) -> Session:
+        """Compiles one graph.
+
+        A graph that can't be given a batch axis is run one image at a time. All of a graph runs on
+        the device or it is refused: OpenVINO leaves nothing to another one.
+
+        Raises:
+            BackendUnavailable: OpenVINO is missing, or can't compile for the device.
+            InvalidInput: There is no such device or precision.
+            ModelError: The file is missing, damaged, or nothing that OpenVINO can run.
+        """
+        if reason := self.missing():
+            raise BackendUnavailable(reason)
+        target = self._target(placement.device)
+        precision = placement.precision_of(model.task)
+        if precision not in _PRECISIONS:
+            raise InvalidInput(
+                f"openvino: got precision {precision!r}, expected one of {list(_PRECISIONS)}"
+            )
+        if not model.path.is_file():
+            raise ModelError(f"{model.path} is not there; download the pack again")
+        prepared = prepared_graph(model)
+        core = _core()
+        try:
+            graph = core.read_model(str(prepared.path))
+        except RuntimeError as error:
+            raise ModelError(
+                f"{model.path} is no ONNX graph that OpenVINO can read ({error}); it may be "
+                "damaged: delete it and download the pack again, or choose another backend"
+            ) from error
+        try:
+            compiled = core.compile_model(graph, target, _properties(target, precision))
+        except RuntimeError as error:
+            raise BackendUnavailable(
+                f"{model.path.name}: OpenVINO can't compile it for {target}: {error}; choose "
+                "backend onnxruntime or torch"
+            ) from error
+        where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
+        runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, prepared.note)
+        session = OpenVinoSession(compiled, runs_on, model.path.name)
+        return session if prepared.takes_batches else OneByOne(session, model)
+
+    def _target(self, device: str) -> str:
+        """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`."""
+        word, _, index = device.partition(":")
+        offered = self.devices()
+        if word not in offered or (index and not index.isdigit()):
+            raise InvalidInput(
+                f"openvino: got device {device!r}, expected one of {list(offered)} here"
+            )
+        target = f"{_DEVICES[word]}.{index}" if index else _DEVICES[word]
+        if index and target not in _core().available_devices:
+            raise InvalidInput(
+                f"openvino: got device {device!r}, but it sees only "
+                f"{', '.join(_core().available_devices)}"
+            )
+        return target
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """OpenVINO's own object; making one searches the machine for devices."""
+    import openvino
+
+    return openvino.Core()
+
+
+def _properties(target: str, precision: str) -> dict[str, Any]:
+    """How a graph is compiled."""
+    # Said outright, because by default GPUs compute in fp16, and some CPUs in bf16.
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if target == "CPU":
+        properties["INFERENCE_NUM_THREADS"] = settings().threads or usable_cores()
+        # A pinned thread can't make way for those of the rest of the workflow.
+        properties["ENABLE_CPU_PINNING"] = False
+    else:
+        # A GPU's kernels take seconds to minutes to compile.
+        properties["CACHE_DIR"] = str(host.cache_folder() / "engines" / "openvino")
+    return properties
