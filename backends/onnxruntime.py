@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..utils import host
+from ..utils.cores import usable_cores
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
@@ -174,7 +175,7 @@ class OnnxRuntimeBackend(GraphBackend):
         options.log_severity_level = _LOG_ERRORS
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_mem_pattern = row.memory_pattern
-        options.intra_op_num_threads = settings().threads or probe.usable_cores()
+        options.intra_op_num_threads = settings().threads or usable_cores()
         options.inter_op_num_threads = 1
         for name, value in {**_FEW_CORES, **config}.items():
             options.add_session_config_entry(name, value)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..utils import host
-from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
+from ..utils.cores import usable_cores
+from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
 from .base import GraphBackend
 from .graphs.prepared import prepared_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
-from .providers.probe import usable_cores
 from .sessions.one_by_one import OneByOne
 from .sessions.openvino_session import OpenVinoSession
+from .sessions.refusals import out_of_memory
 
 #: OpenVINO's names of devices, for ours.
 _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
@@ -41,7 +43,7 @@ class OpenVinoBackend(GraphBackend):
     def missing(self) -> str | None:
         remedy = f"{Path(sys.executable)} -m pip install openvino"
         try:
-            import openvino
+            _core()
         except ModuleNotFoundError as error:
             if error.name != "openvino":
                 return f"openvino needs the module {error.name!r}, which is missing; run {remedy}"
@@ -49,8 +51,6 @@ class OpenVinoBackend(GraphBackend):
         # What wheels built for another Python, numpy or set of system libraries raise.
         except (ImportError, OSError, AttributeError, RuntimeError) as error:
             return f"openvino is installed but does not load ({error}); install it again: {remedy}"
-        if not hasattr(openvino, "Core"):
-            return f"openvino is only a remainder of an earlier installation; install it: {remedy}"
         return None
 
     def devices(self) -> tuple[str, ...]:
@@ -80,16 +80,18 @@ class OpenVinoBackend(GraphBackend):
         """
         if reason := self.missing():
             raise BackendUnavailable(reason)
-        target = self._target(placement.device)
-        precision = placement.precision_of(model.task)
-        if precision not in _PRECISIONS:
+        core = _core()
+        target = self._target(placement.device, core.available_devices)
+        offered = self.precisions(placement.device)
+        if placement.precision not in offered:
             raise InvalidInput(
-                f"openvino: got precision {precision!r}, expected one of {list(_PRECISIONS)}"
+                f"openvino on {placement.device}: got precision {placement.precision!r}, expected "
+                f"one of {list(offered)}"
             )
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
         prepared = prepared_graph(model)
-        core = _core()
+        precision = placement.precision_of(model.task)
         try:
             graph = core.read_model(str(prepared.path))
         except RuntimeError as error:
@@ -99,18 +101,19 @@ class OpenVinoBackend(GraphBackend):
             ) from error
         try:
             compiled = core.compile_model(graph, target, _properties(target, precision))
-        except RuntimeError as error:
-            raise BackendUnavailable(
-                f"{model.path.name}: OpenVINO can't compile it for {target}: {error}; choose "
-                "backend onnxruntime or torch"
+        except (RuntimeError, MemoryError) as error:
+            kind = OutOfMemory if out_of_memory(error) else BackendUnavailable
+            raise kind(
+                f"{model.path.name}: OpenVINO can't compile it for {target}: {error}; free memory "
+                "by unloading models, or choose backend onnxruntime or torch"
             ) from error
         where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
         runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, prepared.note)
         session = OpenVinoSession(compiled, runs_on, model.path.name)
         return session if prepared.takes_batches else OneByOne(session, model)
 
-    def _target(self, device: str) -> str:
-        """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`."""
+    def _target(self, device: str, seen: Sequence[str]) -> str:
+        """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""
         word, _, index = device.partition(":")
         offered = self.devices()
         if word not in offered or (index and not index.isdigit()):
@@ -118,11 +121,8 @@ class OpenVinoBackend(GraphBackend):
                 f"openvino: got device {device!r}, expected one of {list(offered)} here"
             )
         target = f"{_DEVICES[word]}.{index}" if index else _DEVICES[word]
-        if index and target not in _core().available_devices:
-            raise InvalidInput(
-                f"openvino: got device {device!r}, but it sees only "
-                f"{', '.join(_core().available_devices)}"
-            )
+        if index and target not in seen:
+            raise InvalidInput(f"openvino: got device {device!r}, but it sees only {list(seen)}")
         return target
 
 

@@ -8,7 +8,6 @@ import functools
 import importlib
 import io
 import logging
-import os
 import platform
 from pathlib import Path
 from types import ModuleType
@@ -30,22 +29,6 @@ def runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
     own = vars(runtime.capi.onnxruntime_pybind11_state).values()
     kinds = (kind for kind in own if isinstance(kind, type) and issubclass(kind, Exception))
     return (RuntimeError, ValueError, MemoryError, *kinds)
-
-
-def usable_cores() -> int:
-    """Physical cores this process may run on; 0, the runtime's own choice, where that is unknown.
-
-    Left to itself the runtime pins a thread to each core of the machine, where threads stay when
-    other programs use that core, and where a container may not even run.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return 0
-    usable = os.sched_getaffinity(0)
-    siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    try:
-        return len({Path(siblings.format(cpu)).read_text() for cpu in usable})
-    except OSError:
-        return len(usable)
 
 
 @functools.cache

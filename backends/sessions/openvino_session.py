@@ -75,7 +75,7 @@ class OpenVinoSession:
         try:
             request = self._idle_request()
             results = request.infer([pixels], share_inputs=True, share_outputs=False)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             on_cpu = self.runs_on.device == "cpu"
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
         self._idle.append(request)

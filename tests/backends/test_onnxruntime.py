@@ -14,9 +14,9 @@ import torch
 from fastface.backends.interfaces import Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
-from fastface.backends.providers import probe
 from fastface.backends.providers.table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
+from fastface.utils.cores import usable_cores
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
 
@@ -65,7 +65,7 @@ def test_threads_follow_the_cores_or_the_settings(backend, detector, monkeypatch
         session = backend.open_session(detector, Placement())
         return session.raw.get_session_options().intra_op_num_threads
 
-    assert threads() == probe.usable_cores()
+    assert threads() == usable_cores()
     monkeypatch.setenv("FASTFACE_THREADS", "3")
     assert threads() == 3
 

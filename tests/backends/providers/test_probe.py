@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -125,12 +124,6 @@ def test_a_plugin_is_registered_or_its_failure_told(runtime, monkeypatch, regist
     found = probe.prepare(runtime, row)
     assert (said in found) if said else found == ""
     assert registered == ([(row.provider, "library")] if registers == "fine" else [])
-
-
-def test_threads_are_no_more_than_the_cores_this_process_may_use(monkeypatch):
-    assert 0 <= probe.usable_cores() <= (os.cpu_count() or 1)
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert probe.usable_cores() == 0
 
 
 def test_the_errors_of_the_runtime_are_its_own_and_pythons(runtime):
