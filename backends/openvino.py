@@ -60,7 +60,7 @@ class OpenVinoBackend(GraphBackend):
         return tuple(device for device, name in _DEVICES.items() if name in there)
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return ("fp32",) if device == "cpu" else ("fp32", "mixed", "fp16")
+        return ("fp32", "mixed", "fp16") if device.partition(":")[0] == "xpu" else ("fp32",)
 
     def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
         if platform.machine().lower() not in _X86:
@@ -120,10 +120,13 @@ class OpenVinoBackend(GraphBackend):
             raise InvalidInput(
                 f"openvino: got device {device!r}, expected one of {list(offered)} here"
             )
-        target = f"{_DEVICES[word]}.{index}" if index else _DEVICES[word]
-        if index and target not in seen:
+        name, numbered = _DEVICES[word], f"{_DEVICES[word]}.{index}"
+        # The only one of its kind has no number.
+        if not index or (index == "0" and name in seen):
+            return name
+        if numbered not in seen:
             raise InvalidInput(f"openvino: got device {device!r}, but it sees only {list(seen)}")
-        return target
+        return numbered
 
 
 @lru_cache(maxsize=1)

@@ -76,7 +76,7 @@ class OpenVinoSession:
             request = self._idle_request()
             results = request.infer([pixels], share_inputs=True, share_outputs=False)
         except (RuntimeError, MemoryError) as error:
-            on_cpu = self.runs_on.device == "cpu"
+            on_cpu = self.runs_on.device.startswith("cpu")
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
         self._idle.append(request)
         return tuple(torch.from_numpy(results[port]) for port in self.raw.outputs)

@@ -178,6 +178,13 @@ def test_what_it_has_not_got_is_refused(backend, test_data: Path, placement, sai
         backend.open_session(model, placement)
 
 
+def test_the_only_one_of_its_kind_is_the_first(backend, test_data: Path):
+    model = ModelFile(test_data / "models" / "mobilefacenet.onnx", "recognition")
+    assert backend.open_session(model, Placement("cpu:0")).runs_on.device == "cpu:0"
+    assert backend.precisions("cpu:0") == ("fp32",)
+    assert backend.precisions("xpu:1") == ("fp32", "mixed", "fp16")
+
+
 def test_a_file_that_is_no_graph_is_named(backend, tmp_path: Path):
     path = tmp_path / "net.onnx"
     with pytest.raises(ModelError, match=r"net\.onnx is not there"):

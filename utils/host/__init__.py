@@ -41,6 +41,12 @@ def in_comfyui() -> bool:
     return hasattr(sys.modules.get("folder_paths"), "folder_names_and_paths")
 
 
+def prompt_server() -> Any:
+    """ComfyUI's running server; None where there is none."""
+    server = getattr(sys.modules.get("server"), "PromptServer", None) if in_comfyui() else None
+    return getattr(server, "instance", None)
+
+
 def insightface_roots() -> tuple[Path, ...]:
     """Folders where ComfyUI's users keep InsightFace packs, ComfyUI's own models folder first.
 
@@ -177,16 +183,14 @@ def torch_device() -> torch.device:
 
 def show_text(text: str, node_id: str | None) -> None:
     """Shows a text on the node with this id, where ComfyUI's version can do that."""
-    server = getattr(sys.modules.get("server"), "PromptServer", None) if in_comfyui() else None
-    send = getattr(getattr(server, "instance", None), "send_progress_text", None)
+    send = getattr(prompt_server(), "send_progress_text", None)
     if send is not None and node_id is not None:
         send(text, node_id)
 
 
 def add_routes(routes: Sequence[Route]) -> None:
     """Adds routes to ComfyUI's web server, where there is one; each is there under `/api` too."""
-    server = getattr(sys.modules.get("server"), "PromptServer", None) if in_comfyui() else None
-    table = getattr(getattr(server, "instance", None), "routes", None)
+    table = getattr(prompt_server(), "routes", None)
     if table is not None:
         for route in routes:
             table.route(route.method, route.path)(handler(route))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from functools import lru_cache
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from ..residency import OwnPlace, Place, Resident
-from . import in_comfyui
+from . import in_comfyui, prompt_server
 
 
 def managed_memory(resident: Resident, device: torch.device, size_bytes: int) -> Place:
@@ -47,8 +46,7 @@ def _beside_a_workflow() -> bool:
         from comfy_execution.utils import get_executing_context
     except ImportError:  # older versions have nothing that tells
         return False
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    queue = getattr(getattr(server, "instance", None), "prompt_queue", None)
+    queue = getattr(prompt_server(), "prompt_queue", None)
     return get_executing_context() is None and bool(getattr(queue, "currently_running", None))
 
 
