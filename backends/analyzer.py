@@ -144,14 +144,14 @@ class Analyzer:
             head = self._head(task)
             parts: list[dict[str, Tensor]] = []
             for start in range(0, len(faces), at_once):
-                some = faces[start : start + at_once]
+                some = faces if len(faces) <= at_once else faces[start : start + at_once]
                 with stage(task):
                     parts += halving_when_full(some, partial(_columns, head, images))
                 done += len(some)
                 if on_progress:
                     on_progress(done, total)
             if parts:
-                columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+                columns = parts[0] if len(parts) == 1 else _joined(parts)
             else:
                 columns = self._no_rows(task, faces.device)
             if "embeddings" in columns:
@@ -194,6 +194,10 @@ def _columns(head: Head, images: Images, faces: Faces) -> dict[str, Tensor]:
     return dict(head.describe(images, faces))
 
 
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Some images, and what is being found in them.
@@ -224,7 +228,7 @@ def _settled(
         for piece in pieces
         if piece.chunk is not None and piece.extremes is not None
     ]
-    pending = [each for piece in pieces for each in piece.results if isinstance(each, Pending)]
+    pending = [each for piece in pieces for each in piece.results if not isinstance(each, Faces)]
     told = read_together([limits for _, limits in checked] + [each.told for each in pending])
     check_values(
         [(chunk, low, high) for (chunk, _), (low, high) in zip(checked, told, strict=False)]
@@ -233,7 +237,7 @@ def _settled(
     settled: list[Faces] = []
     for piece in pieces:
         faces = [
-            each.settle(next(answers)) if isinstance(each, Pending) else each
+            each if isinstance(each, Faces) else each.settle(next(answers))
             for each in piece.results
         ]
         complete = [each for each in faces if each is not None]

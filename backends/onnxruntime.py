@@ -30,7 +30,7 @@ from .providers.check import (
 )
 from .providers.request import attempts, listed_providers, session_request
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
-from .sessions.one_by_one import OneByOne
+from .sessions.opening import open_prepared
 from .sessions.ort_session import OrtSession
 from .sessions.refusals import out_of_memory
 
@@ -118,9 +118,11 @@ class OnnxRuntimeBackend(GraphBackend):
             )
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
-        graph = _with_batch_axis(model)
-        session = self._open(graph.path, model.path, row, index, placement.strict)
-        return session if graph.takes_batches else OneByOne(session, model)
+
+        def open_graph(path: Path) -> OrtSession:
+            return self._open(path, model.path, row, index, placement.strict)
+
+        return open_prepared(model, _with_batch_axis(model), open_graph, row.any_size)
 
     def _open(
         self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool

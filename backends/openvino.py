@@ -18,7 +18,7 @@ from .base import GraphBackend
 from .graphs.prepared import prepared_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
-from .sessions.one_by_one import OneByOne
+from .sessions.opening import open_prepared
 from .sessions.openvino_session import OpenVinoSession
 from .sessions.refusals import out_of_memory
 
@@ -92,25 +92,15 @@ class OpenVinoBackend(GraphBackend):
             raise ModelError(f"{model.path} is not there; download the pack again")
         prepared = prepared_graph(model)
         precision = placement.precision_of(model.task)
-        try:
-            graph = core.read_model(str(prepared.path))
-        except RuntimeError as error:
-            raise ModelError(
-                f"{model.path} is no ONNX graph that OpenVINO can read ({error}); it may be "
-                "damaged: delete it and download the pack again, or choose another backend"
-            ) from error
-        try:
-            compiled = core.compile_model(graph, target, _properties(target, precision))
-        except (RuntimeError, MemoryError) as error:
-            kind = OutOfMemory if out_of_memory(error) else BackendUnavailable
-            raise kind(
-                f"{model.path.name}: OpenVINO can't compile it for {target}: {error}; free memory "
-                "by unloading models, or choose backend onnxruntime or torch"
-            ) from error
-        where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
-        runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, prepared.note)
-        session = OpenVinoSession(compiled, runs_on, model.path.name)
-        return session if prepared.takes_batches else OneByOne(session, model)
+
+        def open_graph(path: Path) -> OpenVinoSession:
+            compiled = _compiled(path, model.path, target, precision)
+            where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
+            runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, prepared.note)
+            return OpenVinoSession(compiled, runs_on, model.path.name)
+
+        # A GPU's kernels are compiled for one size.
+        return open_prepared(model, prepared, open_graph, any_size=target == "CPU")
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""
@@ -127,6 +117,26 @@ class OpenVinoBackend(GraphBackend):
         if numbered not in seen:
             raise InvalidInput(f"openvino: got device {device!r}, but it sees only {list(seen)}")
         return numbered
+
+
+def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
+    """The CompiledModel of a graph that was made of `file`, which is what users know."""
+    core = _core()
+    try:
+        graph = core.read_model(str(path))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{file} is no ONNX graph that OpenVINO can read ({error}); it may be damaged: delete "
+            "it and download the pack again, or choose another backend"
+        ) from error
+    try:
+        return core.compile_model(graph, target, _properties(target, precision))
+    except (RuntimeError, MemoryError) as error:
+        kind = OutOfMemory if out_of_memory(error) else BackendUnavailable
+        raise kind(
+            f"{file.name}: OpenVINO can't compile it for {target}: {error}; free memory by "
+            "unloading models, or choose backend onnxruntime or torch"
+        ) from error
 
 
 @lru_cache(maxsize=1)

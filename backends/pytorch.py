@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import torch
 
@@ -15,7 +16,7 @@ from .graphs.network import Network
 from .graphs.prepared import prepared_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
-from .sessions.one_by_one import OneByOne
+from .sessions.opening import open_prepared
 from .sessions.torch_session import TorchSession
 from .torch_placement import placed_in_torch
 
@@ -53,9 +54,12 @@ class TorchBackend(GraphBackend):
         precision = placement.precision_of(model.task)
         dtype = _DTYPES[precision]
         prepared = prepared_graph(model)
-        network = Network(converted_graph(prepared.path, model.path.name)).eval()
         note = "; ".join(text for text in (fallback, prepared.note) if text)
         runs_on = RunsOn(str(device), f"torch {precision}", 1.0, note)
         compiles = settings().torch_compile
-        session = TorchSession(network.to(device, dtype), device, dtype, runs_on, compiles=compiles)
-        return session if prepared.takes_batches else OneByOne(session, model)
+
+        def open_graph(path: Path) -> TorchSession:
+            network = Network(converted_graph(path, model.path.name)).eval().to(device, dtype)
+            return TorchSession(network, device, dtype, runs_on, compiles=compiles)
+
+        return open_prepared(model, prepared, open_graph)

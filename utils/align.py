@@ -130,19 +130,21 @@ def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int
 
     crops = np.zeros((len(matrices), size, size, 3), dtype=np.uint8)
     corners = apply_affine(invert_affine(matrices), _corners(size, matrices)).numpy()
+    # Of points that coincide there is nothing to see.
+    corners = np.nan_to_num(corners, nan=-9.0, posinf=-9.0, neginf=-9.0)
+    # Only what a crop sees, with the neighbours of its outermost taps, is made 8-bit.
     limit = batch.size_hw[::-1]
-    for row, matrix, seen, crop in zip(
-        rows.tolist(), matrices.numpy(), corners, crops, strict=True
+    low = np.clip(np.floor(corners.min(1)) - 1, 0, limit)
+    high = np.clip(np.ceil(corners.max(1)) + 2, 0, limit)
+    moved = matrices.numpy().copy()
+    moved[:, :, 2:] += moved[:, :, :2] @ low[:, :, None]
+    regions = np.hstack((low, high)).astype(int).tolist()
+    for row, matrix, (left, top, right, bottom), crop in zip(
+        rows.tolist(), moved, regions, crops, strict=True
     ):
-        if not np.isfinite(seen).all():
-            continue  # of points that coincide there is nothing to see
-        # Only what the crop sees, with the neighbours of its outermost taps, is made 8-bit.
-        low = np.clip(np.floor(seen.min(0)) - 1, 0, limit).astype(int)
-        high = np.clip(np.ceil(seen.max(0)) + 2, 0, limit).astype(int)
-        if (low < high).all():
-            region = quantised(batch.pixels[row, low[1] : high[1], low[0] : high[0]]).numpy()
-            moved = np.column_stack((matrix[:, :2], matrix[:, :2] @ low + matrix[:, 2]))
-            cv2.warpAffine(region, moved, (size, size), dst=crop)
+        if left < right and top < bottom:
+            region = quantised(batch.pixels[row, top:bottom, left:right]).numpy()
+            cv2.warpAffine(region, matrix, (size, size), dst=crop)
     return torch.from_numpy(crops)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -129,15 +129,12 @@ def decode_scrfd(
     ranked = scores.masked_fill(~passes, -1.0)
     anchor = ranked.topk(min(most, scores.shape[1]), sorted=False).indices.sort(1).values
     centre, stride = _places(canvas_hw, layout, anchor)
-
-    def picked(first: int) -> Tensor:
-        return _gathered(outputs[first : first + levels], counts, anchor)
-
-    distance = picked(levels) * stride[..., None]
+    picked = _picker(counts, anchor)
+    distance = picked(outputs[levels : 2 * levels]) * stride
     boxes = torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1)
     landmarks = None
     if layout.landmarks:
-        offsets = (picked(2 * levels) * stride[..., None]).unflatten(-1, (5, 2))
+        offsets = (picked(outputs[2 * levels :]) * stride).unflatten(-1, (5, 2))
         landmarks = centre[:, :, None] + offsets
     return Candidates(boxes, scores.gather(1, anchor), passes.gather(1, anchor), passed, landmarks)
 
@@ -161,9 +158,9 @@ def _anchors_of_levels(
 def _places(
     canvas_hw: tuple[int, int], layout: AnchorLayout, anchor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Centre `[B,K,2]` and stride `[B,K]` in pixels of anchors `[B,K]` counted over all levels."""
-    table = _anchor_table(canvas_hw, layout, anchor.device)
-    return table[anchor, :2], table[anchor, 2]
+    """Centre `[B,K,2]` and stride `[B,K,1]` in pixels of anchors `[B,K]` over all levels."""
+    places = _anchor_table(canvas_hw, layout, anchor.device)[anchor]
+    return places[..., :2], places[..., 2:]
 
 
 @lru_cache(maxsize=64)
@@ -181,17 +178,32 @@ def _anchor_table(canvas_hw: tuple[int, int], layout: AnchorLayout, device: torc
     return torch.cat(levels)
 
 
-def _gathered(outputs: Sequence[Tensor], counts: Sequence[int], anchor: Tensor) -> Tensor:
-    """Rows `[B,K,C]` float32 of outputs `[B,A,C]` of several levels.
+def _picker(counts: Sequence[int], anchor: Tensor) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Picks the rows of anchors `[B,K]` out of outputs `[B,A,C]` of several levels.
 
     Level by level: joining the levels first would copy every anchor for the sake of a few.
+
+    Args:
+        counts: Anchors of each level.
+        anchor: Counted over all levels.
+
+    Returns:
+        From one output a level to rows `[B,K,C]` float32.
     """
     firsts = [0, *accumulate(counts)]
-    levels = []
-    for output, count, first in zip(outputs, counts, firsts, strict=False):
-        local = (anchor - first).clamp(0, count - 1)
-        levels.append(output.gather(1, local[..., None].expand(-1, -1, output.shape[2])))
-    rows = levels[0]
-    for level, first in zip(levels[1:], firsts[1:], strict=False):
-        rows = torch.where((anchor >= first)[..., None], level, rows)
-    return rows.float()
+    places = [
+        (anchor - first).clamp(0, count - 1)[..., None]
+        for count, first in zip(counts, firsts, strict=False)
+    ]
+    is_there = [(anchor >= first)[..., None] for first in firsts[1:-1]]
+
+    def picked(outputs: Sequence[Tensor]) -> Tensor:
+        rows, *others = (
+            output.gather(1, place.expand(-1, -1, output.shape[2]))
+            for output, place in zip(outputs, places, strict=True)
+        )
+        for level, there in zip(others, is_there, strict=True):
+            rows = torch.where(there, level, rows)
+        return rows.float()
+
+    return picked

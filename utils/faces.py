@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -130,10 +130,10 @@ class Faces:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Name and tensor of every field that is there."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                yield field.name, value
+        for name in _ROW_SHAPES:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -198,6 +198,9 @@ class Faces:
             positions: New index of each image of this batch.
             image_sizes: `(height, width)` of every image of the new batch.
         """
+        sizes = tuple(image_sizes)
+        if sizes == self.image_sizes and list(positions) == list(range(len(sizes))):
+            return self
         images = [positions[image] for image in self.images_of_faces()]
         order = sorted(range(len(images)), key=images.__getitem__)
         rows = uploaded(torch.tensor(order, dtype=torch.int64), self.device)
@@ -205,24 +208,31 @@ class Faces:
         image_list = tuple(sorted(images))
         image_index = torch.tensor(image_list, dtype=torch.int64)
         columns["image_index"] = uploaded(image_index, self.device)
-        return replace(self, image_list=image_list, image_sizes=tuple(image_sizes), **columns)
+        return replace(self, image_list=image_list, image_sizes=sizes, **columns)
 
     def clone(self) -> Faces:
         """The same faces in memory of their own."""
         return self.with_fields(**{name: tensor.clone() for name, tensor in self.tensors()})
 
     def to(self, device: torch.device | str) -> Faces:
+        """The same faces on a device; themselves where they are there."""
+        if self.device == torch.device(device):
+            return self
         return self.with_fields(**{name: tensor.to(device) for name, tensor in self.tensors()})
 
     @staticmethod
     def cat(parts: Sequence[Faces]) -> Faces:
         """Joins batches of images: the images of the second follow those of the first.
 
+        One alone is given back as it is.
+
         Raises:
             InvalidInput: The parts hold different fields, or embeddings of different spaces.
         """
         if not parts:
             return Faces.empty()
+        if len(parts) == 1:
+            return parts[0]
         spaces = {part.embedding_space for part in parts}
         if len(spaces) > 1:
             raise InvalidInput(

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .images import ImageBatch
 from .planes import black_images
 from .resize import resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.
 _CANVAS_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where an image lies on a network's input: scaled, at the upper left; the rest is black.
+
+    Attributes:
+        source_hw: Height and width of the image in pixels.
+        filled_hw: Of what it covers of the canvas.
+        size_hw: Of the canvas.
+    """
+
+    source_hw: tuple[int, int]
+    filled_hw: tuple[int, int]
+    size_hw: tuple[int, int]
+
+    @classmethod
+    def fitting(cls, source_hw: tuple[int, int], size_wh: tuple[int, int]) -> Canvas:
+        """The canvas for an image.
+
+        Args:
+            source_hw: Of the image.
+            size_wh: Width and height to fit it into, in pixels; the canvas is this, rounded up to a
+                multiple of 32 in each direction.
+        """
+        width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
+        return cls(source_hw, fitted_size(source_hw, size_wh), (height, width))
+
+    @property
+    def scale(self) -> float:
+        """What coordinates on the canvas are divided by to get source pixels."""
+        return self.filled_hw[0] / self.source_hw[0]
 
 
 def fitted_size(source_hw: tuple[int, int], size_wh: tuple[int, int]) -> tuple[int, int]:
@@ -21,28 +55,27 @@ def fitted_size(source_hw: tuple[int, int], size_wh: tuple[int, int]) -> tuple[i
     return max(1, new_height), max(1, new_width)
 
 
-def letterbox(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[ImageBatch, float]:
+def letterbox(
+    batch: ImageBatch, canvas: Canvas, part_hw: tuple[int, int] | None = None
+) -> ImageBatch:
     """Scales images to fit a canvas and pads them with black at the right and bottom.
 
     Args:
-        batch: `[B,H,W,3]` on any device.
-        size_wh: Width and height to fit into, in pixels; the canvas is this, rounded up to a
-            multiple of 32 in each direction.
+        batch: `[B,H,W,3]` on any device, of the canvas's source size.
+        canvas: See `Canvas.fitting`.
+        part_hw: Height and width of the upper left part of the canvas that is wanted, no smaller
+            than what is filled; by default all of it.
 
     Returns:
-        The canvases, `[B,h,w,3]` uint8 on the images' device, and the scale by which coordinates on
-        the canvas are divided to get source pixels.
+        `[B,h,w,3]` uint8 on the images' device.
 
     Source:
         insightface 2.1, `model_zoo/scrfd.py`, `SCRFD._detect_candidates`.
     """
-    source_hw = batch.size_hw
-    fitted_hw = fitted_size(source_hw, size_wh)
     pixels = batch.to_uint8()
-    width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
-    canvas = black_images((len(pixels), height, width, 3), pixels.device)
-    resize_8bit(pixels, canvas[:, : fitted_hw[0], : fitted_hw[1]])
-    return ImageBatch(canvas, batch.positions, batch.bgr), fitted_hw[0] / source_hw[0]
+    drawn = black_images((len(pixels), *(part_hw or canvas.size_hw), 3), pixels.device)
+    resize_8bit(pixels, drawn[:, : canvas.filled_hw[0], : canvas.filled_hw[1]])
+    return ImageBatch(drawn, batch.positions, batch.bgr)
 
 
 def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> ImageBatch:

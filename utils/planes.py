@@ -19,6 +19,14 @@ def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tens
     return torch.zeros(shape, dtype=torch.uint8, device=device)
 
 
+def copy_within(target: Tensor, source: Tensor) -> None:
+    """Copies numbers into a tensor of the same type on the same device; sizes of 1 are repeated."""
+    if target.device.type == "cpu" and target.dtype != torch.bfloat16:  # which numpy hasn't got
+        np.copyto(target.numpy(), source.numpy())  # in the calling thread; see `black_images`
+    else:
+        target.copy_(source)
+
+
 def rgb_planes(batch: ImageBatch) -> Tensor:
     """The channels of 8-bit images as planes.
 

@@ -64,6 +64,9 @@ class Opened(Protocol):
         """What is timed: does the setting's job once, results on the CPU."""
         ...
 
+    def forget(self) -> None:
+        """Drops what it remembers of images; called before each call, and not timed."""
+
     def find(self, material: Material, embed: bool) -> list[Found]:
         """What it finds in every image, to be compared; not timed."""
         ...

@@ -16,7 +16,7 @@ from ..dropin.results import forget_results
 from ..interfaces import DetectionOptions
 from ..loading import load_for_pack
 from ..registry import all_backends
-from .contestants import Contestant, Found, Setting, found
+from .contestants import Contestant, Found, Opened, Setting, found
 from .jobs import AGAIN, JOBS, NETWORK
 from .material import Material
 from .upstream_calls import found_of, single_image_call
@@ -78,7 +78,7 @@ class OurContestant(Contestant):
         return OpenedOurs(app, setting)
 
 
-class OpenedOurs:
+class OpenedOurs(Opened):
     """See `Opened`."""
 
     def __init__(self, app: FaceAnalysis, setting: Setting) -> None:
@@ -104,17 +104,13 @@ class OpenedOurs:
         def batch() -> Any:
             return app.analyze(material.images(), tasks).to("cpu")
 
-        call = (
+        return (
             batch if JOBS[job].batches else single_image_call(app, job, lambda: material.bgr()[0])
         )
-        if self._setting.variant == AGAIN:
-            return call
 
-        def anew() -> Any:
+    def forget(self) -> None:
+        if self._setting.variant != AGAIN:
             forget_results()
-            return call()
-
-        return anew
 
     def find(self, material: Material, embed: bool) -> list[Found]:
         forget_results()

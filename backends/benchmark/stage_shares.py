@@ -67,11 +67,24 @@ class StageClock:
         return begin.elapsed_time(end) / 1000 if self._device.type == "cuda" else end - begin
 
 
-def stage_shares(call: Callable[[], Any], device: torch.device, calls: int = 5) -> dict[str, float]:
-    """Share 0..1 of each stage over several calls; `rest` is last. Empty if nothing is marked."""
+def stage_shares(
+    call: Callable[[], Any],
+    device: torch.device,
+    calls: int = 5,
+    before: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Share 0..1 of each stage over several calls; `rest` is last. Empty if nothing is marked.
+
+    Args:
+        call: What is measured.
+        device: Where it computes.
+        calls: How often it is called.
+        before: Called before each call, and not measured.
+    """
     clock = StageClock(device)
     sums: dict[str, float] = {}
     for _ in range(calls):
+        before()
         for name, seconds in clock.seconds(call).items():
             sums[name] = sums.get(name, 0.0) + seconds
     rest = sums.pop(REST, 0.0)

@@ -72,6 +72,7 @@ class Desk:
         seconds, _ = timed(call, device)
         first_call = time.perf_counter() - begin
         for _ in range(_WARM_UP_CALLS.get(device.type, _WARM_UP_CALLS_ELSEWHERE)):
+            opened.forget()
             seconds, _ = timed(call, device)
         self._begun = Started(opened, material, call, device, memory, calls_a_turn(seconds))
         return {
@@ -83,7 +84,10 @@ class Desk:
     def turn(self) -> dict[str, Any]:
         """Calls as often as one turn should; seconds of each call."""
         now = self._started
-        times = [timed(now.call, now.device) for _ in range(now.calls_a_turn)]
+        times = []
+        for _ in range(now.calls_a_turn):
+            now.opened.forget()
+            times.append(timed(now.call, now.device))
         return {
             "seconds": [seconds for seconds, _ in times],
             "device_seconds": [device for _, device in times if device is not None],
@@ -92,9 +96,12 @@ class Desk:
     def inspect(self) -> dict[str, Any]:
         """What there is to know beside times: memory, stages, copies to the host."""
         now = self._started
+        memory = now.memory.added()
+        stages = stage_shares(now.call, now.device, before=now.opened.forget)
+        now.opened.forget()
         return {
-            "memory": now.memory.added(),
-            "stages": stage_shares(now.call, now.device),
+            "memory": memory,
+            "stages": stages,
             "to_host": bytes_to_host(now.call, now.device),
             "runs_on": dict(now.opened.runs_on()),
         }

@@ -21,6 +21,7 @@ from ..pool import shared_analyzer
 from .batches import analyze_batch, describe_batch
 from .face import Face
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
+from .habits import ReadingHabits
 from .models import DetectionModel, HeadModel, RecognitionModel
 from .results import PICTURES, RECORDS, Found
 from .sizes import parse_sizes
@@ -80,6 +81,7 @@ class FaceAnalysis:
                 self.models[task] = HeadModel(self, task)
         self.model_dir = str(analyzer.pack.folder)
         self._embedding_refusal = embedding_refusal
+        self._habits = ReadingHabits()
 
     @property
     def det_thresh(self) -> float:
@@ -169,7 +171,7 @@ class FaceAnalysis:
             lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
         heads = [m.taskname for m in self.models.values() if isinstance(m, HeadModel)]
-        frame = Frame(record, analyzer, heads)
+        frame = Frame(record, analyzer, heads, self._habits)
         if frame.needs_picture():
             frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
             if key not in PICTURES:

@@ -15,6 +15,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.views import FaceCrops, FaceView, bytes_of_crops
 from ..analyzer import Analyzer
+from .habits import ReadingHabits
 
 #: InsightFace's names for the fields of each task, and ours in `Faces`.
 FACE_KEYS: dict[str, dict[str, str]] = {
@@ -44,14 +45,19 @@ class FrameRecord:
         """What it takes once all fields of all faces have been read."""
         return len(self.faces) * _BYTES_OF_FACE
 
-    def rows_to_read(self, task: str, row: int) -> list[int]:
+    def rows_to_read(self, task: str, row: int, expects_all: bool = False) -> list[int]:
         """The faces to describe when a field of `row` is read first.
 
         Most consumers read one face of an image. Whoever reads a second one reads them all, and
         all the rest in one batch is cheaper than one by one.
+
+        Args:
+            task: Of the field.
+            row: The face.
+            expects_all: Whether the others are likely to be read too.
         """
         known = self.fields.setdefault(task, {})
-        if not known:
+        if not known and not expects_all:
             return [row]
         return [other for other in range(len(self.faces)) if other not in known]
 
@@ -86,17 +92,21 @@ class Frame:
     somebody may keep the faces of thousands of images and never read a field.
     """
 
-    def __init__(self, record: FrameRecord, analyzer: Analyzer, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, record: FrameRecord, analyzer: Analyzer, tasks: Sequence[str], habits: ReadingHabits
+    ) -> None:
         """
         Args:
             record: The image's faces.
             analyzer: Whose models tell more about them.
             tasks: Of which fields may be read.
+            habits: Of those who read them.
         """
         self._images: Images | None = None
         self._record = record
         self._analyzer = analyzer
         self._tasks = tasks
+        self._habits = habits
         self._is_late = False
 
     def needs_picture(self) -> bool:
@@ -145,7 +155,8 @@ class Frame:
         """InsightFace's fields of one face that come with `key`."""
         task = _TASK_OF_KEY[key]
         with self._record.lock:
-            rows = self._record.rows_to_read(task, row)
+            expects_all = self._habits.expects_all(task, self._record)
+            rows = self._record.rows_to_read(task, row, expects_all)
             known = self._record.fields[task]
             if row not in known and self._images is not None:
                 faces = self._record.faces[rows]
@@ -153,6 +164,8 @@ class Frame:
                 for position, values in zip(rows, face_fields(described, task), strict=True):
                     known[position] = values
             values = known[row]
+            if len(self._record.faces) > 1:
+                self._habits.note(task, self._record, row)
         if self._is_late:
             self._is_late = False
             self.shrink()

@@ -5,32 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...utils import host
 from ...utils.errors import ModelError
 from ...utils.files import write_whole
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_sha256
-from ..providers.probe import runtime_errors
 from .batch_axis import image_shape, with_batch_axis
-from .graph import graph_of, read_model
-from .network import Network
+from .graph import read_model
+from .trial import difference, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
 _lock = threading.Lock()
 
 #: Part of the cached files' names; raised when the rewriting changes.
 VERSION = 1
-
-#: Largest difference between a batch and single images, relative to the largest value.
-_TOLERANCE = 1e-4
 
 #: Input sizes (height, width) at which graphs of open size are tried; not square, so that mixed-up
 #: axes show.
@@ -126,75 +121,17 @@ def why_different(
     """
     random = np.random.default_rng(0)
     channels, *sides = shape[1:]
-    one_by_one = _runner(single, model)
+    one_by_one = trial_runner(single, model)
     try:
-        together = one_by_one if batched is single else _runner(batched, model)
+        together = one_by_one if batched is single else trial_runner(batched, model)
         fixed = [side for side in sides if side]
         for size_hw in [fixed] if len(fixed) == 2 else _TRIAL_SIZES:
             trial = (_TRIAL_IMAGES, channels or 3, *size_hw)
-            images = (random.random(trial, dtype=np.float32) - 0.5) * 2
-            if model.input_dtype == "uint8":
-                images = ((images + 1) * 127).astype(np.uint8)
+            images = random_images(random, trial, model)
             expected = [one_by_one(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
-            reason = _difference(expected, together(images))
+            reason = difference(expected, together(images))
             if reason:
-                return reason
+                return f"a batch differs from single images: {reason}"
     except ModelError as error:
         return f"a batch can't be tried ({error})"
     return None
-
-
-def _difference(singles: list[list[np.ndarray]], batch: list[np.ndarray]) -> str | None:
-    for number, (outputs, got) in enumerate(zip(zip(*singles, strict=True), batch, strict=True)):
-        if got.size != sum(output.size for output in outputs) or len(got) != len(singles):
-            return f"output {number} of a batch has shape {got.shape}"
-        # The original's results may lack the image axis that the rewritten ones have.
-        want = np.stack([output.reshape(got.shape[1:]) for output in outputs])
-        difference = float(np.abs(got - want).max())
-        if not difference <= _TOLERANCE * max(1.0, float(np.abs(want).max())):
-            return f"a batch differs from single images by {difference:.3g} in output {number}"
-    return None
-
-
-def _runner(graph: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Runs a graph on the CPU, in ONNX Runtime where that is installed and can, else in torch.
-
-    Raises:
-        ModelError: Neither can run it; now, or when the returned function is called.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        return _torch_runner(graph, file)
-    errors = runtime_errors(onnxruntime)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it
-    try:
-        # A path spares the memory for a second and third copy of the weights.
-        content = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except errors:
-        return _torch_runner(graph, file)
-    name = session.get_inputs()[0].name
-
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        try:
-            return [np.asarray(output) for output in session.run(None, {name: images})]
-        except errors as error:
-            raise ModelError(f"{file.path.name} can't be run: {error}") from error
-
-    return run
-
-
-def _torch_runner(graph: Any, file: ModelFile) -> Callable[[np.ndarray], list[np.ndarray]]:
-    model = read_model(graph) if isinstance(graph, Path) else graph
-    network = Network(graph_of(model, file.path.name)).eval()
-
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        try:
-            with torch.inference_mode():
-                return [output.numpy() for output in network(torch.from_numpy(images))]
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise ModelError(f"{file.path.name} can't be run in torch: {error}") from error
-
-    return run

@@ -32,6 +32,8 @@ class ProviderRow:
             libraries the provider links.
         plugin: Python module of the plugin package that the provider comes in.
         nvidia: Whether it needs NVIDIA's driver.
+        any_size: Whether inputs of ever new sizes are as good to it as those of one: it compiles
+            nothing for a size.
         memory_pattern: Whether the runtime may plan memory ahead.
         precisions: Precisions offered, the default first.
     """
@@ -51,6 +53,7 @@ class ProviderRow:
     companion: str = ""
     plugin: str = ""
     nvidia: bool = False
+    any_size: bool = False
     memory_pattern: bool = True
     precisions: tuple[str, ...] = ("fp32",)
 
@@ -77,6 +80,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         limit_option="gpu_mem_limit",
         indexed=True,
         binds_on="cuda",
+        any_size=True,
         library="onnxruntime_providers_cuda",
         libraries_from=("onnxruntime-gpu[cuda,cudnn]",),
         nvidia=True,
@@ -154,7 +158,7 @@ PROVIDERS: tuple[ProviderRow, ...] = (
         options={"device_type": "CPU", "precision": "FP32"},
         cache_options={"cache_dir": "{}"},
     ),
-    ProviderRow(device="cpu", provider=CPU),
+    ProviderRow(device="cpu", provider=CPU, any_size=True),
 )
 
 

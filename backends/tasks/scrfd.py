@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ...utils.anchors import Candidates, decode_scrfd
 from ...utils.boxes import suppress
 from ...utils.images import ImageBatch
-from ...utils.letterbox import letterbox
+from ...utils.letterbox import Canvas, letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions, Session
 from ..pending import PaddedFaces
 from ..placement import RunsOn
+from ..sessions.divided import run_canvas
 from .inputs import network_input
 
 
@@ -89,11 +92,14 @@ class Scrfd:
         self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float, reach: Reach
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
-        with stage("letterbox"):
-            canvas, scale = letterbox(batch, size_wh)
-            planes = network_input(canvas, self.model)
+        canvas = Canvas.fitting(batch.size_hw, size_wh)
+
+        def draw(part_hw: tuple[int, int]) -> Tensor:
+            with stage("letterbox"):
+                return network_input(letterbox(batch, canvas, part_hw), self.model)
+
         with stage("detector"):
-            outputs = self.session.run(planes)
+            outputs = run_canvas(self.session, canvas, draw)
         with stage("decode"):
             found = decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates)
-            return found.unscaled(scale)
+            return found.unscaled(canvas.scale)

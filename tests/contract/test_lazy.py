@@ -105,6 +105,26 @@ def test_the_second_face_reads_all_the_rest_in_one_run(counted: Counted, crowd: 
         assert np.allclose(alone, embedding, atol=1e-5)
 
 
+def test_who_read_all_faces_of_an_image_gets_those_of_the_next_in_one_run(
+    counted: Counted, crowd: np.ndarray
+):
+    app = counted.app
+    for face in app.get(crowd):
+        _ = face.embedding
+    counted.since()
+    mirrored = np.ascontiguousarray(crowd[:, ::-1])
+    first, *others = app.get(mirrored)
+    counted.since()
+    _ = first.embedding
+    assert counted.since() == [("recognition", 1 + len(others))]
+    _ = [face.embedding for face in others]
+    assert counted.since() == []
+    # Each object has consumers of its own.
+    other = Counted(counted.analyzer.pack.folder)
+    _ = other.app.get(mirrored)[0].embedding
+    assert other.since() == [("detection", 1), ("recognition", 1)]
+
+
 @pytest.mark.parametrize(
     "take",
     [

@@ -8,8 +8,8 @@ import torch
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from fastface.utils.images import Images
-from fastface.utils.letterbox import fitted_size, letterbox, stretch
+from fastface.utils.images import ImageBatch, Images
+from fastface.utils.letterbox import Canvas, fitted_size, letterbox, stretch
 from tests.utils.properties import steady
 from tests.utils.upstream_scrfd import upstream_scrfd
 
@@ -23,6 +23,12 @@ SIZES_WH = [(size, size) for size in range(640, 255, -64)] + [(640, 384), (320, 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def drawn(batch: ImageBatch, size_wh: tuple[int, int]) -> tuple[ImageBatch, float]:
+    """Images on their whole canvases, and the scale they have there."""
+    canvas = Canvas.fitting(batch.size_hw, size_wh)
+    return letterbox(batch, canvas), canvas.scale
 
 
 def upstream_canvas(image: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, float]:
@@ -42,7 +48,7 @@ def upstream_canvas(image: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.nda
 
 def assert_like_upstream(image: np.ndarray, size_wh: tuple[int, int]) -> None:
     (batch,) = Images.from_bgr(image).chunks()
-    canvas, scale = letterbox(batch, size_wh)
+    canvas, scale = drawn(batch, size_wh)
     wanted, wanted_scale = upstream_canvas(image, size_wh)
     assert canvas.pixels.shape == (1, *wanted.shape) and canvas.pixels.dtype == torch.uint8
     assert (canvas.pixels[0].numpy() == wanted).all() and canvas.bgr
@@ -51,7 +57,7 @@ def assert_like_upstream(image: np.ndarray, size_wh: tuple[int, int]) -> None:
 
 def test_no_images():
     (batch,) = Images.from_comfy(torch.zeros(1, 20, 30, 3)).chunks()
-    canvas, scale = letterbox(type(batch)(batch.pixels[:0], (), False), (64, 64))
+    canvas, scale = drawn(type(batch)(batch.pixels[:0], (), False), (64, 64))
     assert canvas.pixels.shape == (0, 64, 64, 3) and scale == 42 / 20
 
 
@@ -93,7 +99,7 @@ def test_fitted_size_truncates_like_insightface(height: int, width: int, size_wh
 @pytest.mark.parametrize("shape", [(16000, 1, 3), (1, 16000, 3), (16000, 20, 3), (9, 16000, 3)])
 def test_strips_thinner_than_a_pixel_are_kept(shape: tuple[int, int, int]):
     (batch,) = Images.from_bgr(np.full(shape, 255, np.uint8)).chunks()
-    canvas, scale = letterbox(batch, (640, 640))
+    canvas, scale = drawn(batch, (640, 640))
     assert canvas.size_hw == (640, 640) and scale > 0
     lit = (canvas.pixels[0, ..., 0] > 0).nonzero()
     assert sorted(int(side) for side in lit.amax(0)) == [0, 639] and canvas.pixels.max() == 255
@@ -105,7 +111,7 @@ def test_strips_thinner_than_a_pixel_are_kept(shape: tuple[int, int, int]):
 def test_canvas_is_padded_to_whole_strides(size_wh: tuple[int, int], canvas_hw: tuple[int, int]):
     image = noise(50, 60, 3)
     (batch,) = Images.from_bgr(image).chunks()
-    canvas, _ = letterbox(batch, size_wh)
+    canvas, _ = drawn(batch, size_wh)
     wanted, _ = upstream_canvas(image, size_wh)
     assert canvas.size_hw == canvas_hw
     inside = canvas.pixels[0, : size_wh[1], : size_wh[0]]
@@ -120,11 +126,24 @@ def test_rgb_tensors_give_the_canvas_of_the_same_bgr_image(dtype: torch.dtype):
     (batch,) = Images.from_comfy(
         rgb if dtype == torch.uint8 else (rgb.double() / 255).to(dtype)
     ).chunks()
-    canvases, scale = letterbox(batch, (64, 96))
+    canvases, scale = drawn(batch, (64, 96))
     assert scale == 41 / 45
     for image, canvas in zip(images, canvases.pixels, strict=True):
         (single,) = Images.from_bgr(image).chunks()
-        assert torch.equal(letterbox(single, (64, 96))[0].pixels[0], canvas.flip(-1))
+        assert torch.equal(drawn(single, (64, 96))[0].pixels[0], canvas.flip(-1))
+
+
+@pytest.mark.parametrize("size_hw", [(90, 150), (150, 90)])
+def test_a_part_is_the_upper_left_of_the_whole(size_hw: tuple[int, int]):
+    (batch,) = Images.from_bgr(noise(*size_hw, 3)).chunks()
+    canvas = Canvas.fitting(size_hw, (128, 128))
+    whole = letterbox(batch, canvas).pixels
+    height, width = canvas.filled_hw
+    for part_hw in ((height, width), (min(128, height + 3), width), (128, width), (height, 128)):
+        part = letterbox(batch, canvas, part_hw).pixels
+        assert part.shape == (1, *part_hw, 3)
+        assert torch.equal(part, whole[:, : part_hw[0], : part_hw[1]])
+    assert whole[:, height:].count_nonzero() == whole[:, :, width:].count_nonzero() == 0
 
 
 def test_stretch_takes_any_shape():

@@ -62,6 +62,11 @@ class ModelFile:
         return (width, height) if width and height else None
 
     @property
+    def black(self) -> float:
+        """What a black pixel is in the network's input."""
+        return -self.mean / self.std
+
+    @property
     def takes_batches(self) -> bool:
         """Whether the graph as released takes more than one image at a time."""
         if not self.input_shape or self.input_shape[0] is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....utils.packs import ModelPack
-from ..contestants import Contestant, Found, Setting, found
+from ..contestants import Contestant, Found, Opened, Setting, found
 from ..material import Material
 
 _UPSAMPLE_ONCE = 1
@@ -42,7 +42,7 @@ class Dlib(Contestant):
         return OpenedDlib(library.get_frontal_face_detector())
 
 
-class OpenedDlib:
+class OpenedDlib(Opened):
     """See `Opened`."""
 
     def __init__(self, detector: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ....utils.packs import ModelPack
 from ...cascade.weights import MTCNN_PACK
 from ...registry import all_backends
-from ..contestants import Contestant, Found, Setting, found
+from ..contestants import Contestant, Found, Opened, Setting, found
 from ..material import Material
 
 
@@ -38,7 +38,7 @@ class FacenetPytorch(Contestant):
         return OpenedMtcnn(MTCNN(keep_all=True, device=setting.device), setting)
 
 
-class OpenedMtcnn:
+class OpenedMtcnn(Opened):
     """See `Opened`."""
 
     def __init__(self, mtcnn: Any, setting: Setting) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ....utils.packs import ModelPack
 from ...providers.table import device_name, parse_device
 from ...registry import all_backends
-from ..contestants import Contestant, Found, Setting, found
+from ..contestants import Contestant, Found, Opened, Setting, found
 from ..jobs import JOBS
 from ..material import Material
 from ..upstream_calls import found_of, single_image_call
@@ -63,7 +63,7 @@ class InsightFace(Contestant):
         return OpenedInsightFace(app, setting, device_name(row, index))
 
 
-class OpenedInsightFace:
+class OpenedInsightFace(Opened):
     """See `Opened`; it gives and takes what lies in main memory."""
 
     def __init__(self, app: Any, setting: Setting, asked: str) -> None:

@@ -13,7 +13,7 @@ from ....utils.packs import ModelPack
 from ....utils.packs.read import read_pack
 from ...providers.table import parse_device
 from ...registry import all_backends
-from ..contestants import Contestant, Found, Setting, found
+from ..contestants import Contestant, Found, Opened, Setting, found
 from ..material import Material
 
 
@@ -76,7 +76,7 @@ def _recognizer(file: str, providers: list[Any]) -> Any:
     return Recognizer()
 
 
-class OpenedUniface:
+class OpenedUniface(Opened):
     """See `Opened`."""
 
     def __init__(self, detector: Any, recognizer: Any) -> None:

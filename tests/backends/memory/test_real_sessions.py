@@ -160,10 +160,11 @@ class CardThatFails(OnnxRuntimeBackend):
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         session: Any = super().open_session(model, replace(placement, device="cpu"))
         if placement.device == "cuda":
-            session.raw = Failing(session.raw, self._error, self._fails)
-            session.runs_on = replace(
-                session.runs_on, device="cuda:0", provider="CUDAExecutionProvider"
-            )
+            for part in getattr(session, "halves", (session,)):
+                part.raw = Failing(part.raw, self._error, self._fails)
+                part.runs_on = replace(
+                    part.runs_on, device="cuda:0", provider="CUDAExecutionProvider"
+                )
         return session
 
 

@@ -19,7 +19,9 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.loading import load_for_pack
 from fastface.backends.registry import get_backend
 from fastface.backends.search.robust import LOOKS
+from fastface.backends.sessions.divided import Draw
 from fastface.utils.images import Images
+from fastface.utils.letterbox import Canvas
 from fastface.utils.packs.read import read_pack
 
 SIZES = ((128, 128), (640, 640))
@@ -187,8 +189,15 @@ def counted_runs(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> list[tu
     """Images and side of every run of the detector, from now on."""
     runs: list[tuple[int, int]] = []
     session: Any = analyzer.model("detection").session  # type: ignore[union-attr]
-    run = session.run
-    monkeypatch.setattr(
-        session, "run", lambda x: (runs.append((x.shape[0], x.shape[2])), run(x))[1]
-    )
+    run_canvas = session.run_canvas
+
+    def counted(canvas: Canvas, draw: Draw) -> Any:
+        def counted_draw(part_hw: tuple[int, int]) -> torch.Tensor:
+            x = draw(part_hw)
+            runs.append((len(x), canvas.size_hw[0]))
+            return x
+
+        return run_canvas(canvas, counted_draw)
+
+    monkeypatch.setattr(session, "run_canvas", counted)
     return runs

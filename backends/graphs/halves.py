@@ -1,0 +1,184 @@
+"""Graphs in two halves, cut where `division` says; proved once, kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils import host
+from ...utils.errors import ModelError
+from ...utils.files import write_whole
+from ...utils.letterbox import Canvas
+from ...utils.packs import ModelFile
+from ...utils.packs.checksums import content_sha256
+from .batch_axis import image_shape
+from .division import Division, Window, best_division
+from .graph import graph_of, import_onnx, read_model
+from .trial import difference, random_images, trial_runner
+
+_log = logging.getLogger("FastFace")
+_lock = threading.Lock()
+
+#: Part of the cached files' names; raised when the cutting changes.
+VERSION = 1
+
+#: On trial the picture is so high or wide, on a canvas this much larger than the part of it that
+#: the front then needs.
+_TRIAL_FILLED, _TRIAL_SPARE = 64, 1.25
+_TRIAL_IMAGES = 2
+#: Canvases are multiples of it.
+_CANVAS_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two graphs that follow each other.
+
+    Attributes:
+        front: Takes canvases or parts of them, gives the features at the cut.
+        back: Takes these, gives the outputs of the whole.
+        division: Where the cut is.
+    """
+
+    front: Path
+    back: Path
+    division: Division
+
+
+def halves_of(path: Path, model: ModelFile) -> Halves | None:
+    """A graph in two halves, made now or found in the cache; None where that is of no use.
+
+    Halves are used only after their answers for canvases with black margins were those of the whole
+    graph.
+
+    Args:
+        path: The graph, which takes batches.
+        model: What it was made of.
+
+    Raises:
+        ModelError: The file is damaged, or nothing here can run it.
+    """
+    with _lock:
+        name = f"{content_sha256(path)[:32]}-h{VERSION}"
+        folder = host.cache_folder() / "graphs"
+        front, back, finding = (
+            folder / f"{name}{suffix}" for suffix in (".front.onnx", ".back.onnx", ".json")
+        )
+        found = _read(finding)
+        if found is None or not ("whole" in found or (front.is_file() and back.is_file())):
+            found = _divided(path, model, front, back)
+            with contextlib.suppress(OSError):  # then it is found out again next time
+                write_whole(finding, json.dumps(found).encode())
+        if "whole" in found:
+            return None
+        rows, columns = (Window(**found[axis]) for axis in ("rows", "columns"))
+        return Halves(front, back, Division(found["value"], rows, columns))
+
+
+def _read(finding: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(finding.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str, Any]:
+    """Writes the halves and describes the cut, or says why the graph stays whole."""
+    whole = read_model(path)
+    division = best_division(graph_of(whole, model.path.name))
+    if division is None:
+        return {"whole": "there is no place to cut it that would spare work"}
+    halves = _cut(whole, division.value)
+    reason = _why_different(path, halves, division, model)
+    if reason is None:
+        try:
+            for target, half in zip((front, back), halves, strict=True):
+                write_whole(target, half.SerializeToString())
+            return asdict(division)
+        except OSError as error:
+            reason = f"the halves can't be written ({error})"
+    _log.info("%s is run whole, black margins and all: %s", model.path.name, reason)
+    return {"whole": reason}
+
+
+def _cut(whole: Any, value: str) -> tuple[Any, Any]:
+    """The graphs before and behind a value, as `onnx.ModelProto` that take any size."""
+    onnx = import_onnx()
+    # The type of the value at the cut is nowhere written down.
+    extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(whole))
+    image = [entry.name for entry in _open_inputs(whole.graph)]
+    front = extractor.extract_model(image, [value])
+    back = extractor.extract_model([value], [entry.name for entry in whole.graph.output])
+    for half in (front, back):
+        # What was noted of inner sizes held for whole canvases.
+        del half.graph.value_info[:]
+    for dims in (
+        image_shape(front),
+        front.graph.output[0].type.tensor_type.shape.dim,
+        image_shape(back),
+    ):
+        for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
+            dims[axis].Clear()
+            dims[axis].dim_param = name
+    return front, back
+
+
+def _open_inputs(graph: Any) -> Iterator[Any]:
+    constants = {tensor.name for tensor in graph.initializer}
+    return (entry for entry in graph.input if entry.name not in constants)
+
+
+def _why_different(
+    path: Path, halves: tuple[Any, Any], division: Division, model: ModelFile
+) -> str | None:
+    """Why the halves can't take the place of the whole, or None when they can."""
+    whole = trial_runner(path, model)
+    random = np.random.default_rng(0)
+    try:
+        front, back = (trial_runner(half, model) for half in halves)
+        for canvas in _trial_canvases(division, model):
+            images = np.full(
+                (_TRIAL_IMAGES, 3, *canvas.size_hw), model.black, dtype=model.input_dtype
+            )
+            height, width = canvas.filled_hw
+            noise = (_TRIAL_IMAGES, 3, height, width)
+            images[..., :height, :width] = random_images(random, noise, model)
+            part_hw = division.part_hw(canvas)
+            if part_hw == canvas.size_hw:
+                return f"its front needs all of {canvas.size_hw}"
+            empty = np.full_like(images[:1], model.black)
+            features = division.completed(
+                torch.from_numpy(front(images[..., : part_hw[0], : part_hw[1]])[0]),
+                torch.from_numpy(front(empty)[0]),
+                canvas,
+            )
+            reason = difference([whole(image[None]) for image in images], back(features.numpy()))
+            if reason:
+                return f"halves differ: {reason}"
+    except ModelError as error:
+        return f"its halves can't be tried ({error})"
+    return None
+
+
+def _trial_canvases(division: Division, model: ModelFile) -> Iterator[Canvas]:
+    """Pictures on canvases with a margin below, at the right, and both."""
+    if size_wh := model.fixed_size_wh:
+        width, height = size_wh
+    else:
+        endless = Canvas((1, 1), (_TRIAL_FILLED, _TRIAL_FILLED), (1 << 20, 1 << 20))
+        height, width = (
+            -(-int(_TRIAL_SPARE * side) // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE
+            for side in division.part_hw(endless)
+        )
+    low, narrow = min(_TRIAL_FILLED, height), min(_TRIAL_FILLED, width)
+    for filled_hw in ((low, width), (height, narrow), (low, narrow)):
+        yield Canvas(filled_hw, filled_hw, (height, width))

@@ -1,0 +1,91 @@
+"""Graphs on trial: run on the CPU, to hold their answers against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils.errors import ModelError
+from ...utils.packs import ModelFile
+from ..providers.probe import runtime_errors
+from .graph import graph_of, read_model
+from .network import Network
+
+#: Largest difference between two answers, relative to the largest value.
+_TOLERANCE = 1e-4
+
+Runner = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def random_images(
+    random: np.random.Generator, shape: tuple[int, ...], model: ModelFile
+) -> np.ndarray:
+    """Noise in the range and type of a model's input."""
+    images = (random.random(shape, dtype=np.float32) - 0.5) * 2
+    return ((images + 1) * 127).astype(np.uint8) if model.input_dtype == "uint8" else images
+
+
+def difference(singles: list[list[np.ndarray]], batch: list[np.ndarray]) -> str | None:
+    """Where the outputs for a batch are not those for its images, in a few words; None if nowhere.
+
+    Args:
+        singles: The outputs for each image.
+        batch: Those for all together, each with a leading axis for the image.
+    """
+    for number, (outputs, got) in enumerate(zip(zip(*singles, strict=True), batch, strict=True)):
+        if got.size != sum(output.size for output in outputs) or len(got) != len(singles):
+            return f"output {number} has shape {got.shape}"
+        # The original's results may lack the image axis that the rewritten ones have.
+        want = np.stack([output.reshape(got.shape[1:]) for output in outputs])
+        largest = float(np.abs(got - want).max())
+        if not largest <= _TOLERANCE * max(1.0, float(np.abs(want).max())):
+            return f"output {number} by {largest:.3g}"
+    return None
+
+
+def trial_runner(graph: Any, file: ModelFile) -> Runner:
+    """Runs a graph on the CPU, in ONNX Runtime where that is installed and can, else in torch.
+
+    Raises:
+        ModelError: Neither can run it; now, or when the returned function is called.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return _torch_runner(graph, file)
+    errors = runtime_errors(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it
+    try:
+        # A path spares the memory for a second and third copy of the weights.
+        content = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except errors:
+        return _torch_runner(graph, file)
+    name = session.get_inputs()[0].name
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        try:
+            return [np.asarray(output) for output in session.run(None, {name: images})]
+        except errors as error:
+            raise ModelError(f"{file.path.name} can't be run: {error}") from error
+
+    return run
+
+
+def _torch_runner(graph: Any, file: ModelFile) -> Runner:
+    model = read_model(graph) if isinstance(graph, Path) else graph
+    network = Network(graph_of(model, file.path.name)).eval()
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        try:
+            with torch.inference_mode():
+                return [output.numpy() for output in network(torch.from_numpy(images))]
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise ModelError(f"{file.path.name} can't be run in torch: {error}") from error
+
+    return run
