@@ -1,4 +1,4 @@
-"""Graphs in two halves, cut where `division` says; proved once, kept on disk."""
+"""Graphs in two halves, cut where `division` says and tidied up; proved once, kept on disk."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ...utils.packs.checksums import content_sha256
 from .batch_axis import image_shape
 from .division import Division, Window, best_division
 from .graph import graph_of, import_onnx, read_model
+from .parallel import join_parallel_convolutions
 from .trial import difference, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
@@ -98,6 +99,8 @@ def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str,
     if division is None:
         return {"whole": "there is no place to cut it that would spare work"}
     halves = _cut(whole, division.value)
+    for half in halves:
+        join_parallel_convolutions(half)
     reason = _why_different(path, halves, division, model)
     if reason is None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,7 +51,11 @@ def _scale(planes: Tensor, mean: float, std: float) -> None:
         # In the calling thread, for the reason given in `black_images`.
         values = planes.numpy()
         np.subtract(values, np.float32(mean), out=values)
-        np.divide(values, np.float32(std), out=values)
+        if math.frexp(std)[0] == 0.5:
+            # Of a power of two the reciprocal is exact, and multiplying is faster.
+            np.multiply(values, np.float32(1 / std), out=values)
+        else:
+            np.divide(values, np.float32(std), out=values)
     else:
         planes.sub_(mean).div_(std)
 
