@@ -16,6 +16,7 @@ from ..dropin.results import forget_results
 from ..interfaces import DetectionOptions
 from ..loading import load_for_pack
 from ..registry import all_backends
+from ..sessions.divided import DividedSession
 from .contestants import Contestant, Found, Opened, Setting, found
 from .jobs import AGAIN, JOBS, NETWORK
 from .material import Material
@@ -98,7 +99,9 @@ class OpenedOurs(Opened):
         if self._setting.variant == NETWORK:
             width, height = self._model.fixed_size_wh or self._setting.size_wh
             blob = torch.rand(len(material), 3, height, width).to(self._model.device)
-            return lambda: self._model.session.run(blob)
+            with self._model.session.in_use() as opened:
+                session = opened.whole if isinstance(opened, DividedSession) else opened
+            return lambda: session.run(blob)
         tasks = ["recognition"] if job == "embed" else []
 
         def batch() -> Any:

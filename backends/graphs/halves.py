@@ -98,7 +98,7 @@ def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str,
     division = best_division(graph_of(whole, model.path.name))
     if division is None:
         return {"whole": "there is no place to cut it that would spare work"}
-    halves = _cut(whole, division.value)
+    halves = cut_at(whole, division.value)
     for half in halves:
         join_parallel_convolutions(half)
     reason = _why_different(path, halves, division, model)
@@ -113,8 +113,8 @@ def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str,
     return {"whole": reason}
 
 
-def _cut(whole: Any, value: str) -> tuple[Any, Any]:
-    """The graphs before and behind a value, as `onnx.ModelProto` that take any size."""
+def cut_at(whole: Any, value: str) -> tuple[Any, Any]:
+    """The graphs before and behind a value of an `onnx.ModelProto`; both take any size."""
     onnx = import_onnx()
     # The type of the value at the cut is nowhere written down.
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(whole))

@@ -63,7 +63,7 @@ class DividedSession(CanvasSession):
             front, back: The halves.
             division: Where they were cut.
             black: A black pixel in the front's input.
-            open_whole: Opens the whole graph, for those who ask for the engine's own object.
+            open_whole: Opens the whole graph, for those who ask for it.
         """
         self._front, self._back = front, back
         self._division = division
@@ -88,12 +88,17 @@ class DividedSession(CanvasSession):
         return self._front, self._back
 
     @property
-    def raw(self) -> Any:
-        """The engine's own object for the whole graph, which is opened when it is first wanted."""
+    def whole(self) -> Session:
+        """A session of the whole graph, which is opened when it is first wanted."""
         with self._lock:
             if self._whole is None:
                 self._whole = self._open_whole()
-            return getattr(self._whole, "raw", self._whole)
+            return self._whole
+
+    @property
+    def raw(self) -> Any:
+        """The engine's own object for the whole graph."""
+        return getattr(self.whole, "raw", self.whole)
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         """See `Session.run`."""

@@ -21,7 +21,9 @@ from fastface.backends import analyzer as analyzer_module
 from fastface.backends.analyzer import Analyzer
 from fastface.backends.base import Backend
 from fastface.backends.graphs.batch_axis import with_batch_axis
+from fastface.backends.graphs.division import Division, best_division
 from fastface.backends.graphs.graph import graph_of
+from fastface.backends.graphs.halves import cut_at
 from fastface.backends.graphs.network import Network
 from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
 from fastface.backends.graphs.stand_in.heads import gender_age, landmarks_2d
@@ -29,6 +31,7 @@ from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
 from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.pending import read_together
 from fastface.backends.placement import Placement, RunsOn
+from fastface.backends.sessions.divided import DividedSession
 from fastface.backends.tasks import open_task
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
@@ -60,8 +63,15 @@ def mesh(x: Tensor) -> tuple[Tensor, ...]:
     return (x.flatten(1)[:, :3309].float(),)
 
 
-def network_of(made: Any) -> Network:
-    return Network(graph_of(with_batch_axis(made), made.graph.name)).eval()
+def network_of(model: Any) -> Network:
+    return Network(graph_of(model, model.graph.name)).eval()
+
+
+def halves_of(whole: Any) -> tuple[Network, Network, Division]:
+    division = best_division(graph_of(whole, "whole"))
+    assert division is not None
+    front, back = cut_at(whole, division.value)
+    return network_of(front), network_of(back), division
 
 
 class Randomly(Backend):
@@ -71,12 +81,12 @@ class Randomly(Backend):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.halves = halves_of(with_batch_axis(scrfd(SCRFD_500M)))
         self.networks: dict[str, Callable[..., Any]] = {
-            "detection": network_of(scrfd(SCRFD_500M)),
-            "recognition": network_of(mobile_face_net("mbf", "516")),
-            "landmark_2d_106": network_of(landmarks_2d()),
+            "recognition": network_of(with_batch_axis(mobile_face_net("mbf", "516"))),
+            "landmark_2d_106": network_of(with_batch_axis(landmarks_2d())),
             "landmark_3d_68": mesh,
-            "genderage": network_of(gender_age()),
+            "genderage": network_of(with_batch_axis(gender_age())),
         }
 
     def missing(self) -> str | None:
@@ -86,10 +96,18 @@ class Randomly(Backend):
         return (str(self.device),)
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        network = self.networks[task]
+        session = self._divided() if task == "detection" else self._session(self.networks[task])
+        return open_task(pack, pack.model(task), session)
+
+    def _divided(self) -> DividedSession:
+        front, back, division = self.halves
+        sessions = self._session(front), self._session(back)
+        return DividedSession(*sessions, division, -127.5 / 128, lambda: sessions[0])
+
+    def _session(self, network: Callable[..., Any]) -> NetworkSession:
         if isinstance(network, Network):
             network = network.to(self.device)
-        return open_task(pack, pack.model(task), NetworkSession(network, self.device))
+        return NetworkSession(network, self.device)
 
 
 def analyzer_on(device: torch.device, tmp_path: Path) -> Analyzer:

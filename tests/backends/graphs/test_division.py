@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastface.backends.graphs.division import Division, Window, best_division
 from fastface.backends.graphs.graph import Graph, graph_of
-from fastface.backends.graphs.halves import _cut
+from fastface.backends.graphs.halves import cut_at
 from fastface.backends.graphs.network import Network
 from fastface.utils.letterbox import Canvas
 from tests.backends.graphs.small_graphs import model_of
@@ -74,7 +74,7 @@ def division_at(graph: Graph, value: str) -> Division:
 
 
 def features_of(model: Any, value: str) -> Any:
-    front, _ = _cut(model, value)
+    front, _ = cut_at(model, value)
     network = Network(graph_of(front, "front")).eval()
     return lambda x: network(x)[0]
 

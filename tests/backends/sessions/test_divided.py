@@ -153,7 +153,7 @@ def test_the_engines_object_is_that_of_the_whole_graph():
     session = DividedSession(Front(), Front(), DIVISION, BLACK, open_whole)
     session.run(canvases((64, 64), 1, (64, 64)))
     assert not opened
-    assert session.raw is session.raw is opened[0] and len(opened) == 1
+    assert session.raw is session.raw is session.whole is opened[0] and len(opened) == 1
 
 
 def test_what_it_runs_on_is_what_its_worse_half_runs_on():
