@@ -47,7 +47,8 @@ def chain(layers: list[dict[str, Any]], tail: str = "GlobalAveragePool") -> Any:
             helper.make_node(f"{pool}Pool" if pool else "Conv", inputs, [f"l{number}"], **layer)
         )
         if residual:
-            nodes.append(helper.make_node("Add", [f"l{number}", value], [f"s{number}"]))
+            terms = [f"l{number}", value][:: -1 if number % 2 else 1]
+            nodes.append(helper.make_node("Add", terms, [f"s{number}"]))
         nodes.append(
             helper.make_node("Relu", [f"{'s' if residual else 'l'}{number}"], [f"a{number}"])
         )
