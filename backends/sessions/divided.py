@@ -57,18 +57,22 @@ class DividedSession(CanvasSession):
         division: Division,
         black: float,
         open_whole: Callable[[], Session],
+        full_on_whole: bool = False,
     ) -> None:
         """
         Args:
             front, back: The halves.
             division: Where they were cut.
             black: A black pixel in the front's input.
-            open_whole: Opens the whole graph, for those who ask for it.
+            open_whole: Opens the whole graph, when it is first wanted.
+            full_on_whole: Whether canvases without margins worth the name run on that: where
+                handing the features over takes longer than the memory for it is worth.
         """
         self._front, self._back = front, back
         self._division = division
         self._black = black
         self._open_whole = open_whole
+        self._full_on_whole = full_on_whole
         self._whole: Session | None = None
         self.device = front.device
         self._empty: LRUCache[tuple[int, int], Tensor] = LRUCache(_EMPTY_CANVASES)
@@ -110,7 +114,7 @@ class DividedSession(CanvasSession):
         part_hw = self._division.part_hw(canvas)
         x = draw(part_hw)
         if part_hw == canvas.size_hw:
-            return self.run(x)
+            return self.whole.run(x) if self._full_on_whole else self.run(x)
         empty = self._features_of_empty(canvas.size_hw, x)
         (features,) = self._front.run(x)
         return self._back.run(self._division.completed(features, empty, canvas))

@@ -20,6 +20,7 @@ def open_prepared(
     prepared: PreparedGraph,
     open_graph: Callable[[Path], Session],
     any_size: bool = True,
+    full_on_whole: bool = False,
 ) -> Session:
     """Opens a graph: a detector's in two halves, one that takes no batches image by image.
 
@@ -28,6 +29,7 @@ def open_prepared(
         prepared: Its graph.
         open_graph: Opens one file in the engine.
         any_size: Whether inputs of ever new sizes are as good to it as those of one.
+        full_on_whole: See `DividedSession`.
     """
     if not prepared.takes_batches:
         return OneByOne(open_graph(prepared.path), model)
@@ -38,4 +40,4 @@ def open_prepared(
     front, back = open_graph(halves.front), open_graph(halves.back)
     kind = MovableDividedSession if isinstance(front, Movable) else DividedSession
     whole = partial(open_graph, prepared.path)
-    return kind(front, back, halves.division, model.black, whole)
+    return kind(front, back, halves.division, model.black, whole, full_on_whole)

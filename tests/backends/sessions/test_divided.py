@@ -125,6 +125,17 @@ def test_a_full_canvas_needs_no_empty_one():
     assert front.seen == [(1, 3, 64, 64)]
 
 
+def test_full_canvases_run_on_the_whole_where_that_is_faster():
+    front, whole = Front(), Front()
+    session = DividedSession(front, Front(), DIVISION, BLACK, lambda: whole, full_on_whole=True)
+    images = canvases((64, 64), 2, (64, 64))
+    full = Canvas((64, 64), (64, 64), (64, 64))
+    (got,) = session.run_canvas(full, drawn(images))
+    assert torch.equal(got, 2 * images) and whole.seen == [(2, 3, 64, 64)] and not front.seen
+    session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), drawn(images))
+    assert len(whole.seen) == 1 and len(front.seen) == 2
+
+
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_features_keep_their_type_and_order(order: torch.memory_format, dtype: torch.dtype):
