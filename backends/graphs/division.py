@@ -162,7 +162,9 @@ def _divisions(graph: Graph) -> Iterator[tuple[Division, float, float]]:
         if node.op in _SLIDING:
             pixels_a_place = seen[0].stride * seen[1].stride
             if node.op == "Conv":
-                weight = graph.constants[node.inputs[1]]
+                weight = graph.constants.get(node.inputs[1])
+                if weight is None:
+                    return  # worked out from others, as in quantised graphs
                 channels = weight.shape[0]
                 work += weight.size / pixels_a_place
             features = channels / pixels_a_place

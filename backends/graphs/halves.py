@@ -98,17 +98,20 @@ def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str,
     division = best_division(graph_of(whole, model.path.name))
     if division is None:
         return {"whole": "there is no place to cut it that would spare work"}
-    halves = cut_at(whole, division.value)
-    for half in halves:
-        join_parallel_convolutions(half)
-    reason = _why_different(path, halves, division, model)
-    if reason is None:
-        try:
+    try:
+        halves = cut_at(whole, division.value)
+        for half in halves:
+            join_parallel_convolutions(half)
+        reason = _why_different(path, halves, division, model)
+        if reason is None:
             for target, half in zip((front, back), halves, strict=True):
                 write_whole(target, half.SerializeToString())
             return asdict(division)
-        except OSError as error:
-            reason = f"the halves can't be written ({error})"
+    except OSError as error:
+        reason = f"the halves can't be written ({error})"
+    # What onnx raises on graphs that it can't take apart, or whose types it can't tell.
+    except (ValueError, KeyError, import_onnx().shape_inference.InferenceError) as error:
+        reason = f"it can't be cut at {division.value} ({error})"
     _log.info("%s is run whole, black margins and all: %s", model.path.name, reason)
     return {"whole": reason}
 

@@ -83,7 +83,10 @@ class DividedSession(CanvasSession):
         """What the half with the smaller share on its device says, with the notes of both."""
         both = [half.runs_on for half in self.halves]
         notes = dict.fromkeys(half.note for half in both if half.note)
-        less = min(both, key=lambda half: 1.0 if half.share is None else half.share)
+        # Of equal ones that which is not what was asked for.
+        less = min(
+            both, key=lambda half: (1.0 if half.share is None else half.share, not half.note)
+        )
         return replace(less, note="; ".join(notes))
 
     @property
@@ -107,17 +110,17 @@ class DividedSession(CanvasSession):
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         """See `Session.run`."""
         (features,) = self._front.run(x)
-        return self._back.run(features)
+        return _run(self._back, features)
 
     def run_canvas(self, canvas: Canvas, draw: Draw) -> tuple[Tensor, ...]:
         """See `CanvasSession.run_canvas`."""
         part_hw = self._division.part_hw(canvas)
         x = draw(part_hw)
         if part_hw == canvas.size_hw:
-            return self.whole.run(x) if self._full_on_whole else self.run(x)
+            return _run(self.whole, x) if self._full_on_whole else self.run(x)
         empty = self._features_of_empty(canvas.size_hw, x)
         (features,) = self._front.run(x)
-        return self._back.run(self._division.completed(features, empty, canvas))
+        return _run(self._back, self._division.completed(features, empty, canvas))
 
     def _features_of_empty(self, size_hw: tuple[int, int], like: Tensor) -> Tensor:
         """What the front makes of an empty canvas, `[1,C,H,W]`."""
@@ -134,6 +137,11 @@ class DividedSession(CanvasSession):
         with self._lock:
             self._empty.clear()
             self._whole = None
+
+
+def _run(session: Session, x: Tensor) -> tuple[Tensor, ...]:
+    """Runs a session wherever it is: a provider may fail for one of several graphs alone."""
+    return session.run(x.to(session.device))
 
 
 class MovableDividedSession(DividedSession):

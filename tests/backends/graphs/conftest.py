@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 
 from fastface.backends.graphs.stand_ins import make_stand_in_pack
+from fastface.utils import host
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(host, "cache_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

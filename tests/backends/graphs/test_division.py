@@ -185,6 +185,14 @@ def test_no_cut_where_everything_is_seen_at_once():
     assert best_division(graph_of(model, "chain")) is None
 
 
+def test_no_cut_behind_weights_that_are_worked_out():
+    model = chain([conv(3, 2)] * 3)
+    graph = model.graph
+    graph.node[2].input[1] = "worked out"
+    graph.node.insert(0, helper.make_node("Identity", ["w1"], ["worked out"]))
+    assert best_division(graph_of(model, "chain")) is None
+
+
 @pytest.mark.parametrize(
     "layer", [{**conv(3), "auto_pad": "SAME_UPPER"}, {"kernel_shape": [3], "strides": [1]}]
 )

@@ -20,13 +20,7 @@ from fastface.utils.packs.read import read_pack
 from tests.backends.graphs.small_graphs import detector
 
 onnx = pytest.importorskip("onnx")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(host, "cache_folder", lambda: folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +122,16 @@ def test_no_halves_where_nothing_is_spared(tmp_path: Path):
     onnx.save(detector(), path)
     model = ModelFile(path, "detection", (1, 3, None, None), output_shapes=((None, 1),) * 9)
     assert halves_of(prepared_graph(model).path, model) is None
+
+
+def test_what_onnx_can_not_take_apart_stays_whole(graph: Any, tmp_path: Path):
+    annotated = onnx.ModelProto()
+    annotated.CopyFrom(graph)
+    annotated.graph.quantization_annotation.add().tensor_name = "input.1"
+    path, model = prepared(annotated, tmp_path)
+    assert halves_of(path, model) is None
+    (note,) = (host.cache_folder() / "graphs").glob("*.json")
+    assert "can't be cut" in json.loads(note.read_text(encoding="utf-8"))["whole"]
 
 
 def test_a_full_disk_leaves_the_graph_whole(graph: Any, tmp_path: Path, monkeypatch):

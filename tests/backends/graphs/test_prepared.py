@@ -9,18 +9,11 @@ import pytest
 
 from fastface.backends.graphs import prepared
 from fastface.backends.graphs.prepared import prepared_graph, why_different
-from fastface.utils import host
 from fastface.utils.packs import ModelFile
 from tests.backends.graphs.small_graphs import detector, embedder
 
 onnx = pytest.importorskip("onnx")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(host, "cache_folder", lambda: folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def written(model, folder: Path, task: str, **fields) -> ModelFile:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastface.backends.base import GraphBackend
 from fastface.backends.graphs.division import Division, Window
-from fastface.backends.graphs.prepared import prepared_graph
+from fastface.backends.graphs.prepared import PreparedGraph, prepared_graph
 from fastface.backends.interfaces import Session
 from fastface.backends.memory.managed import Movable
 from fastface.backends.memory.residents import ModelName
@@ -22,8 +22,9 @@ from fastface.backends.registry import get_backend
 from fastface.backends.sessions.divided import DividedSession, MovableDividedSession, run_canvas
 from fastface.backends.sessions.managed import ManagedSession
 from fastface.backends.sessions.opening import open_prepared
-from fastface.utils.errors import BackendUnavailable
+from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.letterbox import Canvas
+from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 
 BACKENDS = ["torch", "onnxruntime", "openvino"]
@@ -174,6 +175,44 @@ def test_what_it_runs_on_is_what_its_worse_half_runs_on():
     assert on(Front(1.0), Front(0.5, "slow")) == RunsOn("cpu", "fake", 0.5, "slow")
     assert on(Front(0.25, "same"), Front(None, "same")) == RunsOn("cpu", "fake", 0.25, "same")
     assert on(Front(1.0, "a"), Front(1.0, "b")).note == "a; b"
+    fallen_back = Front()
+    fallen_back.runs_on = RunsOn("cpu", "CPU", 1.0, "no room")
+    assert on(Front(), fallen_back) == on(fallen_back, Front()) == fallen_back.runs_on
+
+
+@pytest.mark.parametrize("full_on_whole", [False, True])
+def test_a_part_that_is_elsewhere_gets_its_input_there(full_on_whole: bool):
+    class Elsewhere(Front):
+        device = torch.device("meta")
+
+        def run(self, x: Tensor) -> tuple[Tensor, ...]:
+            assert x.device == self.device
+            return super().run(x)
+
+    session = DividedSession(Front(), Elsewhere(), DIVISION, BLACK, Elsewhere, full_on_whole)
+    images = canvases((64, 64), 1, (64, 64))
+    session.run(images)
+    for filled_hw in ((32, 64), (64, 64)):
+        session.run_canvas(Canvas(filled_hw, filled_hw, (64, 64)), drawn(images))
+
+
+@pytest.mark.parametrize("error", [ModelError("unreadable"), BackendUnavailable("no onnx")])
+def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fastface.backends.sessions.opening.halves_of", refuse)
+    model = ModelFile(tmp_path / "detector.onnx", "detection")
+    opened: list[Path] = []
+
+    def open_graph(path: Path) -> Front:
+        opened.append(path)
+        return Front()
+
+    session = open_prepared(model, PreparedGraph(model.path, True), open_graph)
+    assert isinstance(session, Front) and opened == [model.path]
 
 
 def test_halves_that_can_wait_in_memory_move_together():
