@@ -130,8 +130,8 @@ def _warp_by_opencv(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int
 
     crops = np.zeros((len(matrices), size, size, 3), dtype=np.uint8)
     corners = apply_affine(invert_affine(matrices), _corners(size, matrices)).numpy()
-    # Of points that coincide there is nothing to see.
-    corners = np.nan_to_num(corners, nan=-9.0, posinf=-9.0, neginf=-9.0)
+    # Of points that coincide there is nothing to see, which is far outside.
+    corners[~np.isfinite(corners).all((1, 2))] = -9.0
     # Only what a crop sees, with the neighbours of its outermost taps, is made 8-bit.
     limit = batch.size_hw[::-1]
     low = np.clip(np.floor(corners.min(1)) - 1, 0, limit)

@@ -101,11 +101,12 @@ def _keep_images_apart(onnx: Any, graph: Any) -> set[str]:
                 node.input[1] = name
         elif node.op_type in _ELEMENTWISE and anchors & {*node.input}:
             anchors.update(node.output)
-    _drop_unused_constants(graph)
+    drop_unused_constants(graph)
     return anchors
 
 
-def _drop_unused_constants(graph: Any) -> None:
+def drop_unused_constants(graph: Any) -> None:
+    """Takes the constants that no node reads out of a `GraphProto`, and inputs in their place."""
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .batch_axis import drop_unused_constants
 from .graph import import_onnx
 
 #: Channels that engines work on at a time.
@@ -31,6 +32,7 @@ def join_parallel_convolutions(model: Any) -> None:
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for group in list(_groups(graph, weights)):
         _join(graph, weights, group)
+    drop_unused_constants(graph)
 
 
 def _groups(graph: Any, weights: dict[str, Any]) -> Iterator[list[Any]]:
@@ -94,9 +96,9 @@ def _with_scale(graph: Any, weights: dict[str, Any], node: Any) -> tuple[list[np
     readers = [other for other in graph.node if node.output[0] in other.input]
     outputs = {value.name for value in graph.output}
     if len(readers) == 1 and readers[0].op_type == "Mul" and node.output[0] not in outputs:
-        (factor,) = (name for name in readers[0].input if name != node.output[0])
-        if factor in weights and math.prod(weights[factor].dims) == 1:
-            # In this precision, as engines do it themselves where they can.
-            scale = to_array(weights[factor]).reshape(())
-            return [array * scale for array in arrays], readers[0].output[0]
+        for factor in readers[0].input:
+            if factor in weights and math.prod(weights[factor].dims) == 1:
+                # In this precision, as engines do it themselves where they can.
+                scale = to_array(weights[factor]).reshape(())
+                return [array * scale for array in arrays], readers[0].output[0]
     return arrays, node.output[0]

@@ -71,6 +71,8 @@ def test_small_heads_become_one_and_give_the_same(scaled: tuple[int, ...]):
     model = heads([2, 8, 20], scaled)
     one = joined(model)
     assert operators(one) == {"Conv": 2, "Slice": 3}
+    read = {name for node in one.graph.node for name in node.input}
+    assert all(tensor.name in read for tensor in one.graph.initializer), "nothing is there twice"
     for got, wanted in zip(outputs_of(one), outputs_of(model), strict=True):
         assert got.shape == wanted.shape and torch.allclose(got, wanted, atol=1e-5)
 
