@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,20 @@ class Build:
     Attributes:
         node: The node.
         opset: Version of the operators.
+        spent: Places of inputs that lie in memory of their own and that nothing reads afterwards:
+            the result may be written over them.
     """
 
-    def __init__(self, node: Node, constants: Mapping[str, np.ndarray], opset: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        constants: Mapping[str, np.ndarray],
+        opset: int,
+        spent: Collection[int] = (),
+    ) -> None:
         self.node = node
         self.opset = opset
+        self.spent = spent
         self._constants = constants
         self._read: set[str] = set()
 

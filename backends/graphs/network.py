@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from ...utils.errors import ModelError
 from .graph import Graph, Node
 from .layers import Build, Value, tensor_of
-from .operators import BOUND_INPUTS, OPERATORS
+from .operators import BOUND_INPUTS, OPERATORS, OWNERS
 
 
 class Network(nn.Module):
@@ -39,11 +41,12 @@ class Network(nn.Module):
         self._outputs: list[tuple[str, ...]] = []
         self._whole_numbers: dict[str, np.ndarray] = {}
         self._floats: dict[str, str] = {}
+        spent = _spent_inputs(graph)
         for node in graph.nodes:
-            self._add(node, graph)
+            self._add(node, graph, spent[node.outputs[0]])
         self._last_uses = self._find_last_uses()
 
-    def _add(self, node: Node, graph: Graph) -> None:
+    def _add(self, node: Node, graph: Graph, spent: Collection[int]) -> None:
         bound = BOUND_INPUTS.get(node.op, ())
         flowing = tuple(
             name
@@ -53,7 +56,7 @@ class Network(nn.Module):
         for name in flowing:
             if name in graph.constants:
                 self._keep_constant(name, graph.constants[name])
-        build = Build(node, graph.constants, graph.opset)
+        build = Build(node, graph.constants, graph.opset, spent)
         self.layers.append(OPERATORS[node.op](build))
         build.refuse_unread()
         self._inputs.append(flowing)
@@ -94,3 +97,15 @@ class Network(nn.Module):
             for name in done:
                 del values[name]
         return tuple(values[name] for name in self.graph_outputs)  # type: ignore[misc]
+
+
+def _spent_inputs(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """For each node, by its first output, the inputs it may overwrite; see `Build`."""
+    uses = graph.uses()
+    own = {node.outputs[0] for node in graph.nodes if node.op in OWNERS}
+    return {
+        node.outputs[0]: tuple(
+            place for place, name in enumerate(node.inputs) if name in own and uses[name] == 1
+        )
+        for node in graph.nodes
+    }

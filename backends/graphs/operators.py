@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from . import image_operators as images
 from . import shape_operators as shapes
@@ -30,12 +31,32 @@ def _arithmetic(operation: Operation) -> Callable[[Build], Layer]:
     return build_arithmetic
 
 
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether their sum is such as they are: nothing is spread over a larger one or promoted."""
+    return a.shape == b.shape and a.dtype == b.dtype
+
+
+def _add(build: Build) -> Layer:
+    spent = build.spent
+
+    def run(a: Value, b: Value) -> Value:
+        if spent and isinstance(a, Tensor) and isinstance(b, Tensor) and _alike(a, b):
+            return a.add_(b) if 0 in spent else b.add_(a)
+        return a + b  # type: ignore[operator]
+
+    return Layer(run)
+
+
+def _relu(build: Build) -> Layer:
+    return Layer(torch.relu_ if build.spent else F.relu)
+
+
 def _clip(build: Build) -> Layer:
     low, high = build.attribute("min"), build.attribute("max")
     if build.opset >= 11:
         bounds = (build.constant(1), build.constant(2))
         low, high = (None if bound is None else float(bound.reshape(-1)[0]) for bound in bounds)
-    return Layer(lambda x: x.clamp(low, high))
+    return Layer(lambda x: (x.clamp_ if build.spent else x.clamp)(low, high))
 
 
 def _divided(a: Value, b: Value) -> Value:
@@ -92,7 +113,7 @@ BOUND_INPUTS: dict[str, tuple[int, ...]] = {
 }
 
 OPERATORS: dict[str, Callable[[Build], Layer]] = {
-    "Add": _arithmetic(lambda a, b: a + b),
+    "Add": _add,
     "AveragePool": images.average_pool,
     "BatchNormalization": images.batch_norm,
     "Cast": shapes.cast,
@@ -117,7 +138,7 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Pad": images.pad,
     "Pow": _arithmetic(lambda a, b: a**b),
     "ReduceMean": _reduce_mean,
-    "Relu": _arithmetic(F.relu),
+    "Relu": _relu,
     "Reshape": shapes.reshape,
     "Resize": images.resize,
     "Shape": lambda build: Layer(lambda x: np.array(x.shape, dtype=np.int64)),
@@ -132,3 +153,7 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Unsqueeze": shapes.unsqueeze,
     "Upsample": images.resize,
 }
+
+#: Operators whose result lies in memory of its own, or in that of an input that was theirs to take.
+#: Not those that may hand on what they got, whole or in part, such as Identity, Reshape and Slice.
+OWNERS = frozenset({"Add", "AveragePool", "BatchNormalization", "Clip", "Conv", "MaxPool", "Relu"})
