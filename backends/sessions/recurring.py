@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from cachetools import LRUCache
 from torch import Tensor
+
+from ...utils.errors import FastFaceError
+
+_log = logging.getLogger("FastFace")
 
 #: A shape is prepared for when it comes for this time: that costs as much as a few runs.
 _PREPARE_AT = 3
@@ -60,13 +65,23 @@ class Capture:
         return tuple(result.clone() for result in self.results)
 
 
-def captured(way: Run, x: Tensor) -> Capture:
-    """Records a run on the device of `x` as a CUDA graph.
+def captured(way: Run, x: Tensor) -> Run:
+    """Records a run on the device of `x` as a CUDA graph, or says why it goes without.
 
     Args:
         way: Runs inputs of this shape on the current stream, without waiting for it.
         x: An input, which is copied with its strides: they may decide which kernels run.
     """
+    try:
+        return _recorded(way, x)
+    except (FastFaceError, torch.OutOfMemoryError):
+        raise
+    except RuntimeError as error:  # of the driver, about something that can't be recorded
+        _log.warning("%s goes on without a CUDA graph for %s: %s", x.device, tuple(x.shape), error)
+        return way
+
+
+def _recorded(way: Run, x: Tensor) -> Capture:
     source = x.clone()
     # Libraries set themselves up in the first runs, which must not be recorded, and recording
     # must happen on a stream of its own.
@@ -76,6 +91,8 @@ def captured(way: Run, x: Tensor) -> Capture:
         way(source)
     torch.cuda.current_stream(x.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
+    # Other threads may go on: by default a preview that one of them brings to the device meanwhile
+    # would be an error in both.
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         results = way(source)
     return Capture(graph, source, results)
