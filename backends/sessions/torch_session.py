@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import OutOfMemory
+from ...utils.precision import full_float32
 from ..placement import RunsOn
 from .recurring import Recurring, Run, captured
 
@@ -64,7 +65,9 @@ class TorchSession:
         try:
             if self.device.type != "cuda" and not self._compiles:
                 return self.raw(x)
-            with self._lock, self._exact():
+            # With TF32 embeddings would differ from those of the CPU.
+            exact = full_float32() if self.device.type == "cuda" else contextlib.nullcontext()
+            with self._lock, exact:
                 return self._recurring.way_for(x, self.raw, self._prepare)(x)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
@@ -84,12 +87,6 @@ class TorchSession:
         """Moves the weights back."""
         with self._lock:
             self.raw.to(self.device)
-
-    def _exact(self) -> contextlib.AbstractContextManager[None]:
-        if self.device.type != "cuda":
-            return contextlib.nullcontext()
-        # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
     def _prepare(self, x: Tensor) -> Run:
         """The fastest way to run inputs of this shape, worth a few runs to find."""
