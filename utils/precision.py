@@ -22,8 +22,8 @@ def full_float32() -> Iterator[None]:
     """
     global _holders
     with _lock:
-        _holders += 1
         _before.extend(_switched_off())
+        _holders += 1
     try:
         yield
     finally:

@@ -28,23 +28,23 @@ class Recurring:
         self._seen: LRUCache = LRUCache(maxsize=64)
         self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
 
-    def way_for(self, x: Tensor, plain: Run, prepare: Callable[[Tensor], Run]) -> Run:
+    def way_for(self, x: Tensor, plain: Run, prepare: Callable[[Tensor], Run | None]) -> Run:
         """The fastest way there is yet to run an input of this shape.
 
         Args:
             x: The input.
-            plain: Runs any input.
-            prepare: Gives the fastest way to run inputs of the shape of the one it is shown.
+            plain: Runs any input. It is not kept: it may belong to what keeps this.
+            prepare: Gives the fastest way to run inputs of the shape of the one it is shown, or
+                None where that is the plain one.
         """
         shape = tuple(x.shape)
-        way = self._prepared.get(shape)
-        if way is None:
+        if shape not in self._prepared:
             self._seen[shape] = self._seen.get(shape, 0) + 1
             if self._seen[shape] < _PREPARE_AT:
                 return plain
-            way = prepare(x)
-            self._prepared[shape] = way
-        return way
+            self._prepared[shape] = prepare(x)
+        prepared = self._prepared[shape]
+        return plain if prepared is None else prepared
 
     def forget(self) -> None:
         """Lets go of what was prepared, and of its memory."""
@@ -65,12 +65,15 @@ class Capture:
         return tuple(result.clone() for result in self.results)
 
 
-def captured(way: Run, x: Tensor) -> Run:
-    """Records a run on the device of `x` as a CUDA graph, or says why it goes without.
+def captured(way: Run, x: Tensor) -> Run | None:
+    """Records a run on the device of `x` as a CUDA graph.
 
     Args:
         way: Runs inputs of this shape on the current stream, without waiting for it.
         x: An input, which is copied with its strides: they may decide which kernels run.
+
+    Returns:
+        The recorded run; None where it can't be recorded, which the log tells.
     """
     try:
         return _recorded(way, x)
@@ -78,7 +81,7 @@ def captured(way: Run, x: Tensor) -> Run:
         raise
     except RuntimeError as error:  # of the driver, about something that can't be recorded
         _log.warning("%s goes on without a CUDA graph for %s: %s", x.device, tuple(x.shape), error)
-        return way
+        return None
 
 
 def _recorded(way: Run, x: Tensor) -> Capture:

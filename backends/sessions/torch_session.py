@@ -92,7 +92,7 @@ class TorchSession:
         """The fastest way to run inputs of this shape, worth a few runs to find."""
         way = self._compiled(x) if self._compiles else self.raw
         if self.device.type == "cuda" and self._captures:
-            return captured(way, x.to(memory_format=torch.channels_last))
+            return captured(way, x.to(memory_format=torch.channels_last)) or way
         return way
 
     def _compiled(self, x: Tensor) -> Run:

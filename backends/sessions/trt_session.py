@@ -146,7 +146,7 @@ class TrtSession:
                 current.wait_stream(stream)
         return results
 
-    def _recorded(self, x: Tensor) -> Run:
+    def _recorded(self, x: Tensor) -> Run | None:
         return captured(self._enqueue, x)
 
     def _empty(self, name: str) -> Tensor:

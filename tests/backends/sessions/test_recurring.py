@@ -83,6 +83,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 def test_a_recorded_run_is_run_again_on_new_input_into_new_memory(driver: Driver) -> None:
     run = captured(driver.double, torch.ones(3))
+    assert run is not None
     calls = driver.calls
     (first,), (second,) = run(torch.full((3,), 5.0)), run(torch.full((3,), 7.0))
     assert first.tolist() == [10.0] * 3 and second.tolist() == [14.0] * 3

@@ -198,8 +198,11 @@ class TestCudaGraphs:
         assert recorded_shapes == [] and stub.seen["cuda_graphs"] == "WHOLE_GRAPH_CAPTURE"
 
 
-def test_memory_goes_with_the_last_reference(waits: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trt_session, "captured", lambda way, x: lambda x: (x,))
+@pytest.mark.parametrize("recorded", [lambda x: (x,), None], ids=["recorded", "not recorded"])
+def test_memory_goes_with_the_last_reference(
+    recorded: Any, waits: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trt_session, "captured", lambda way, x: recorded)
     gc.disable()
     try:
         session = opened(library_of(StubModule(TENSORRT_11)), cuda_graphs=True)
