@@ -17,6 +17,7 @@ from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
 from .graphs.prepared import PreparedGraph, prepared_graph
+from .graphs.tuned import tuned_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
 from .providers import probe as probe
@@ -122,7 +123,7 @@ class OnnxRuntimeBackend(GraphBackend):
         def open_graph(path: Path) -> OrtSession:
             return self._open(path, model.path, row, index, placement.strict)
 
-        return open_prepared(model, _with_batch_axis(model), open_graph, row.any_size)
+        return open_prepared(model, _prepared(model, row), open_graph, row.any_size)
 
     def _open(
         self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool
@@ -218,13 +219,15 @@ class OnnxRuntimeBackend(GraphBackend):
             _log.warning("onnxruntime: %s", text)
 
 
-def _with_batch_axis(model: ModelFile) -> PreparedGraph:
+def _prepared(model: ModelFile, row: ProviderRow) -> PreparedGraph:
     """The graph to open: as it was released where it can't be read here, for others to judge."""
+    graph = PreparedGraph(model.path, model.takes_batches)
     try:
-        return prepared_graph(model)
+        graph = prepared_graph(model)
+        return tuned_graph(graph, model) if row.provider == CPU else graph
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened as it is: %s", model.path.name, error)
-        return PreparedGraph(model.path, model.takes_batches)
+        return graph
 
 
 def _binds_on(runtime: ModuleType, runs_on: RunsOn, index: int) -> torch.device | None:

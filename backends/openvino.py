@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils import host
-from ..utils.cores import usable_cores
+from ..utils.cores import is_x86, usable_cores
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
@@ -26,8 +26,6 @@ from .sessions.refusals import out_of_memory
 _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
 #: What OpenVINO computes in, for our names.
 _PRECISIONS = {"fp32": "f32", "fp16": "f16"}
-#: Processors on which it was found to be faster than ONNX Runtime.
-_X86 = frozenset({"x86_64", "amd64"})
 
 
 class OpenVinoBackend(GraphBackend):
@@ -63,7 +61,7 @@ class OpenVinoBackend(GraphBackend):
         return ("fp32", "mixed", "fp16") if device.partition(":")[0] == "xpu" else ("fp32",)
 
     def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
-        if platform.machine().lower() not in _X86:
+        if not is_x86():
             return f"is not known to be faster than onnxruntime on {platform.machine()}"
         return None
 

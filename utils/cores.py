@@ -1,9 +1,15 @@
-"""How many cores this process may use."""
+"""What processor this is, and how many of its cores this process may use."""
 
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
+
+
+def is_x86() -> bool:
+    """Whether it is an x86 processor of 64 bits."""
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def usable_cores() -> int:

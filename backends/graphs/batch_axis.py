@@ -108,12 +108,11 @@ def _keep_images_apart(onnx: Any, graph: Any) -> set[str]:
 def drop_unused_constants(graph: Any) -> None:
     """Takes the constants that no node reads out of a `GraphProto`, and inputs in their place."""
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    kept_inputs = [value for value in graph.input if value.name in used]
-    del graph.input[:]
-    graph.input.extend(kept_inputs)
+    for entries in (graph.initializer, graph.input):
+        # One by one: taking out all and putting back some would copy every weight.
+        for place in reversed(range(len(entries))):
+            if entries[place].name not in used:
+                del entries[place]
 
 
 def _batched_shape(shape: list[int], of_feature_map: bool) -> list[int]:

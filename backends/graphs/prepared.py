@@ -121,15 +121,21 @@ def why_different(
     """
     random = np.random.default_rng(0)
     channels, *sides = shape[1:]
-    one_by_one = trial_runner(single, model)
+    fixed = [side for side in sides if side]
+    sizes = [fixed] if len(fixed) == 2 else _TRIAL_SIZES
+    trials = [
+        random_images(random, (_TRIAL_IMAGES, channels or 3, *size_hw), model) for size_hw in sizes
+    ]
+    run = trial_runner(single, model)
     try:
-        together = one_by_one if batched is single else trial_runner(batched, model)
-        fixed = [side for side in sides if side]
-        for size_hw in [fixed] if len(fixed) == 2 else _TRIAL_SIZES:
-            trial = (_TRIAL_IMAGES, channels or 3, *size_hw)
-            images = random_images(random, trial, model)
-            expected = [one_by_one(images[place : place + 1]) for place in range(_TRIAL_IMAGES)]
-            reason = difference(expected, together(images))
+        expected = [
+            [run(images[place : place + 1]) for place in range(_TRIAL_IMAGES)] for images in trials
+        ]
+        if batched is not single:
+            del run  # one of perhaps 500 MB in memory is enough
+            run = trial_runner(batched, model)
+        for images, wanted in zip(trials, expected, strict=True):
+            reason = difference(wanted, run(images))
             if reason:
                 return f"a batch differs from single images: {reason}"
     except ModelError as error:

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.backends.graphs import tuned
+from fastface.backends.graphs.stand_in.heads import gender_age
+from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
 from fastface.backends.interfaces import Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers.table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
+from fastface.utils import host
 from fastface.utils.cores import usable_cores
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
@@ -111,6 +115,29 @@ def test_recognition_equals_a_plain_run_bit_for_bit(backend, recogniser):
     for i in range(len(batch)):
         (expected,) = plain_run(recogniser, batch[i : i + 1])
         assert np.array_equal(together[i : i + 1].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "side"),
+    [(gender_age, "genderage", 96), (lambda: mobile_face_net("mbf", "516"), "recognition", 112)],
+    ids=["genderage", "mobilefacenet"],
+)
+def test_networks_with_prelu_run_without_it_and_answer_the_same(
+    backend, make, task, side, tmp_path, monkeypatch
+):
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(host, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(tuned, "is_x86", lambda: True)
+    model = ModelFile(tmp_path / "net.onnx", task)
+    onnx.save(make(), model.path)
+    session = backend.open_session(model, Placement(strict=True))
+    batch = images(3, side, side)
+    (together,) = session.run(batch)
+    for i in range(len(batch)):
+        (expected,) = plain_run(model, batch[i : i + 1])
+        np.testing.assert_allclose(together[i : i + 1].numpy(), expected, rtol=1e-4, atol=1e-4)
+    (file,) = (tmp_path / "cache" / "graphs").glob("*-t*.onnx")
+    assert "PRelu" not in {node.op_type for node in onnx.load(file).graph.node}
 
 
 def test_bound_tensors_give_the_same_and_are_the_callers(backend, recogniser, monkeypatch):

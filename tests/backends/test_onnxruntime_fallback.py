@@ -134,13 +134,16 @@ def use(monkeypatch, tmp_path, caplog):
     graph = tmp_path / "net.onnx"
     graph.write_bytes(b"a graph")
 
-    def opener(runtime, distributions=GPU_BUILD, gpu="", **backend_options):
+    def opener(runtime, distributions=GPU_BUILD, gpu="", tuned=None, **backend_options):
         monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
         monkeypatch.setattr(provider_probe, "installed_distributions", lambda: distributions)
         monkeypatch.setattr(provider_probe, "missing_gpu", lambda index: gpu)
         # These are about providers: whether the graph takes batches is not tried in a fake.
         monkeypatch.setattr(
             onnxruntime_backend, "prepared_graph", lambda model: PreparedGraph(model.path, True)
+        )
+        monkeypatch.setattr(
+            onnxruntime_backend, "tuned_graph", tuned or (lambda graph, model: graph)
         )
         backend = OnnxRuntimeBackend(**backend_options)
 
@@ -168,6 +171,20 @@ def test_a_provider_that_is_there_is_used_without_a_word(use, caplog):
     # Else a provider that fails in the middle of a run would be replaced by the CPU.
     assert session.raw.kwargs == {"enable_fallback": 0}
     assert session.raw.options.entries["session.force_spinning_stop"] == "1"
+
+
+def test_only_the_cpu_is_given_graphs_that_are_tuned_for_it(use):
+    asked = []
+
+    def tuned(graph, model):
+        asked.append(model.path.name)
+        return graph
+
+    opened = use(FakeRuntime([CUDA], nodes={CUDA: ["Conv"], CPU: ["Conv"]}), tuned=tuned)
+    opened("cuda")
+    assert asked == []
+    opened("cpu")
+    assert asked == ["net.onnx"]
 
 
 @pytest.mark.parametrize(
