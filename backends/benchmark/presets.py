@@ -63,12 +63,18 @@ def _gpu(weights: str, rounds: int) -> list[Run]:
         "contestants": _sharing_weights(),
         "rounds": rounds,
     }
-    sizes, batches = (_VGA_SQUARE, _FULL_HD), (1, 8, 32)
     one = {"image_sizes_hw": (_VGA_SQUARE,), "source": "gpu"}
+    # What matters most comes first: each run is written down as it ends, and a card may be lent.
     return [
-        Run(weights, Options(jobs=("embed",), batches=batches, image_sizes_hw=sizes, **common)),
         Run(weights, Options(jobs=("embed",), batches=(32,), **one, **common)),
         Run(weights, Options(jobs=("detect",), batches=(1, 32), variants=True, **one, **common)),
+        *(
+            Run(
+                weights,
+                Options(jobs=("embed",), batches=(1, 8, 32), image_sizes_hw=(size,), **common),
+            )
+            for size in (_VGA_SQUARE, _FULL_HD)
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,20 @@ def test_presets_can_be_held(name: str):
 
 
 def test_the_gpu_preset_is_what_is_promised():
-    options = preset("gpu", "auto", None)[0].options
-    assert options.batches == (1, 8, 32) and options.precisions == ("fp32", "mixed", "fp16")
-    assert options.image_sizes_hw == ((640, 640), (1080, 1920))
-    assert "insightface" in options.contestants and "facenet" not in options.contestants
+    runs = [run.options for run in preset("gpu", "auto", None)]
+    measured = {
+        (batch, size)
+        for options in runs
+        if options.jobs == ("embed",) and options.source != "gpu"
+        for batch in options.batches
+        for size in options.image_sizes_hw
+    }
+    assert measured == set(itertools.product((1, 8, 32), ((640, 640), (1080, 1920))))
+    for options in runs:
+        assert options.devices == ("cuda",) and options.precisions == ("fp32", "mixed", "fp16")
+        assert "insightface" in options.contestants and "facenet" not in options.contestants
+    # The first to be written down is what the target is about.
+    assert runs[0].batches == (32,) and runs[0].source == "gpu"
 
 
 def test_batches_repeat_photos_in_turn_and_keep_their_shape():
