@@ -22,7 +22,7 @@ class Run:
     options: Options
 
 
-_ANTELOPE = f"{RANDOM_PREFIX}antelopev2"
+_ANTELOPE, _BUFFALO_S = f"{RANDOM_PREFIX}antelopev2", f"{RANDOM_PREFIX}buffalo_s"
 _VGA_SQUARE, _FULL_HD = (640, 640), (1080, 1920)
 
 
@@ -52,7 +52,9 @@ def _cpu(weights: str, rounds: int) -> list[Run]:
     return [
         Run(weights, Options(jobs=("detect", "get"), rounds=rounds, **common)),
         Run(weights, Options(jobs=("detect",), rounds=rounds, devices=("cpu",))),
+        Run(weights, Options(jobs=("embed",), batches=(1, 8), rounds=slow, **common)),
         Run(_ANTELOPE, Options(jobs=("instantid", "get", "get_all"), rounds=slow, **common)),
+        Run(_BUFFALO_S, Options(jobs=("get", "get_all"), rounds=slow, **common)),
     ]
 
 
