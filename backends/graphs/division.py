@@ -114,7 +114,8 @@ class Division:
             `[B,C,H,W]` on the same device, in the same order of memory.
         """
         rows, columns = self.filled(canvas)
-        channels_last = empty.is_contiguous(memory_format=torch.channels_last)
+        # Those of an empty canvas may be from before the front was put into another order.
+        channels_last = features.is_contiguous(memory_format=torch.channels_last)
         whole = torch.empty(
             (len(features), *empty.shape[1:]),
             dtype=empty.dtype,

@@ -17,8 +17,11 @@ from .operators import BOUND_INPUTS, OPERATORS, OWNERS
 class Network(nn.Module):
     """Runs a graph node by node.
 
-    Weights are buffers, so `to` moves them and changes their precision. Images and features are in
-    channels-last order, in which convolutions are fastest on GPUs and CPUs alike.
+    Weights are buffers, so `to` moves them and changes their precision.
+
+    Attributes:
+        memory_format: Order of images and features in memory: channels last to begin with, which
+            is the fastest on CPUs, and on most GPUs.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -27,6 +30,7 @@ class Network(nn.Module):
             ModelError: The graph has an operator, or a form of one, that is not in `OPERATORS`.
         """
         super().__init__()
+        self.memory_format = torch.channels_last
         unknown = sorted({node.op for node in graph.nodes} - OPERATORS.keys())
         if unknown:
             example = next(node for node in graph.nodes if node.op == unknown[0])
@@ -79,6 +83,13 @@ class Network(nn.Module):
             for place in range(len(self._inputs))
         ]
 
+    def arrange(self, memory_format: torch.memory_format) -> None:
+        """Puts weights and, from the next run on, features into an order."""
+        self.memory_format = memory_format
+        # Weights made in inference mode could be used nowhere else.
+        with torch.inference_mode(False):
+            self.to(memory_format=memory_format)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Runs the network.
 
@@ -90,7 +101,7 @@ class Network(nn.Module):
         """
         values: dict[str, Value] = dict(self._whole_numbers)
         values.update({name: getattr(self, buffer) for name, buffer in self._floats.items()})
-        values[self.graph_input] = x.contiguous(memory_format=torch.channels_last)
+        values[self.graph_input] = x.contiguous(memory_format=self.memory_format)
         steps = zip(self.layers, self._inputs, self._outputs, self._last_uses, strict=True)
         for layer, inputs, outputs, done in steps:
             values[outputs[0]] = layer(*[values[name] for name in inputs])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...utils.errors import OutOfMemory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
+from .orders import Arrangeable, arrange_fastest
 from .recurring import Recurring, Run, captured
 
 _log = logging.getLogger("FastFace")
@@ -44,6 +45,8 @@ class TorchSession:
         self._dtype = dtype
         self._captures = captures
         self._compiles = compiles
+        # Compiled code is for one order, and takes too long to make for a trial.
+        self._tries_orders = captures and not compiles and isinstance(network, Arrangeable)
         self._recurring = Recurring()
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
@@ -91,9 +94,16 @@ class TorchSession:
     def _prepare(self, x: Tensor) -> Run:
         """The fastest way to run inputs of this shape, worth a few runs to find."""
         way = self._compiled(x) if self._compiles else self.raw
-        if self.device.type == "cuda" and self._captures:
-            return captured(way, x.to(memory_format=torch.channels_last)) or way
-        return way
+        if self.device.type != "cuda" or not self._captures:
+            return way
+        if self._tries_orders:
+            self._tries_orders = False
+            arrange_fastest(self.raw, x, lambda: self._recorded(way, x))
+        return self._recorded(way, x)
+
+    def _recorded(self, way: Run, x: Tensor) -> Run:
+        order = getattr(self.raw, "memory_format", torch.channels_last)
+        return captured(way, x.to(memory_format=order)) or way
 
     def _compiled(self, x: Tensor) -> Run:
         from torch.fx.experimental.proxy_tensor import make_fx

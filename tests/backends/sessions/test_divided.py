@@ -155,6 +155,21 @@ def test_features_keep_their_type_and_order(order: torch.memory_format, dtype: t
     assert given[0].is_contiguous(memory_format=order)
 
 
+def test_features_follow_the_front_into_another_order():
+    back = Front()
+    session = DividedSession(Front(), back, DIVISION, BLACK, Front)
+    images = canvases((32, 64), 2, (64, 64))
+    given: list[Tensor] = []
+    back.run = lambda x: (given.append(x), (x,))[1]
+    orders = (torch.contiguous_format, torch.channels_last, torch.contiguous_format)
+    for order in orders:
+        session._front.run = lambda x, order=order: (x.contiguous(memory_format=order) * 2,)
+        (got,) = session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), drawn(images))
+        assert torch.equal(got, 2 * images)
+    for features, order in zip(given, orders, strict=True):
+        assert features.is_contiguous(memory_format=order)
+
+
 def test_the_engines_object_is_that_of_the_whole_graph():
     opened: list[Front] = []
 
