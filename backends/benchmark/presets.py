@@ -66,7 +66,7 @@ def _gpu(weights: str, rounds: int) -> list[Run]:
         "rounds": rounds,
     }
     one = {"image_sizes_hw": (_VGA_SQUARE,), "source": "gpu"}
-    # What matters most comes first: each run is written down as it ends, and a card may be lent.
+    # What matters most comes first: each run is written down as it ends, should it be cut short.
     return [
         Run(weights, Options(jobs=("embed",), batches=(32,), **one, **common)),
         Run(weights, Options(jobs=("detect",), batches=(1, 32), variants=True, **one, **common)),
