@@ -45,8 +45,8 @@ class TorchSession:
         self._dtype = dtype
         self._captures = captures
         self._compiles = compiles
-        # Compiled code is for one order, and takes too long to make for a trial.
-        self._tries_orders = captures and not compiles and isinstance(network, Arrangeable)
+        # Until its order is found. Compiled code is for one, and takes too long for a trial.
+        self._to_arrange = network if isinstance(network, Arrangeable) and not compiles else None
         self._recurring = Recurring()
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
@@ -96,9 +96,9 @@ class TorchSession:
         way = self._compiled(x) if self._compiles else self.raw
         if self.device.type != "cuda" or not self._captures:
             return way
-        if self._tries_orders:
-            self._tries_orders = False
-            arrange_fastest(self.raw, x, lambda: self._recorded(way, x))
+        network, self._to_arrange = self._to_arrange, None
+        if network is not None:
+            arrange_fastest(network, x, lambda: self._recorded(way, x))
         return self._recorded(way, x)
 
     def _recorded(self, way: Run, x: Tensor) -> Run:
