@@ -59,12 +59,19 @@ def arrange_fastest(
         prepare: Gives the run of such inputs in the order that the network then has. It is not used
             after the next call, for the weights it reads are elsewhere by then.
         seconds: Times a run.
+
+    Raises:
+        torch.OutOfMemoryError: There is no room to try; it is arranged as all begin then.
     """
-    times: dict[str, float] = {}
-    for name, order in ORDERS.items():
-        network.arrange(order)
-        times[name] = seconds(prepare(), x)
-    fastest = min(times, key=times.__getitem__)
-    network.arrange(ORDERS[fastest])
+    first, *_ = ORDERS
+    fastest, times = first, {}
+    try:
+        for name, order in ORDERS.items():
+            network.arrange(order)
+            times[name] = seconds(prepare(), x)
+        fastest = min(times, key=times.__getitem__)
+    finally:
+        # Where one has no room for a trial it stays as it was, not in the order that failed.
+        network.arrange(ORDERS[fastest])
     told = ", ".join(f"{name} {time * 1000:.2f} ms" for name, time in times.items())
     _log.info("%s, input %s: %s; it stays with %s", x.device, tuple(x.shape), told, fastest)

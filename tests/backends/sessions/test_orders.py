@@ -79,6 +79,17 @@ def test_the_fastest_order_stays(network: Network, fastest: str):
     assert network.memory_format == ORDERS[fastest] and lies_in(network, ORDERS[fastest])
 
 
+def test_what_has_no_room_for_a_trial_stays_as_it_was(network: Network):
+    def seconds(run: Callable[..., Any], x: Tensor) -> float:
+        if network.memory_format == torch.contiguous_format:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    with pytest.raises(torch.OutOfMemoryError):
+        arrange_fastest(network, images(), lambda: network, seconds)
+    assert lies_in(network, torch.channels_last)
+
+
 class Card:
     """Stands in for a card's driver, on the CPU.
 
