@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ...utils import host
+from ...utils.checksummed_file import (
+    DamagedFile,
+    checksum,
+    read_checksummed,
+    read_header,
+    write_checksummed,
+)
 from ...utils.errors import InvalidInput
 from ...utils.files import write_whole
 from .profile import Shape, told
-from .sealed import DamagedFile, checksum, read_header, read_sealed, write_sealed
 
 _log = logging.getLogger("FastFace")
 _SUFFIX = ".engine"
@@ -96,7 +102,7 @@ class EngineStore:
         """
         path = self.path(key)
         self.note(key, engine, facts)
-        write_sealed(path, key.as_json(), engine)
+        write_checksummed(path, key.as_json(), engine)
         for other in self.listed():
             same = dataclasses.replace(other, library=key.library, graph=key.graph) == key
             if same and other != key and _name(other.library) == _name(key.library):
@@ -110,7 +116,7 @@ class EngineStore:
             DamagedFile: It is not there, not whole, or another one.
             InvalidInput: Its file lies outside the folder.
         """
-        return read_sealed(self._inside(self.path(key)), key.as_json())
+        return read_checksummed(self._inside(self.path(key)), key.as_json())
 
     def is_whole(self, key: EngineKey) -> bool:
         """Whether an engine is there and undamaged; the log says what is wrong with one that is."""
@@ -156,7 +162,7 @@ class EngineStore:
         """What builds by a library on a device have timed so far."""
         path = self._timings(library, device)
         try:
-            return read_sealed(self._inside(path), {"library": library, "device": device})
+            return read_checksummed(self._inside(path), {"library": library, "device": device})
         except DamagedFile as error:
             if path.exists():
                 _log.warning("%s; kernels are timed anew", error)
@@ -164,7 +170,7 @@ class EngineStore:
 
     def save_timings(self, library: str, device: str, timings: bytes) -> None:
         path = self._timings(library, device)
-        write_sealed(path, {"library": library, "device": device}, timings)
+        write_checksummed(path, {"library": library, "device": device}, timings)
 
     def _timings(self, library: str, device: str) -> Path:
         return self.folder / f"{checksum(f'{library} {device}'.encode())[:20]}.timings"

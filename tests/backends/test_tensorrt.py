@@ -18,8 +18,8 @@ from fastface.backends.pool import forget_analyzers
 from fastface.backends.tensorrt import TensorRTBackend
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.making import Wish, build_pack
-from fastface.backends.trt.sealed import DamagedFile
 from fastface.utils import host
+from fastface.utils.checksummed_file import DamagedFile
 from fastface.utils.errors import BackendUnavailable, InvalidInput
 from fastface.utils.host import patcher
 from fastface.utils.images import Images

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastface.backends.trt.engines import EngineKey, EngineStore
-from fastface.backends.trt.sealed import DamagedFile
+from fastface.utils.checksummed_file import DamagedFile
 from fastface.utils.errors import InvalidInput
 
 KEY = EngineKey(

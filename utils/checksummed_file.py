@@ -1,7 +1,7 @@
 """Files that tell by themselves whether they are whole: a header, and then a content.
 
-A damaged engine may end the process that deserialises it; so nothing is handed on whose header is
-not, to the byte, what is worked out from its content.
+A damaged engine may end the process that deserialises it, and a damaged graph gives other answers;
+so nothing is handed on whose header is not, to the byte, what is worked out from its content.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import ModelError
-from ...utils.files import write_whole
+from .errors import ModelError
+from .files import write_whole
 
 _MAGIC = b"ComfyUI-FastFace sealed file 1\n"
 #: Longest header that is looked for.
@@ -22,10 +22,10 @@ Key = dict[str, Any]
 
 
 class DamagedFile(ModelError):
-    """A sealed file is not what was once written; its text says how."""
+    """A file is not what was once written; its text says how."""
 
 
-def write_sealed(path: Path, key: Key, content: bytes) -> None:
+def write_checksummed(path: Path, key: Key, content: bytes) -> None:
     """Writes a file, whole or not at all.
 
     Args:
@@ -51,7 +51,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return _split(path, start)[0]
 
 
-def read_sealed(path: Path, key: Key) -> bytes:
+def read_checksummed(path: Path, key: Key) -> bytes:
     """The content of a file that was written under this key.
 
     Raises:

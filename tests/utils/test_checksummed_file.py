@@ -1,4 +1,4 @@
-"""Sealed files: whatever happens to one, it is told before its content is used."""
+"""Checksummed files: whatever happens to one, it is told before its content is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastface.backends.trt.sealed import DamagedFile, read_header, read_sealed, write_sealed
+from fastface.utils.checksummed_file import (
+    DamagedFile,
+    read_checksummed,
+    read_header,
+    write_checksummed,
+)
 
 KEY = {"model": "a.onnx", "shapes": [[1, 3], [8, 3]]}
 CONTENT = bytes(range(256)) * 8
@@ -17,19 +22,19 @@ CONTENT = bytes(range(256)) * 8
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "a.engine"
-    write_sealed(path, KEY, CONTENT)
+    write_checksummed(path, KEY, CONTENT)
     return path
 
 
 def test_what_was_written_is_read(file: Path):
-    assert read_sealed(file, KEY) == CONTENT
+    assert read_checksummed(file, KEY) == CONTENT
     header = read_header(file)
     assert header["key"] == KEY and header["bytes"] == len(CONTENT)
 
 
 def test_an_empty_content_is_a_content(tmp_path: Path):
-    write_sealed(tmp_path / "empty", KEY, b"")
-    assert read_sealed(tmp_path / "empty", KEY) == b""
+    write_checksummed(tmp_path / "empty", KEY, b"")
+    assert read_checksummed(tmp_path / "empty", KEY) == b""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_an_empty_content_is_a_content(tmp_path: Path):
 def test_damage_is_told(file: Path, damage, said: str):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DamagedFile, match=said):
-        read_sealed(file, KEY)
+        read_checksummed(file, KEY)
 
 
 @settings(
@@ -63,12 +68,12 @@ def test_any_flipped_bit_is_told(file: Path, place: float, bit: int):
     file.write_bytes(data)
     try:
         with pytest.raises(DamagedFile):
-            read_sealed(file, KEY)
+            read_checksummed(file, KEY)
     finally:
         file.write_bytes(whole)
 
 
 def test_one_that_is_not_there_is_told(tmp_path: Path):
-    for read in (read_header, lambda path: read_sealed(path, KEY)):
+    for read in (read_header, lambda path: read_checksummed(path, KEY)):
         with pytest.raises(DamagedFile, match="can't be read"):
             read(tmp_path / "none.engine")
