@@ -169,10 +169,9 @@ class FastFaceBenchmark:
         )
         remember(result, history_file())
         text, chart = as_text(result), draw_chart(result)
-        host.show_text(text, node_id)
         picture = torch.from_numpy(chart).float().div(255)[None]
         return {
-            "ui": {"text": [text], **host.preview([chart])},
+            "ui": host.node_text(text) | host.preview([chart]),
             "result": (text, picture, json.dumps(result, indent=1)),
         }
 

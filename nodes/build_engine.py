@@ -133,8 +133,7 @@ class FastFaceBuildEngine:
         )
         pack = choose_pack(model_pack, AUTO, host.insightface_roots(), False, None)
         info = summary(pack, build_pack(pack, wish, reporter(node_id)))
-        host.show_text(info, node_id)
-        return {"ui": {"text": [info]}, "result": (info,)}
+        return {"ui": host.node_text(info), "result": (info,)}
 
 
 def _number(default: int, most: int, tooltip: str) -> tuple[str, dict[str, Any]]:

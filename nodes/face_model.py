@@ -107,7 +107,7 @@ class FastFaceFaceModel:
 
 
 def _shown(face_model: Any, info: str) -> dict[str, Any]:
-    return {"ui": {"text": [info]}, "result": (face_model, info)}
+    return {"ui": host.node_text(info), "result": (face_model, info)}
 
 
 NODES = {"FastFaceFaceModel": FastFaceFaceModel}

@@ -210,11 +210,7 @@ class FastFaceLoader:
             heads=ALL if heads is None else heads,
         )
         info = describe_loaded(face_analysis)
-        host.show_text(info, node_id)
-        return {
-            "ui": {"text": [info]},
-            "result": (face_analysis, face_analysis, info),
-        }
+        return {"ui": host.node_text(info), "result": (face_analysis, face_analysis, info)}
 
 
 NODES = {"FastFaceLoader": FastFaceLoader}

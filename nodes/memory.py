@@ -72,7 +72,6 @@ class FastFaceMemory:
                     },
                 ),
             },
-            "hidden": {"node_id": "UNIQUE_ID"},
         }
 
     @classmethod
@@ -88,12 +87,10 @@ class FastFaceMemory:
         device: str = AUTO,
         precision: str = AUTO,
         after: Any = None,
-        node_id: str | None = None,
     ) -> dict[str, Any]:
         done = _done(action, model_pack, backend=backend, device=device, precision=precision)
         report = "\n".join([*done, as_text(status())])
-        host.show_text(report, node_id)
-        return {"ui": {"text": [report]}, "result": (report, after)}
+        return {"ui": host.node_text(report), "result": (report, after)}
 
 
 def _done(action: str, pack: str, **placement: str) -> list[str]:

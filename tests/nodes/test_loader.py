@@ -60,16 +60,15 @@ def test_changes_when_a_pack_is_installed(monkeypatch):
 
 
 def test_hands_out_one_object_twice_and_shows_the_info(monkeypatch, face_analysis, tmp_path: Path):
-    asked, shown = {}, []
+    asked = {}
     monkeypatch.setattr(host, "insightface_roots", lambda: (tmp_path,))
-    monkeypatch.setattr(host, "show_text", lambda text, node_id: shown.append((node_id, text)))
     monkeypatch.setattr(loader, "describe_loaded", lambda face_analysis: "runs on cpu")
     monkeypatch.setattr(
         loader, "load_face_analysis", lambda **kwargs: asked.update(kwargs) or face_analysis
     )
     output = FastFaceLoader().load(**defaults() | {"det_size": 320}, node_id="4")
     assert output["result"] == (face_analysis, face_analysis, "runs on cpu")
-    assert output["ui"] == {"text": ["runs on cpu"]} and shown == [("4", "runs on cpu")]
+    assert output["ui"] == {"text": ["runs on cpu"]}
     assert asked["det_size"] == 320 and asked["extra_roots"] == (tmp_path,)
 
 

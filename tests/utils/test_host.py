@@ -46,7 +46,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         get_user_directory=lambda: str(tmp_path / "user"),
         get_temp_directory=lambda: str(tmp_path / "temp"),
     )
-    state = SimpleNamespace(interrupted=False, bars=[], texts=[], folder_paths=folder_paths)
+    state = SimpleNamespace(interrupted=False, bars=[], folder_paths=folder_paths)
 
     class ProgressBar:
         def __init__(self, total: int, node_id: str | None = None) -> None:
@@ -67,8 +67,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         throw_exception_if_processing_interrupted=throw_exception_if_processing_interrupted,
         get_torch_device=lambda: torch.device("meta"),
     )
-    send = SimpleNamespace(send_progress_text=lambda text, node: state.texts.append((node, text)))
-    server.__dict__["PromptServer"] = SimpleNamespace(instance=send)
+    server.__dict__["PromptServer"] = SimpleNamespace(instance=SimpleNamespace())
     for module in (folder_paths, comfy, utils, management, server):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     state.utils, state.server = utils, server
@@ -81,7 +80,6 @@ class TestOutside:
         assert host.insightface_roots() == ()
         host.progress_bar(3, "1").update_absolute(1, 3)
         host.check_interrupted()
-        host.show_text("text", "1")
         assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {}
         assert host.torch_device().type in ("cpu", "cuda")
 
@@ -139,13 +137,8 @@ class TestInside:
     def test_device(self, comfyui):
         assert host.torch_device() == torch.device("meta")
 
-    @pytest.mark.parametrize("old", [False, True])
-    def test_text_on_the_node(self, comfyui, old: bool):
-        if old:
-            comfyui.server.PromptServer.instance = SimpleNamespace()
-        host.show_text("runs on cpu", "3")
-        host.show_text("no node", None)
-        assert comfyui.texts == ([] if old else [("3", "runs on cpu")])
+    def test_text_on_the_node(self):
+        assert host.node_text("6 faces") | {"images": []} == {"text": ["6 faces"], "images": []}
 
     @pytest.mark.parametrize("has_server", [True, False])
     def test_routes(self, comfyui, has_server: bool):

@@ -181,11 +181,21 @@ def torch_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def show_text(text: str, node_id: str | None) -> None:
-    """Shows a text on the node with this id, where ComfyUI's version can do that."""
-    send = getattr(prompt_server(), "send_progress_text", None)
-    if send is not None and node_id is not None:
-        send(text, node_id)
+def node_text(text: str) -> dict[str, Any]:
+    """The `ui` part of a node's result that shows a text on the node.
+
+    `web/js/node_text.js` shows it there and keeps it out of saved workflows. It is no
+    `progress_text`: of that the front end makes a widget, which versions up to 1.27 save with the
+    workflow and later ones remove when the job ends.
+
+    Args:
+        text: Lines for people. It is kept in ComfyUI's history and in the browser, so it names no
+            folder of this machine.
+
+    Returns:
+        To be merged with other parts, such as those of `preview`.
+    """
+    return {"text": [text]}
 
 
 def add_routes(routes: Sequence[Route]) -> None:
