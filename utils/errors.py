@@ -1,8 +1,15 @@
 """The errors this pack raises: each says what was got, what was expected and what to do."""
 
+from __future__ import annotations
+
+from .text import readable
+
 
 class FastFaceError(Exception):
-    """Base of every error the pack raises on purpose."""
+    """Base of every error the pack raises on purpose; its message is readable text, always."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(readable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InvalidInput(FastFaceError, ValueError):
@@ -19,6 +26,10 @@ class OutOfMemory(BackendUnavailable):
 
 class ModelError(FastFaceError, RuntimeError):
     """A model file is missing, damaged, or not what its pack says it is."""
+
+
+class FileError(FastFaceError, OSError):
+    """A file can't be written; what was there before is still there."""
 
 
 class DownloadError(FastFaceError, OSError):

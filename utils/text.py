@@ -1,0 +1,32 @@
+"""Text for people that every output can take, whatever bytes the names in it have."""
+
+from __future__ import annotations
+
+import logging
+
+
+def readable(text: str) -> str:
+    """The text, with what no encoding has written as an escape: `\\udcff`.
+
+    Names of files that are not UTF-8 come from the system with lone surrogates in them, which
+    break a log, a JSON parser and a web server alike.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class ReadableRecords(logging.Filter):
+    """Makes messages and tracebacks of a logger `readable`; what is so already is left alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        shown = readable(message)
+        if shown != message:
+            record.msg, record.args = shown, ()
+        if record.exc_info and not record.exc_text:
+            traceback = logging.Formatter().formatException(record.exc_info)
+            shown = readable(traceback)
+            if shown != traceback:
+                record.exc_text = shown  # where formatters find it instead of making it
+        return True
