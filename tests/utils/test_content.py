@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import xxhash
 
 from fastface.utils.content import image_key, images_key
 from fastface.utils.images import Images
@@ -74,3 +81,66 @@ class TestImagesKey:
     def test_no_key_where_it_would_cost_a_copy_or_a_transfer(self):
         assert key(torch.rand(1, 4, 6, 4)) is None  # alpha
         assert key(torch.empty(1, 4, 6, 3, device="meta")) is None
+
+
+#: What XXH3 mixes into every block of 1,024 bytes when it has no seed: words of 64 bits.
+_XXH3_CONSTANTS = struct.unpack(
+    "<24Q",
+    bytes.fromhex(
+        "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f"
+        "cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c"
+        "3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8"
+        "a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364"
+        "eac5ac8334d3ebc3c581a0fffa1363eb170ddd51b7f0da49d316552629d4689e"
+        "2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
+    ),
+)
+
+
+def images_of_one_xxh3() -> tuple[np.ndarray, np.ndarray]:
+    """Two images of which half the bytes differ, and that XXH3 without a seed can't tell apart."""
+    numbers = random.Random(0)
+    first = bytearray(numbers.randbytes(48 * 64 * 3))
+    second = bytearray(first)
+    for block in range(0, len(first) - 1024, 1024):
+        for stripe in (0, 1, 4, 5, 8, 9, 12, 13):
+            for lane in range(8):
+                here, there = block + 64 * stripe + 8 * lane, block + 64 * (stripe + 2) + 8 * lane
+                change = _XXH3_CONSTANTS[stripe + lane] ^ _XXH3_CONSTANTS[stripe + 2 + lane]
+                word = numbers.getrandbits(64)
+                other = word ^ 0xFFFF_FFFF_FFFF_FFFF  # their sum stays what it is
+                for content, values in (
+                    (first, (word, other)),
+                    (second, (other ^ change, word ^ change)),
+                ):
+                    struct.pack_into("<Q", content, here, values[0])
+                    struct.pack_into("<Q", content, there, values[1])
+    shape = (48, 64, 3)
+    return tuple(np.frombuffer(bytes(each), np.uint8).reshape(shape) for each in (first, second))  # type: ignore[return-value]
+
+
+class TestImagesMadeToShareAKey:
+    def test_there_are_such_for_the_hash_without_a_seed(self):
+        first, second = images_of_one_xxh3()
+        assert (first != second).mean() > 0.8
+        assert xxhash.xxh3_128_digest(first.data) == xxhash.xxh3_128_digest(second.data)
+
+    def test_here_they_have_two_keys(self):
+        first, second = images_of_one_xxh3()
+        assert image_key(first) != image_key(second)
+        assert images_key(Images.from_bgr(first)) != images_key(Images.from_bgr(second))
+
+    def test_a_key_of_one_process_is_none_of_another(self):
+        program = (
+            "from install import import_pack; import_pack('fastface'); import numpy as np\n"
+            "from fastface.utils.content import image_key\n"
+            "print(image_key(np.zeros((2, 2, 3), np.uint8)).hex())"
+        )
+        root = Path(__file__).parents[2]
+        keys = {
+            subprocess.run(
+                [sys.executable, "-c", program], cwd=root, capture_output=True, check=True
+            ).stdout
+            for _ in range(2)
+        }
+        assert len(keys) == 2 and b"" not in keys
