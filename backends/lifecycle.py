@@ -7,7 +7,7 @@ import threading
 
 from ..utils import host
 from ..utils.errors import FastFaceError
-from ..utils.settings import settings
+from ..utils.settings import settings_or_defaults
 from .choices import AUTO
 from .loading import load_face_analysis
 from .memory import residents
@@ -70,7 +70,7 @@ def preload(
 
 def preload_if_wanted() -> threading.Thread | None:
     """Opens the packs that the settings name, in a thread of its own; None if they name none."""
-    packs = settings().preload
+    packs = settings_or_defaults().preload
     if not packs:
         return None
     thread = threading.Thread(target=_preload_all, args=(packs,), name="FastFace preload")

@@ -68,16 +68,17 @@ def load_face_analysis(
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
 
     Raises:
-        InvalidInput: A value is not one of those above.
+        InvalidInput: A value is not one of those above, or an environment variable is wrong.
         ModelError: The pack is not there, or damaged.
         BackendUnavailable: It can't run as asked.
     """
+    chosen = settings()
     if device != AUTO and device.partition(":")[0] not in DEVICE_WORDS:
         raise InvalidInput(f"got device {device!r}, expected one of {device_names()}")
     if max_faces < 0:
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
-    det_size = settings().det_size if det_size is None else det_size
+    det_size = chosen.det_size if det_size is None else det_size
     options = _detection_options(detection, det_size, det_threshold or pack.det_threshold)
     tasks = _tasks(heads)
     return load_for_pack(

@@ -9,9 +9,9 @@ import pkgutil
 from functools import lru_cache
 from types import ModuleType
 
-from ..utils.errors import BackendUnavailable, InvalidInput
+from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelPack
-from ..utils.settings import settings
+from ..utils.settings import WrongSetting, settings
 from .base import Backend
 from .interfaces import Detector, Head
 from .placement import Placement
@@ -87,15 +87,13 @@ def refused_by_settings(backend: Backend) -> str | None:
     """Why the user's settings don't let a backend run, or None when they do.
 
     Raises:
-        InvalidInput: They name backends that there are not.
+        WrongSetting: They name backends that there are not.
     """
     allowed = settings().backends
     unknown = [name for name in allowed if name not in all_backends()]
     if unknown:
-        raise InvalidInput(
-            f"FASTFACE_BACKENDS names {', '.join(unknown)}, expected some of "
-            f"{', '.join(all_backends())}"
-        )
+        told = f"FASTFACE_BACKENDS names {', '.join(unknown)}, expected some of "
+        raise WrongSetting({"FASTFACE_BACKENDS": f"{told}{', '.join(all_backends())}"})
     if allowed and backend.name not in allowed:
         return f"FASTFACE_BACKENDS allows only {', '.join(allowed)}"
     return None

@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Sequence
 
 from ..utils import host
+from ..utils.errors import FastFaceError
 from ..utils.settings import is_set
 
 _log = logging.getLogger("FastFace")
@@ -47,6 +48,8 @@ def _grant_wishes() -> None:
 
         replace_if_wanted()
         preload_if_wanted()
+    except FastFaceError as error:
+        _log.error("the nodes are loaded, but not all that the environment asks for: %s", error)
     except Exception:  # noqa: BLE001  a wish that can't be granted must not cost the nodes
         _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 

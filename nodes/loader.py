@@ -10,7 +10,7 @@ from ..backends.loading import ALL, DETECTION_MODES, describe_loaded, load_face_
 from ..backends.placement import PRECISIONS
 from ..utils import host
 from ..utils.packs import TASK_ORDER
-from ..utils.settings import settings
+from ..utils.settings import settings_or_defaults
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 
@@ -86,7 +86,7 @@ class FastFaceLoader:
                 "det_size": (
                     "INT",
                     {
-                        "default": settings().det_size,
+                        "default": settings_or_defaults().det_size,
                         "min": 32,
                         "max": 4096,
                         "step": 32,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import FastFaceError, InvalidInput
+from .settings import WrongSetting
 
 _log = logging.getLogger("FastFace")
 
@@ -58,6 +59,11 @@ def handler(route: Route) -> Callable[[Any], Awaitable[Any]]:
         try:
             body = await _body(request) if is_post else {}
             reply = await loop.run_in_executor(_worker if is_post else None, route.answer, body)
+        except WrongSetting as error:
+            # What the variables say is the owner's business; that they are wrong is not.
+            _log.error("%s %s: %s", route.method, route.path, error)
+            names = ", ".join(error.variables)
+            reply = as_json({"error": f"{names}: wrong; the log of ComfyUI says how"}, status=503)
         except InvalidInput as error:
             reply = as_json({"error": str(error)}, status=400)
         except FastFaceError as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...utils.cache import Bounds, Cache
 from ...utils.faces import Faces
-from ...utils.settings import settings
+from ...utils.settings import settings_or_defaults
 from ..memory.residents import ModelName, remember
 from .frames import FrameRecord, Picture
 
@@ -15,12 +15,12 @@ Found = tuple[np.ndarray, "np.ndarray | None"]
 
 
 def _result_bounds() -> Bounds:
-    chosen = settings()
+    chosen = settings_or_defaults()
     return Bounds(chosen.cache_results, chosen.cache_mem_limit, chosen.cache_results_seconds)
 
 
 def _crop_bounds() -> Bounds:
-    chosen = settings()
+    chosen = settings_or_defaults()
     return Bounds(chosen.cache_crops, chosen.cache_mem_limit, chosen.cache_crops_seconds)
 
 

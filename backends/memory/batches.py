@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...utils.settings import settings
+from ...utils.settings import settings_or_defaults
 from . import residents
 
 _lock = threading.Lock()
@@ -28,5 +28,5 @@ def batch_of_work() -> Iterator[None]:
         with _lock:
             _under_way -= 1
             last = _under_way == 0
-        if last and settings().keep_loaded == "batch":
+        if last and settings_or_defaults().keep_loaded == "batch":
             residents.drop(residents.models(), idle_seconds=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from ...utils.settings import settings
+from ...utils.settings import settings_or_defaults
 from . import residents
 
 _log = logging.getLogger("FastFace")
@@ -35,7 +35,7 @@ class IdleWatch:
 
     def wake(self) -> None:
         """Sees to it that the thread runs if it is needed; called when a model was used."""
-        if self.is_awake or not settings().offload_timeout:
+        if self.is_awake or not settings_or_defaults().offload_timeout:
             return
         with self._lock:
             if not self.is_awake:
@@ -61,7 +61,7 @@ class IdleWatch:
 
     def _release_idle(self) -> float | None:
         """Releases what is idle for long enough; seconds until the next may be, None without."""
-        timeout = settings().offload_timeout
+        timeout = settings_or_defaults().offload_timeout
         if not timeout:
             return None
         residents.drop(residents.models(), timeout)
@@ -74,7 +74,7 @@ class IdleWatch:
                 return True
             self._thread = None
         # A model that was loaded meanwhile has seen this thread alive, or starts another.
-        if not settings().offload_timeout or not residents.loaded():
+        if not settings_or_defaults().offload_timeout or not residents.loaded():
             return True
         with self._lock:
             if self._thread is not None:

@@ -18,6 +18,7 @@ from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
+from fastface.utils.settings import WrongSetting
 from tests.nodes.fakes import FakeBackend
 
 
@@ -420,8 +421,14 @@ class TestSettings:
 
     def test_backends_that_there_are_not_are_named(self, world: World, monkeypatch):
         monkeypatch.setenv("FASTFACE_BACKENDS", "zebra,lion")
-        with pytest.raises(InvalidInput, match="FASTFACE_BACKENDS names lion, expected some of"):
+        with pytest.raises(WrongSetting, match="FASTFACE_BACKENDS names lion, expected some of"):
             load_face_analysis()
+
+    def test_every_wrong_one_is_named_whatever_is_chosen(self, world: World, monkeypatch):
+        monkeypatch.setenv("FASTFACE_CACHE_MEM_LIMIT", "1,5GB")
+        monkeypatch.setenv("FASTFACE_DET_SIZE", "x")
+        with pytest.raises(WrongSetting, match=r"DET_SIZE is 'x'.*CACHE_MEM_LIMIT is '1,5GB'"):
+            load_face_analysis(model_pack="mine", backend="onnxruntime", det_size=640, max_faces=1)
 
     def test_the_cpu_is_taken_where_no_gpu_is_wanted(self, world: World, monkeypatch):
         world.backends["torch"] = Backend("torch")

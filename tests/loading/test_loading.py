@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastface
+from fastface.utils.settings.fields import VARIABLES
 
 ROOT = Path(inspect.getfile(fastface)).parent
 
@@ -32,13 +34,14 @@ folder = sys.argv[1]
 """
 
 
-def run(script: str, folder: Path) -> tuple[dict, str]:
+def run(script: str, folder: Path, **variables: str) -> tuple[dict, str]:
     """What a script prints as JSON in an interpreter of its own, and what it logs."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD + textwrap.dedent(script), str(folder)],
         capture_output=True,
         text=True,
         cwd=folder.parent,
+        env={**os.environ, **variables},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
@@ -142,6 +145,44 @@ def test_needs_no_engine_to_show_its_nodes():
     )
     assert "FastFaceDetect" in answer["ids"]
     assert {"auto", "onnxruntime", "insightface", "facenet"} <= set(answer["backends"])
+
+
+def test_wrong_settings_hide_no_node():
+    """Each variable wrong by itself, as `garbage`; and all of them, from the first import on."""
+    script = """
+        module = load(folder)
+        nodes = module.NODE_CLASS_MAPPINGS
+        fields = sys.modules[module.__name__ + ".utils.settings.fields"]
+        loader = nodes["FastFaceLoader"]
+        default = loader.INPUT_TYPES()["required"]["det_size"][1]["default"]
+        chosen = {
+            name: kind[1].get("default", kind[0][0]) if len(kind) > 1 else kind[0][0]
+            for name, kind in loader.INPUT_TYPES()["required"].items()
+        }
+        refused = {}
+        for variable in fields.VARIABLES:
+            for each in fields.VARIABLES:
+                os.environ.pop(each, None)
+            os.environ[variable] = "garbage"
+            for node in nodes.values():
+                node.INPUT_TYPES()
+            loader.VALIDATE_INPUTS("auto"), loader.IS_CHANGED()
+            try:
+                loader().load(**chosen)
+            except Exception as error:
+                if variable in str(error):
+                    refused[variable] = [type(error).__name__, str(error)]
+        print(json.dumps({"ids": len(nodes), "default": default, "refused": refused}))
+        """
+    expected, _ = run("print(json.dumps(len(load(folder).NODE_CLASS_MAPPINGS)))", ROOT)
+    answer, log = run(script, ROOT, **dict.fromkeys(VARIABLES, "garbage"))
+    assert (answer["ids"], answer["default"]) == (expected, 640)
+    # Names of packs and folders are looked for; whatever is called garbage may be there.
+    assert set(answer["refused"]) == set(VARIABLES) - {"FASTFACE_MODELS", "FASTFACE_PRELOAD"}
+    for variable, (kind, text) in answer["refused"].items():
+        assert kind == "WrongSetting" and "expected" in text, text
+        assert "garbage" in text and variable in text
+    assert "Traceback" not in log and "FASTFACE_CACHE_MEM_LIMIT is 'garbage'" in log
 
 
 def test_a_broken_node_hides_no_other(copy: Path):

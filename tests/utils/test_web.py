@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastface.utils.errors import InvalidInput, ModelError
+from fastface.utils.settings import WrongSetting
 from fastface.utils.web import Reply, Route, as_json, choices_of, handler
 
 pytest.importorskip("aiohttp")
@@ -103,6 +104,19 @@ def test_what_goes_wrong_here_shows_no_file(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.ERROR, "FastFace"):
         talk([Route("GET", "/fail", fail)], conversation)
     assert "/models/secret.onnx is damaged" in caplog.text
+
+
+def test_a_wrong_setting_shows_its_name_alone(caplog: pytest.LogCaptureFixture):
+    def fail(body: dict[str, Any]) -> Reply:
+        raise WrongSetting({"FASTFACE_MODELS": "FASTFACE_MODELS is '/home/secret', expected more"})
+
+    async def conversation(client: Any) -> None:
+        reply = await client.post("/fail")
+        text = await reply.text()
+        assert reply.status == 503 and "FASTFACE_MODELS" in text and "secret" not in text
+
+    talk([Route("POST", "/fail", fail)], conversation)
+    assert "/home/secret" in caplog.text
 
 
 def test_work_that_takes_long_holds_up_no_other_answer():

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import InvalidInput, ModelError
-from ..settings import settings
+from ..settings import settings_or_defaults
 from . import ModelPack
 from .known import KNOWN_PACKS
 from .manifest import MANIFEST_NAME, has_manifest
@@ -123,7 +123,7 @@ def _how_to_get(name: str, root: Path) -> str:
 
 def _named_by_user() -> tuple[Path, ...]:
     folders: list[Path] = []
-    for entry in settings().models:
+    for entry in settings_or_defaults().models:
         folder = _absolute(Path(entry))
         folders.append(folder)
         if not _is_folder(folder):

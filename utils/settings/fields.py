@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
-    ByteSize,
+    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ..errors import InvalidInput
 from ..packs import TASK_ORDER
+from ..text import readable
 from . import PREFIX
 
 Profile = Literal["standard", "low-memory", "cpu"]
@@ -28,7 +33,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "keep_loaded": "batch",
         "offload_timeout": 30,
         "batch_size": 1,
-        "cache_mem_limit": ByteSize(8 << 20),
+        "cache_mem_limit": 8 << 20,
     },
     "cpu": {"prefer_gpu": False},
 }
@@ -49,20 +54,51 @@ def _all_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names = Annotated[tuple[str, ...], NoDecode, _parts(",")]
+#: Powers of 1000 and of 1024, as disks and memory are counted.
+_UNITS = {"": 1, "b": 1}
+_UNITS |= {letter + end: 1000**n for n, letter in enumerate("kmgt", 1) for end in ("", "b")}
+_UNITS |= {f"{letter}ib": 1024**n for n, letter in enumerate("kmgt", 1)}
+_SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([A-Za-z]*)")
+#: What libraries in C can be given.
+_MOST_BYTES = 2**63 - 1
+_MOST_NUMBER = 2**31 - 1
+
+
+def _bytes(value: Any) -> Any:
+    """A size as people write it, the whole of it: `1.5GB`, never the 1 of `1,5GB`."""
+    if not isinstance(value, str):
+        return value
+    written = _SIZE.fullmatch(value.strip())
+    unit = _UNITS.get(written[2].lower()) if written else None
+    size = Fraction(written[1]) * unit if written and unit else None
+    if size is None or size.denominator != 1 or size > _MOST_BYTES:
+        raise ValueError("a size such as 512MB or 2GB, with a point for fractions")
+    return int(size)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and "_" in value:  # Python's own way to write numbers
+        raise ValueError("a plain number")
+    return value
+
+
+# Names come from the system: those that are no UTF-8 are no text to pydantic.
+Names = Annotated[tuple[Any, ...], _parts(",")]
 Tasks = Annotated[Names, AfterValidator(_all_tasks)]
-Folders = Annotated[tuple[str, ...], NoDecode, _parts(os.pathsep)]
+Folders = Annotated[tuple[Any, ...], _parts(os.pathsep)]
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+Whole = Annotated[int, BeforeValidator(_plain)]
+Count = Annotated[Whole, Field(ge=0, le=_MOST_NUMBER)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_plain)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; each field is the variable `FASTFACE_` and its name in capitals.
 
     A field's description is its row in docs/SETTINGS.md.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     profile: Profile = Field(
         default="standard",
@@ -82,7 +118,7 @@ class Settings(BaseSettings):
         description="The only tasks that packs offer, by comma, such as "
         "`detection,recognition`; empty offers all, and detection is always there.",
     )
-    det_size: int = Field(
+    det_size: Whole = Field(
         default=640,
         ge=32,
         le=4096,
@@ -90,9 +126,8 @@ class Settings(BaseSettings):
         description="Side in pixels of the detector's input that the loader begins with; a "
         "multiple of 32.",
     )
-    max_faces: int = Field(
+    max_faces: Count = Field(
         default=0,
-        ge=0,
         description="Most faces kept of an image where the loader's `max_faces` is 0; 0 keeps all.",
     )
     prefer_gpu: bool = Field(
@@ -108,50 +143,46 @@ class Settings(BaseSettings):
         description="How long models stay: `idle` until nothing used them for the time below, "
         "`batch` until the last image of the batch that needed them.",
     )
-    offload_timeout: float = Field(
+    offload_timeout: Number = Field(
         default=300,
         ge=0,
-        allow_inf_nan=False,
         description="Seconds without a call after which a model is released; 0 never.",
     )
-    gpu_mem_limit: ByteSize = Field(
-        default=ByteSize(0),
+    gpu_mem_limit: Bytes = Field(
+        default=0,
         description="Most GPU memory, such as `2GB`: the arena of ONNX Runtime and the workspace "
         "of TensorRT for each network, and what the images of one run may take in torch; 0 is no "
         "limit.",
     )
-    batch_size: int = Field(
+    batch_size: Count = Field(
         default=0,
-        ge=0,
         description="Most images in one run of a network; 0 takes what fits the memory.",
     )
-    threads: int = Field(
+    threads: Whole = Field(
         default=0,
         ge=0,
         le=1024,
         description="Threads of an ONNX Runtime session; 0 takes the physical cores that the "
         "process may use.",
     )
-    cache_results: int = Field(
+    cache_results: Count = Field(
         default=500,
-        ge=0,
         description="Most images whose faces are remembered, so that the same image is not "
         "analysed again; 0 remembers none.",
     )
-    cache_results_seconds: float = Field(
-        default=1800, gt=0, allow_inf_nan=False, description="Longest time that they are."
+    cache_results_seconds: Number = Field(
+        default=1800, gt=0, description="Longest time that they are."
     )
-    cache_crops: int = Field(
+    cache_crops: Count = Field(
         default=200,
-        ge=0,
         description="Most images of which pixels are kept, for fields of faces that nobody has "
         "read yet; 0 keeps them with the faces alone.",
     )
-    cache_crops_seconds: float = Field(
-        default=900, gt=0, allow_inf_nan=False, description="Longest time that they are."
+    cache_crops_seconds: Number = Field(
+        default=900, gt=0, description="Longest time that they are."
     )
-    cache_mem_limit: ByteSize = Field(
-        default=ByteSize(64 << 20),
+    cache_mem_limit: Bytes = Field(
+        default=64 << 20,
         description="Most RAM, in bytes or such as `64MB`, that each of the caches of results and "
         "pixels may take.",
     )
@@ -183,25 +214,41 @@ def variable(field: str) -> str:
 VARIABLES = tuple(variable(field) for field in Settings.model_fields)
 
 
-def read() -> Settings:
-    """The settings as the environment has them.
+@dataclass(frozen=True)
+class Reading:
+    """What the variables say.
 
-    Raises:
-        InvalidInput: Variables have values that can't be used; names them all.
+    Attributes:
+        settings: Wrong variables left out, as if they were not set.
+        wrong: For each wrong variable, what it is and what it may be.
     """
+
+    settings: Settings
+    wrong: Mapping[str, str]
+
+
+def read(environment: Mapping[str, str | None]) -> Reading:
+    """The settings as an environment has them; variables that are empty count as not set."""
+    given: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        text = (environment.get(variable(name)) or "").strip()
+        if text:
+            given[name] = text if isinstance(field.default, tuple) else readable(text)
     try:
-        return Settings()
+        return Reading(Settings.model_validate(given), {})
     except ValidationError as error:
-        wrong = "; ".join(_explained(entry) for entry in error.errors())
-        raise InvalidInput(f"{wrong}; docs/SETTINGS.md says what each may be") from error
+        wrong = {str(entry["loc"][0]): _explained(entry, given) for entry in error.errors()}
+    right = {name: text for name, text in given.items() if name not in wrong}
+    told = {variable(name): words for name, words in wrong.items()}
+    return Reading(Settings.model_validate(right), told)
 
 
 #: What is expected, by pydantic's name of the error; of others its own words are as good.
 _EXPECTED = {
     "bool_parsing": "0 or 1",
-    "byte_size": "a size such as 512MB or 2GB",
     "float_parsing": "a number",
     "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number, and not such a long one",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
@@ -209,10 +256,14 @@ _EXPECTED = {
 }
 
 
-def _explained(entry: Any) -> str:
-    name = variable(str(entry["loc"][0]))
+_short = reprlib.Repr()
+_short.maxstring = 100
+
+
+def _explained(entry: Any, given: Mapping[str, str]) -> str:
+    name = str(entry["loc"][0])
     words = _EXPECTED.get(entry["type"])
     if words is None:
         words = entry["msg"].removeprefix("Input should be ")
     expected = words.format(**entry.get("ctx", {}))
-    return f"{name} is {os.environ.get(name)!r}, expected {expected}"
+    return f"{variable(name)} is {_short.repr(given[name])}, expected {expected}"
