@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ..utils import host
 from ..utils.errors import FastFaceError
 from ..utils.settings import is_set
+from .inputs import checked
 
 _log = logging.getLogger("FastFace")
 
@@ -67,7 +68,9 @@ def _add_routes() -> None:
 
 _grant_wishes()
 _add_routes()
-NODE_CLASS_MAPPINGS = discover(__name__, __path__)
+NODE_CLASS_MAPPINGS = {
+    node_id: checked(node) for node_id, node in discover(__name__, __path__).items()
+}
 NODE_DISPLAY_NAME_MAPPINGS = {
     node_id: node.DISPLAY_NAME  # pyright: ignore[reportAttributeAccessIssue]
     for node_id, node in NODE_CLASS_MAPPINGS.items()

@@ -13,9 +13,8 @@ from ..backends.choices import device_names
 from ..backends.placement import PRECISIONS
 from ..utils import host
 from ..utils.errors import InvalidInput
-from ..utils.images import Images
 from .progress import reporter
-from .sockets import CATEGORY, image_input
+from .sockets import CATEGORY, image_input, readable_images
 
 
 class FastFaceBenchmark:
@@ -142,7 +141,7 @@ class FastFaceBenchmark:
         from ..backends.benchmark.report import as_text
         from ..backends.benchmark.weights import choose_weights
 
-        checked = Images.from_comfy(images)
+        checked = readable_images(images)
         if not len(checked):
             raise InvalidInput("got no image, expected one at least; load one and connect it")
         plotting()

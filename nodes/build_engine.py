@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ..backends.choices import AUTO, choose_pack, pack_names
 from ..utils import host
-from ..utils.images import Images
 from .progress import reporter
-from .sockets import CATEGORY
+from .sockets import CATEGORY, readable_images
 
 _MB = 1 << 20
 
@@ -128,7 +127,7 @@ class FastFaceBuildEngine:
             Profile(Span(1, best_batch, max_batch), Span(min_size, best_size, max_size)),
             workspace_mb * _MB,
             rebuild,
-            None if images is None else Images.from_comfy(images),
+            None if images is None else readable_images(images),
             host.torch_device().index or 0,
         )
         pack = choose_pack(model_pack, AUTO, host.insightface_roots(), False, None)

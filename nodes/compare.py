@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..utils.draw import draw_matrix
 from ..utils.embedding import cosine_similarities
 from ..utils.faces import Faces
-from .sockets import CATEGORY, FACES, require_faces, similarity_input
+from .sockets import CATEGORY, FACES, similarity_input
+from .texts import faces_in, with_text
 
 
 class FastFaceCompare:
@@ -46,15 +46,15 @@ class FastFaceCompare:
             }
         }
 
-    def compare(
-        self, faces_a: Faces, faces_b: Faces, threshold: float = 0.3
-    ) -> tuple[float, bool, Tensor]:
-        pairs = cosine_similarities(require_faces(faces_a), require_faces(faces_b)).cpu()
+    def compare(self, faces_a: Faces, faces_b: Faces, threshold: float = 0.3) -> dict[str, Any]:
+        pairs = cosine_similarities(faces_a, faces_b).cpu()
         picture = torch.from_numpy(draw_matrix(pairs.numpy()).astype(np.float32) / 255)[None]
         if not pairs.numel():
-            return 0.0, False, picture
+            text = f"no pair to compare: {faces_in(faces_a)} and {faces_in(faces_b)}"
+            return with_text(text, 0.0, False, picture)
         highest = float(pairs.max())
-        return highest, highest >= threshold, picture
+        text = f"highest similarity {highest:.2f} of {pairs.numel()} pair(s)"
+        return with_text(text, highest, highest >= threshold, picture)
 
 
 NODES = {"FastFaceCompare": FastFaceCompare}

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..utils.align import arcface_template, centred_square, similarity_transform
 from ..utils.crops import FaceCrops, cut, paste
 from ..utils.errors import InvalidInput, ModelError
 from ..utils.faces import Faces
-from ..utils.images import Images
-from .sockets import CATEGORY, CROPS, image_input, images_with_faces, require_faces_of, size_of
+from ..utils.images import floating_rgb
+from .sockets import (
+    CATEGORY,
+    CROPS,
+    faces_of,
+    image_input,
+    images_with_faces,
+    list_or_blocked,
+    or_blocked,
+    readable_images,
+    size_of,
+)
+from .texts import counted, faces_in, with_text
 
 SHAPES = ("square", "aligned 112", "aligned 224", "aligned 256", "aligned 512")
 
@@ -24,12 +36,15 @@ class FastFaceCrop:
         "face restoration want them. FastFace Paste puts them back."
     )
     FUNCTION = "crop"
-    RETURN_TYPES = ("IMAGE", CROPS, "INT")
-    RETURN_NAMES = ("crops", "origin", "count")
+    RETURN_TYPES = ("IMAGE", CROPS, "INT", "INT")
+    RETURN_NAMES = ("crops", "origin", "count", "image_indices")
+    OUTPUT_IS_LIST = (False, False, False, True)
     OUTPUT_TOOLTIPS = (
-        "One square image a face; an empty batch when there is none.",
+        "One square image a face; nodes behind it don't run when there is none.",
         "Where each crop comes from, for FastFace Paste.",
         "Number of crops.",
+        "For each crop the place of its image in the batch, counted from 0, as a list; nodes "
+        "behind it don't run when there is none.",
     )
 
     @classmethod
@@ -77,13 +92,13 @@ class FastFaceCrop:
         shape: str = "square",
         size: int = 512,
         padding: float = 0.5,
-    ) -> tuple[Tensor, FaceCrops, int]:
-        faces = require_faces_of(faces, Images.from_comfy(images)).to(images.device)
+    ) -> dict[str, Any]:
+        faces = faces_of(faces, images)[1].to(images.device)
         if shape == "square":
             # Boxes are laid out by the edges of pixels, warps by their centres.
             matrices = centred_square(faces.boxes, size, 1 + padding)
             matrices[:, :, 2] += (matrices[:, 0, 0, None] - 1) / 2
-        elif shape in SHAPES:
+        else:
             if faces.landmarks is None:
                 raise ModelError(
                     f"got shape {shape!r}, but the detector of this model pack gives no landmarks; "
@@ -91,10 +106,12 @@ class FastFaceCrop:
                 )
             size = int(shape.partition(" ")[2])
             matrices = similarity_transform(faces.landmarks, arcface_template(size, images.device))
-        else:
-            raise InvalidInput(f"got shape {shape!r}, expected one of {', '.join(SHAPES)}")
-        crops = cut(_floating(images), faces.images_of_faces(), matrices, size)
-        return crops.pixels, crops, len(crops)
+        crops = cut(floating_rgb(images), faces.images_of_faces(), matrices, size)
+        text = f"crops of {faces_in(faces)}"
+        if not len(crops):
+            text = f"{faces_in(faces)}: nothing goes on behind crops"
+        of_image = list_or_blocked(list(crops.image_of_crop))
+        return with_text(text, or_blocked(crops.pixels), crops, len(crops), of_image)
 
 
 class FastFacePaste:
@@ -120,8 +137,10 @@ class FastFacePaste:
                 "crops": (
                     "IMAGE",
                     {
+                        "lazy": True,
                         "tooltip": "The edited crops, in their order. They may be larger or "
-                        "smaller than FastFace Crop gave them, such as after an upscaler."
+                        "smaller than FastFace Crop gave them, such as after an upscaler. Not "
+                        "asked for when there was no face.",
                     },
                 ),
                 "origin": (CROPS, {"tooltip": "From the same FastFace Crop."}),
@@ -139,27 +158,42 @@ class FastFacePaste:
             }
         }
 
+    def check_lazy_status(
+        self, origin: FaceCrops | None = None, crops: Tensor | None = None, **_inputs: Any
+    ) -> list[str]:
+        """The inputs that ComfyUI must still work out: no crops where there was no face.
+
+        Nothing runs behind the crops of FastFace Crop then, so that this node would not either.
+        """
+        nothing_cut = isinstance(origin, FaceCrops) and not len(origin)
+        return [] if nothing_cut or crops is not None else ["crops"]
+
     def paste(
-        self, images: Tensor, crops: Tensor, origin: FaceCrops, feather: float = 0.1
-    ) -> tuple[Tensor, Tensor]:
-        if not isinstance(origin, FaceCrops):
-            raise InvalidInput(
-                f"got {type(origin).__name__} on the origin input, expected that of FastFace Crop"
-            )
-        sizes = Images.from_comfy(images).sizes_hw
+        self,
+        images: Tensor,
+        crops: Tensor | None,
+        origin: FaceCrops,
+        feather: float = 0.1,
+    ) -> dict[str, Any]:
+        sizes = readable_images(images).sizes_hw
         if sizes != origin.image_sizes:
             raise InvalidInput(
                 f"got {len(sizes)} image(s) of height and width {size_of(images)}, but the crops "
                 f"were cut from {len(origin.image_sizes)} of {origin.image_sizes[:1]}; connect the "
                 "images that FastFace Crop was given"
             )
-        return paste(_floating(images), origin, crops, feather)
-
-
-def _floating(images: Tensor) -> Tensor:
-    """`[B,H,W,3]` floating 0..1 without alpha."""
-    colours = images.expand(-1, -1, -1, 3) if images.shape[3] == 1 else images[..., :3]
-    return colours if colours.is_floating_point() else colours.float() / 255
+        if not len(origin):
+            text = f"no face in {counted(len(sizes), 'image')}: the images are passed through"
+            pasted, masks = images, torch.zeros(images.shape[:3], device=images.device)
+        elif crops is None:
+            raise InvalidInput(
+                f"got no crops, expected {len(origin)}; connect the edited crops of FastFace Crop"
+            )
+        else:
+            readable_images(crops, "crops")
+            text = f"pasted {counted(len(origin), 'crop')}"
+            pasted, masks = paste(floating_rgb(images), origin, floating_rgb(crops), feather)
+        return with_text(text, or_blocked(pasted), or_blocked(masks))
 
 
 NODES = {"FastFaceCrop": FastFaceCrop, "FastFacePaste": FastFacePaste}

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..backends.dropin.facade import FaceAnalysis
 from ..utils import host
 from ..utils.draw import annotate as draw_faces
 from ..utils.faces import Faces
-from ..utils.images import Images
 from ..utils.masks import MASK_SHAPES, face_masks
 from .progress import reporter
 from .sockets import (
@@ -20,9 +20,11 @@ from .sockets import (
     FACE_ANALYSIS_TOOLTIP,
     FACES,
     image_input,
-    require_face_analysis,
+    or_blocked,
+    require_images,
     size_of,
 )
+from .texts import faces_in, with_text
 
 BBOX_FORMATS = ("xywh", "xyxy")
 _MOST_PREVIEWS = 4
@@ -82,20 +84,19 @@ class FastFaceDetect:
 
     def detect(
         self,
-        faceanalysis: Any,
+        faceanalysis: FaceAnalysis,
         images: Tensor,
         mask_shape: str = "ellipse",
         bbox_format: str = "xywh",
         annotate: bool = True,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        face_analysis = require_face_analysis(faceanalysis)
-        checked = Images.from_comfy(images)
-        faces = face_analysis.analyze(checked, on_progress=reporter(node_id))
+        faces = faceanalysis.analyze(require_images(images), on_progress=reporter(node_id))
         masks = face_masks(faces, size_of(images), mask_shape, images.device)
         boxes = whole_pixel_boxes(faces, bbox_format)
-        ui, annotated = _annotated(images, faces) if annotate else ({}, images)
-        return {"ui": ui, "result": (faces, annotated, masks, boxes, len(faces))}
+        drawn, annotated = _annotated(images, faces) if annotate else ([], images)
+        outputs = (faces, or_blocked(annotated), or_blocked(masks), boxes, len(faces))
+        return with_text(faces_in(faces), *outputs, **host.preview(drawn))
 
 
 def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, int, int]]:
@@ -115,8 +116,8 @@ def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, in
     return boxes
 
 
-def _annotated(images: Tensor, faces: Faces) -> tuple[dict[str, Any], Tensor]:
-    """What to show on the node, and the images `[B,H,W,3]` float32 with the faces drawn."""
+def _annotated(images: Tensor, faces: Faces) -> tuple[list[np.ndarray], Tensor]:
+    """The pictures to show on the node, and all images `[B,H,W,3]` float32 with faces drawn."""
     faces = faces.to("cpu")
     result = torch.empty(*images.shape[:3], 3, device=images.device)
     previews = []
@@ -128,7 +129,7 @@ def _annotated(images: Tensor, faces: Faces) -> tuple[dict[str, Any], Tensor]:
         result[position] = torch.tensor(picture, device=images.device).float() / 255
         if position < _MOST_PREVIEWS:
             previews.append(picture)
-    return host.preview(previews), result
+    return previews, result
 
 
 NODES = {"FastFaceDetect": FastFaceDetect}

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..backends.dropin.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
-from ..utils.embedding import Embedding, mean_embedding
+from ..utils.embedding import mean_embedding
 from ..utils.faces import Faces
-from ..utils.images import Images
 from .progress import reporter
 from .sockets import (
     CATEGORY,
@@ -21,8 +21,8 @@ from .sockets import (
     FACES_TOOLTIP,
     given_or_found,
     image_input,
-    require_face_analysis,
 )
+from .texts import faces_in, with_text
 
 _log = logging.getLogger("FastFace")
 
@@ -64,22 +64,22 @@ class FastFaceEmbed:
 
     def embed(
         self,
-        faceanalysis: Any,
+        faceanalysis: FaceAnalysis,
         images: Tensor,
         which: str = "largest",
         faces: Faces | None = None,
         node_id: str | None = None,
-    ) -> tuple[Faces, Embedding]:
-        face_analysis = require_face_analysis(faceanalysis)
-        checked = Images.from_comfy(images)
+    ) -> dict[str, Any]:
         report = reporter(node_id)
-        faces = given_or_found(faces, face_analysis, checked, report)
+        checked, faces = given_or_found(faces, faceanalysis, images, report)
         if which == "largest":
             faces = faces[largest_of_each_image(faces)]
-        faces = face_analysis.describe(checked, faces, ("recognition",), on_progress=report)
+        faces = faceanalysis.describe(checked, faces, ("recognition",), on_progress=report)
+        text = f"embeddings of {faces_in(faces)}"
         if len(faces) == 0:
-            _log.warning("no face in %d image(s): the mean embedding is empty", len(checked))
-        return faces, mean_embedding(faces)
+            text = f"{faces_in(faces)}: the mean embedding is empty"
+            _log.warning(text)
+        return with_text(text, faces, mean_embedding(faces))
 
 
 NODES = {"FastFaceEmbed": FastFaceEmbed}

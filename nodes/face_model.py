@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..backends.dropin.facade import FaceAnalysis
 from ..backends.dropin.face_model import (
     FACE_MODEL_TASKS,
     blended_face_model,
@@ -17,7 +18,6 @@ from ..backends.dropin.face_model import (
 from ..utils import host
 from ..utils.choose import largest_of_each_image
 from ..utils.faces import Faces
-from ..utils.images import Images
 from .progress import reporter
 from .sockets import (
     CATEGORY,
@@ -26,8 +26,8 @@ from .sockets import (
     FACES,
     given_or_found,
     image_input,
-    require_face_analysis,
 )
+from .texts import faces_in, with_text
 
 _log = logging.getLogger("FastFace")
 
@@ -78,36 +78,31 @@ class FastFaceFaceModel:
 
     def make(
         self,
-        faceanalysis: Any,
+        faceanalysis: FaceAnalysis,
         images: Tensor,
         name: str = "",
         faces: Faces | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        face_analysis = require_face_analysis(faceanalysis)
-        pack = face_analysis.analyzer.pack
+        pack = faceanalysis.analyzer.pack
         require_all_fields(pack)
-        checked = Images.from_comfy(images)
         report = reporter(node_id)
-        found = given_or_found(faces, face_analysis, checked, report)
+        checked, found = given_or_found(faces, faceanalysis, images, report)
         if faces is None:
             found = found[largest_of_each_image(found)]
         if not len(found):
-            info = f"no face in {len(checked)} image(s): no face model was made"
+            info = f"{faces_in(found)}: no face model was made"
             _log.warning(info)
-            return _shown(host.blocked(None), info)
-        found = face_analysis.describe(checked, found, FACE_MODEL_TASKS, on_progress=report)
+            return with_text(info, host.blocked(None), info)
+        found = faceanalysis.describe(checked, found, FACE_MODEL_TASKS, on_progress=report)
         face = blended_face_model(found)
         lines = [f"made of {len(found)} face(s) in {len(checked)} image(s)"]
         if name:
             path = save_face_model(face, host.models_folder() / "reactor" / "faces", name)
             lines.append(f"kept as {path.name}, where ReActor's Load Face Model finds it")
         lines += filter(None, [caution(pack)])
-        return _shown(face, "\n".join(lines))
-
-
-def _shown(face_model: Any, info: str) -> dict[str, Any]:
-    return {"ui": host.node_text(info), "result": (face_model, info)}
+        info = "\n".join(lines)
+        return with_text(info, face, info)
 
 
 NODES = {"FastFaceFaceModel": FastFaceFaceModel}

@@ -7,10 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils import host
 from ..utils.faces import Faces
-from ..utils.images import Images
-from .sockets import CATEGORY, FACES, images_with_faces, require_faces_of
+from .sockets import (
+    CATEGORY,
+    FACES,
+    faces_of,
+    images_with_faces,
+    list_or_blocked,
+    or_blocked,
+)
+from .texts import counted, places, with_text
 
 
 class FastFaceGate:
@@ -29,7 +35,8 @@ class FastFaceGate:
         "The images without a face; nodes behind it don't run when there is none.",
         "The faces, now of the images of with_faces.",
         "Whether any image has a face.",
-        "The places of the images with a face in the batch, counted from 0, as a list.",
+        "The places of the images with a face in the batch, counted from 0, as a list; nodes "
+        "behind it don't run when there is none.",
     )
 
     @classmethod
@@ -40,24 +47,33 @@ class FastFaceGate:
             }
         }
 
-    def part(self, images: Tensor, faces: Faces) -> tuple[Any, Any, Faces, bool, list[int]]:
-        faces = require_faces_of(faces, Images.from_comfy(images))
+    def part(self, images: Tensor, faces: Faces) -> dict[str, Any]:
+        _, faces = faces_of(faces, images)
         there = sorted(set(faces.images_of_faces()))
         absent = sorted(set(range(len(images))) - set(there))
-        return (
-            _images_at(images, there),
-            _images_at(images, absent),
+        return with_text(
+            _what_went_where(there, absent),
+            or_blocked(_images_at(images, there)),
+            or_blocked(_images_at(images, absent)),
             faces.of_images(there),
             bool(there),
-            there,
+            list_or_blocked(there),
         )
 
 
-def _images_at(images: Tensor, places: list[int]) -> Any:
-    if len(places) == len(images):
+def _images_at(images: Tensor, positions: list[int]) -> Tensor:
+    if len(positions) == len(images):
         return images
-    chosen = images[torch.tensor(places, dtype=torch.int64, device=images.device)]
-    return chosen if places else host.blocked(chosen)
+    return images[torch.tensor(positions, dtype=torch.int64, device=images.device)]
+
+
+def _what_went_where(there: list[int], absent: list[int]) -> str:
+    total = counted(len(there) + len(absent), "image")
+    if not there:
+        return f"no face in {total}: nothing goes on behind with_faces"
+    if not absent:
+        return f"a face in all of {total}: nothing goes on behind without_faces"
+    return f"{len(there)} of {total} have a face; left out: {places(absent)}"
 
 
 NODES = {"FastFaceGate": FastFaceGate}

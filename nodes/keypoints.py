@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.dropin.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.draw import draw_keypoints
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
-from ..utils.images import Images
 from .progress import reporter
 from .sockets import (
     CATEGORY,
@@ -22,9 +22,10 @@ from .sockets import (
     FACES_TOOLTIP,
     given_or_found,
     image_input,
-    require_face_analysis,
+    or_blocked,
     size_of,
 )
+from .texts import faces_in, places, with_text
 
 _log = logging.getLogger("FastFace")
 
@@ -55,14 +56,12 @@ class FastFaceKeypoints:
 
     def draw(
         self,
-        faceanalysis: Any,
+        faceanalysis: FaceAnalysis,
         images: Tensor,
         faces: Faces | None = None,
         node_id: str | None = None,
-    ) -> tuple[Tensor]:
-        face_analysis = require_face_analysis(faceanalysis)
-        checked = Images.from_comfy(images)
-        faces = given_or_found(faces, face_analysis, checked, reporter(node_id))
+    ) -> dict[str, Any]:
+        checked, faces = given_or_found(faces, faceanalysis, images, reporter(node_id))
         faces = faces[largest_of_each_image(faces)].to("cpu")
         if faces.landmarks is None:
             raise ModelError(
@@ -76,9 +75,11 @@ class FastFaceKeypoints:
             drawn = draw_keypoints(landmarks, size_of(images))
             keypoints[position] = torch.from_numpy(drawn).float() / 255
         without = sorted(set(range(len(checked))) - set(faces.image_index.tolist()))
+        text = f"keypoints of {faces_in(faces)}"
         if without:
-            _log.warning("no face in image(s) %s: their keypoint images are black", without)
-        return (keypoints,)
+            text = f"no face in image(s) {places(without)}: their keypoint images are black"
+            _log.warning(text)
+        return with_text(text, or_blocked(keypoints))
 
 
 NODES = {"FastFaceKeypoints": FastFaceKeypoints}

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from ..utils import host
 
 
-def reporter(node_id: str | None) -> Callable[[int, int], None]:
+def reporter(node_id: str | None) -> Callable[[float, int], None]:
     """A callback `(done, total)` that moves the node's progress bar and raises on interruption."""
     bars: list[host.ProgressBar] = []
 
-    def report(done: int, total: int) -> None:
+    def report(done: float, total: int) -> None:
         host.check_interrupted()
         if not bars:
             bars.append(host.progress_bar(total, node_id))

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from ..utils.images import Images
+from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES
-from ..utils.segs import Segs, segs_of_image
-from .sockets import CATEGORY, images_with_faces, require_faces_of
+from ..utils.segs import segs_of_image
+from .sockets import CATEGORY, faces_of, images_with_faces, list_or_blocked
+from .texts import counted, faces_in, with_text
 
 
 class FastFaceSEGS:
@@ -74,18 +74,17 @@ class FastFaceSEGS:
         mask_shape: str = "ellipse",
         crop_factor: float = 3.0,
         drop_size: int = 10,
-    ) -> tuple[list[Segs], list[Tensor]]:
-        faces = require_faces_of(faces, Images.from_comfy(images)).to("cpu")
-        if mask_shape not in MASK_SHAPES:
-            raise InvalidInput(
-                f"got mask shape {mask_shape!r}, expected one of {', '.join(MASK_SHAPES)}"
-            )
-        single = [images[place : place + 1, ..., :3] for place in range(len(images))]
+    ) -> dict[str, Any]:
+        faces = faces_of(faces, images)[1].to("cpu")
+        colours = floating_rgb(images)
+        single = [colours[place : place + 1] for place in range(len(images))]
         segs = [
             segs_of_image(image, faces.of_image(place), mask_shape, crop_factor, drop_size)
             for place, image in enumerate(single)
         ]
-        return segs, single
+        made = sum(len(found) for _, found in segs)
+        text = f"{faces_in(faces)}: {counted(made, 'SEG')}"
+        return with_text(text, list_or_blocked(segs), list_or_blocked(single))
 
 
 NODES = {"FastFaceSEGS": FastFaceSEGS}

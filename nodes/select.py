@@ -8,7 +8,8 @@ from ..utils.choose import ORDERS, numbered, rank
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from .sockets import CATEGORY, EMBEDDING, FACES, require_faces, similarity_input
+from .sockets import CATEGORY, EMBEDDING, FACES, similarity_input
+from .texts import faces_in, with_text
 
 
 class FastFaceSelect:
@@ -85,14 +86,13 @@ class FastFaceSelect:
         count: int = 1,
         threshold: float = 0.3,
         reference: Embedding | None = None,
-    ) -> tuple[Faces, int, bool]:
-        faces = require_faces(faces)
-        similarity = None
-        if reference is not None:
-            if not len(reference.vector):
-                raise InvalidInput(
-                    "the reference is empty: FastFace Embed found no face in its photos"
-                )
+    ) -> dict[str, Any]:
+        similarity, remark = None, ""
+        if reference is not None and not len(reference.vector):
+            # Nobody is like nobody, whatever the threshold.
+            faces, remark = faces[:0], "; there was no face in the photos of the reference"
+            similarity = faces.scores
+        elif reference is not None:
             similarity = cosine_similarities(faces, reference)[:, 0]
             like = similarity >= threshold
             faces, similarity = faces[like], similarity[like]
@@ -101,7 +101,8 @@ class FastFaceSelect:
                 "`most similar` needs a reference; connect mean_embedding of FastFace Embed"
             )
         picked = faces[numbered(faces, rank(faces, by, similarity), index, count)]
-        return picked, len(picked), len(picked) > 0
+        text = f"picked {faces_in(picked)}{remark}"
+        return with_text(text, picked, len(picked), len(picked) > 0)
 
 
 NODES = {"FastFaceSelect": FastFaceSelect}

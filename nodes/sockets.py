@@ -7,7 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..backends.cascade.parameters import MtcnnParameters
 from ..backends.dropin.facade import FaceAnalysis
+from ..utils import host
+from ..utils.crops import FaceCrops
+from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import Images
@@ -43,7 +47,7 @@ FACES_TOOLTIP = (
 )
 
 
-def require_face_analysis(value: Any) -> FaceAnalysis:
+def require_face_analysis(value: Any, name: str = "faceanalysis") -> FaceAnalysis:
     """Returns the object, or says which loader to use.
 
     Raises:
@@ -53,59 +57,106 @@ def require_face_analysis(value: Any) -> FaceAnalysis:
         return value
     kind = type(value)
     raise InvalidInput(
-        f"got {kind.__module__}.{kind.__qualname__} on the faceanalysis input, expected the object "
+        f"got {kind.__module__}.{kind.__qualname__} on the {name} input, expected the object "
         "of FastFace Loader; connect that node's faceanalysis output (other packs accept it too: "
         "one loader can serve the whole workflow)"
     )
 
 
-def given_or_found(
-    faces: Any,
-    face_analysis: FaceAnalysis,
-    images: Images,
-    on_progress: Callable[[int, int], None],
-) -> Faces:
-    """The faces on a node's optional input, or, when it is not connected, those found now.
+def require_images(value: Any, name: str = "images") -> Images:
+    """The images of an IMAGE input `[B,H,W,C]`; looks at shape and type alone.
 
     Raises:
-        InvalidInput: What is connected are no faces, or of other images.
+        InvalidInput: It is no IMAGE.
+    """
+    try:
+        return Images.from_comfy([value])
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from None
+
+
+def readable_images(value: Any, name: str = "images") -> Images:
+    """The images of an IMAGE input whose pixels are read or handed on; waits for their device.
+
+    Detection checks its images itself, with no wait of its own.
+
+    Raises:
+        InvalidInput: It is no IMAGE, or holds NaN, infinity or values far from 0..1.
+    """
+    images = require_images(value, name)
+    try:
+        images.check_values()
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from None
+    return images
+
+
+def given_or_found(
+    faces: Faces | None,
+    face_analysis: FaceAnalysis,
+    images: Tensor,
+    on_progress: Callable[[float, int], None],
+) -> tuple[Images, Faces]:
+    """A node's images, and the faces on its optional input, or else those found now.
+
+    Raises:
+        InvalidInput: The faces are of other images, or the images hold values that are none.
     """
     if faces is None:
-        return face_analysis.analyze(images, on_progress=on_progress)
-    return require_faces_of(faces, images)
+        found_in = require_images(images)
+        return found_in, face_analysis.analyze(found_in, on_progress=on_progress)
+    return faces_of(faces, images)
 
 
-def require_faces_of(faces: Any, images: Images) -> Faces:
-    """Returns the faces, or says why they can't be those of these images.
+def faces_of(faces: Faces, images: Tensor) -> tuple[Images, Faces]:
+    """A node's images, checked to the pixel, and its faces, if they can be those of the images.
 
     Raises:
-        InvalidInput: They are no faces, or of other images.
+        InvalidInput: The faces are of other images, or the images hold values that are none.
     """
-    faces = require_faces(faces)
-    if faces.image_sizes != images.sizes_hw:
+    checked = readable_images(images)
+    if faces.image_sizes != checked.sizes_hw:
         raise InvalidInput(
             f"got faces of {_sizes(faces.image_sizes)}, but the images are "
-            f"{_sizes(images.sizes_hw)}; connect the images in which the faces were detected"
+            f"{_sizes(checked.sizes_hw)}; connect the images in which the faces were detected"
         )
-    return faces
+    return checked, faces
 
 
-def require_faces(value: Any) -> Faces:
-    """Returns the faces, or says which node gives some.
+def _require(kind: type, source: str) -> Callable[[Any, str], None]:
+    def check(value: Any, name: str) -> None:
+        if not isinstance(value, kind):
+            raise InvalidInput(
+                f"got {type(value).__name__} on the {name} input, expected {source}; connect it"
+            )
 
-    Raises:
-        InvalidInput: They are no faces.
-    """
-    if isinstance(value, Faces):
-        return value
-    raise InvalidInput(
-        f"got {type(value).__name__} on the faces input, expected the faces of FastFace Detect"
-    )
+    return check
+
+
+#: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
+SOCKETS: dict[str, Callable[[Any, str], object]] = {
+    "IMAGE": require_images,
+    FACE_ANALYSIS: require_face_analysis,
+    FACES: _require(Faces, "the faces of FastFace Detect, Select, Embed or Gate"),
+    EMBEDDING: _require(Embedding, "the mean_embedding of FastFace Embed"),
+    MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
+    CROPS: _require(FaceCrops, "the origin of FastFace Crop"),
+}
 
 
 def _sizes(sizes_hw: Sequence[tuple[int, int]]) -> str:
     distinct = ", ".join(f"{width} x {height}" for height, width in dict.fromkeys(sizes_hw))
     return f"{len(sizes_hw)} image(s) of {distinct or 'no size'}"
+
+
+def or_blocked(batch: Tensor) -> Any:
+    """An IMAGE or MASK as an output; without an image in it the nodes behind it don't run."""
+    return batch if len(batch) else host.blocked(batch)
+
+
+def list_or_blocked(values: list[Any]) -> Any:
+    """A list output; without an entry the nodes behind it don't run, where ComfyUI would fail."""
+    return values or host.blocked(values)
 
 
 def image_input(extra: str = "") -> tuple[str, dict[str, str]]:

@@ -19,10 +19,21 @@ class Embedding:
         vector: `[1,D]` float32, not normalised; `[0,D]` when there was no face to take it from.
         space: Names what it may be compared with, as `Faces.embedding_space`; None if no face
             could tell.
+
+    Raises:
+        InvalidInput: The vector is not such a tensor.
     """
 
     vector: Tensor
     space: str | None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.vector.shape)
+        if len(shape) != 2 or shape[0] > 1 or not self.vector.is_floating_point():
+            raise InvalidInput(
+                f"Embedding.vector: got {self.vector.dtype} of shape {shape}, expected floating "
+                "numbers [1,D], or [0,D] for nobody"
+            )
 
 
 def mean_embedding(faces: Faces) -> Embedding:
@@ -56,7 +67,8 @@ def cosine_similarities(faces: Faces, others: Faces | Embedding) -> Tensor:
         `[N,M]` float32, -1..1, on the device of `faces`; around 0 for strangers.
 
     Raises:
-        InvalidInput: Embeddings are missing, or of two spaces, which can't be compared.
+        InvalidInput: Embeddings are missing, hold NaN or infinity, or are of two spaces or
+            lengths, which can't be compared.
     """
     rows, space = _vectors(faces)
     columns, other_space = _vectors(others)
@@ -67,8 +79,19 @@ def cosine_similarities(faces: Faces, others: Faces | Embedding) -> Tensor:
             f"got embeddings of {space!r} and of {other_space!r}, which can't be compared; "
             "let FastFaceEmbed make both with the same model pack"
         )
+    if rows.shape[1] != columns.shape[1]:
+        raise InvalidInput(
+            f"got embeddings of {rows.shape[1]} and of {columns.shape[1]} numbers, which can't be "
+            "compared; let FastFaceEmbed make both with the same model pack"
+        )
     normalize = torch.nn.functional.normalize
-    return normalize(rows) @ normalize(columns.to(rows)).mT
+    cosines = normalize(rows) @ normalize(columns.to(rows)).mT
+    if not bool(cosines.isfinite().all()):
+        raise InvalidInput(
+            "got embeddings with NaN or infinite values; make them again with precision fp32 in "
+            "FastFaceLoader"
+        )
+    return cosines
 
 
 def _vectors(value: Faces | Embedding) -> tuple[Tensor, str | None]:

@@ -125,6 +125,18 @@ class Images:
         pixels = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return ImageBatch(pixels, tuple(places), self.bgr)
 
+    def check_values(self) -> None:
+        """Refuses NaN, infinity and values far from 0..1; waits for the images' device once.
+
+        Raises:
+            InvalidInput: Names the images and the values.
+        """
+        found = [(batch, batch.extremes()) for batch in self.chunks(max_bytes=None)]
+        known = [(batch, limits) for batch, limits in found if limits is not None]
+        if known:
+            told = torch.stack([limits for _, limits in known]).tolist()
+            _refuse_values([(batch, *row) for (batch, _), row in zip(known, told, strict=True)])
+
     def chunks(
         self,
         max_images: int = 16,
@@ -241,6 +253,16 @@ def _three_channels(images: Tensor) -> Tensor:
     return images.expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
 
 
+def floating_rgb(images: Tensor) -> Tensor:
+    """An IMAGE `[B,H,W,C]` as colours `[B,H,W,3]` floating 0..1, without alpha; a view if it can.
+
+    Args:
+        images: Floating 0..1 or uint8 0..255, on any device; C is 1 (grey), 3 or 4.
+    """
+    colours = _three_channels(images)
+    return colours if colours.is_floating_point() else colours.float() / 255
+
+
 def check_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
     """Refuses images that hold NaN, infinity or values far from 0..1.
 
@@ -253,8 +275,14 @@ def check_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
     Raises:
         InvalidInput: Names the images and the values.
     """
-    if not extremes:
-        return
+    _refuse_values(extremes)
+    low = min((low for _, low, _ in extremes), default=0.0)
+    high = max((high for _, _, high in extremes), default=1.0)
+    if low < -1e-3 or high > 1.001:
+        _log.warning("got images with values from %.4g to %.4g; clamped to 0..1", low, high)
+
+
+def _refuse_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
     for batch, low, high in extremes:
         if not math.isfinite(low) or not math.isfinite(high):
             raise InvalidInput(
@@ -266,9 +294,6 @@ def check_values(extremes: Sequence[tuple[ImageBatch, float, float]]) -> None:
                 f"got values from {low:.4g} to {high:.4g} in {_named(batch)}, expected 0..1; "
                 "divide 0..255 data by 255, tone-map HDR data"
             )
-    low, high = min(low for _, low, _ in extremes), max(high for _, _, high in extremes)
-    if low < -1e-3 or high > 1.001:
-        _log.warning("got images with values from %.4g to %.4g; clamped to 0..1", low, high)
 
 
 def _named(batch: ImageBatch) -> str:

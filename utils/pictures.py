@@ -28,17 +28,40 @@ def packaged_photo() -> Path:
 def read_picture(file: Path) -> np.ndarray:
     """Reads a picture: `[H,W,3]` uint8 RGB.
 
+    Of 16-bit grey the upper 8 bits are taken, as Pillow and OpenCV do with 16-bit colours.
+
     Raises:
-        InvalidInput: It can't be read.
+        InvalidInput: It can't be read, or holds numbers that are no 8- or 16-bit levels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(file) as opened:
             # Phones store the turn beside the pixels.
-            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith(("I", "F")):
+                return _from_wide_levels(np.asarray(upright), file)
+            return np.array(upright.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
         raise InvalidInput(f"{file} can't be read as a picture: {error}") from error
+
+
+def _from_wide_levels(levels: np.ndarray, file: Path) -> np.ndarray:
+    """Grey levels of more than 8 bits, which Pillow's own conversion would cut off at 255.
+
+    Args:
+        levels: `[H,W]`, whole numbers of 0..65535, or floating ones of 0..1.
+        file: Where they are from.
+    """
+    if levels.dtype.kind == "f":
+        levels = np.rint(levels * 65535.0)
+    # Written so that NaN is refused too.
+    if levels.size and not (levels.min() >= 0 and levels.max() <= 65535):
+        raise InvalidInput(
+            f"{file} has grey levels that are neither of 16 bits nor floating 0..1; save it as an "
+            "8-bit picture"
+        )
+    return np.repeat((levels.astype(np.uint16) >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def write_picture(file: Path, picture: np.ndarray) -> None:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from fastface.nodes.crop import SHAPES, FastFaceCrop, FastFacePaste
 from fastface.nodes.detect import FastFaceDetect
+from fastface.utils import host
+from fastface.utils.crops import FaceCrops
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from tests.nodes.fakes import BOXES, SIZE_HW, images_with
@@ -25,7 +27,11 @@ def found(face_analysis, images: Tensor) -> Faces:
 
 
 def crop(face_analysis, images: Tensor, **kwargs):
-    return FastFaceCrop().crop(images, found(face_analysis, images), **kwargs)
+    return FastFaceCrop().crop(images, found(face_analysis, images), **kwargs)["result"][:3]
+
+
+def paste(images: Tensor, crops: Tensor | None, origin: FaceCrops, **kwargs) -> tuple:
+    return FastFacePaste().paste(images, crops, origin, **kwargs)["result"]
 
 
 @pytest.mark.parametrize("counts", [(), (0, 0), (3, 0, 1)])
@@ -56,7 +62,7 @@ def test_aligned_is_what_insightface_cuts(face_analysis, size: int):
     images = (textured(1) * 255).round() / 255
     images[:, 0, 0, 0] = 0.1
     faces = found(face_analysis, images)
-    crops, _, _ = FastFaceCrop().crop(images, faces, shape=f"aligned {size}")
+    crops = FastFaceCrop().crop(images, faces, shape=f"aligned {size}")["result"][0]
     assert faces.landmarks is not None
     pixels = (images[0] * 255).byte().numpy()
     if size % 112:
@@ -75,7 +81,7 @@ def test_aligned_is_what_insightface_cuts(face_analysis, size: int):
 def test_an_unchanged_crop_gives_the_image_back(face_analysis, shape: str):
     images = textured(3, 0, 2)
     crops, origin, _ = crop(face_analysis, images, shape=shape, size=96)
-    pasted, masks = FastFacePaste().paste(images, crops, origin)
+    pasted, masks = paste(images, crops, origin)
     assert masks.shape == (3, *SIZE_HW) and not masks[1].any() and masks[0].max() == 1
     assert (pasted - images).abs().max() <= 1e-5 < 1 / 255
 
@@ -90,7 +96,7 @@ def test_a_resized_crop_comes_back_to_its_place(face_analysis, shape: str, resiz
     crops, origin, _ = crop(face_analysis, images, shape=shape, size=96, padding=0.0)
     brighter = crops.permute(0, 3, 1, 2) + 0.3
     brighter = torch.nn.functional.interpolate(brighter, scale_factor=resized, mode="bilinear")
-    pasted, masks = FastFacePaste().paste(images, brighter.permute(0, 2, 3, 1), origin)
+    pasted, masks = paste(images, brighter.permute(0, 2, 3, 1), origin)
     change = (pasted - images)[..., 1:][masks == 1] - 0.3
     assert change.abs().median() < 0.1 / SIZE_HW[1]
 
@@ -98,28 +104,28 @@ def test_a_resized_crop_comes_back_to_its_place(face_analysis, shape: str, resiz
 def test_a_changed_crop_is_pasted_with_a_soft_edge(face_analysis):
     images = textured(0, 1)
     crops, origin, _ = crop(face_analysis, images, size=64)
-    pasted, masks = FastFacePaste().paste(images, torch.ones_like(crops), origin, feather=0.2)
+    pasted, masks = paste(images, torch.ones_like(crops), origin, feather=0.2)
     assert torch.allclose(pasted[masks == 1], torch.ones(1))
     soft = (masks > 0) & (masks < 1)
     expected = images + masks[..., None] * (1 - images)
     assert soft.any() and torch.allclose(pasted[soft], expected[soft], atol=0.02)
-    hard = FastFacePaste().paste(images, crops, origin, feather=0.0)[1]
+    hard = paste(images, crops, origin, feather=0.0)[1]
     assert ((hard == 0) | (hard == 1)).float().mean() > 0.99
 
 
 def test_the_first_face_is_on_top(face_analysis):
     images = textured(1)
     twice = found(face_analysis, images)[[0, 0]]
-    crops, origin, _ = FastFaceCrop().crop(images, twice)
+    crops, origin = FastFaceCrop().crop(images, twice)["result"][:2]
     crops = torch.stack((torch.zeros_like(crops[0]), torch.ones_like(crops[0])))
-    pasted, masks = FastFacePaste().paste(images, crops, origin)
+    pasted, masks = paste(images, crops, origin)
     assert not pasted[masks == 1].any()
 
 
 def test_nothing_to_paste(face_analysis):
     images = textured(0)
     crops, origin, _ = crop(face_analysis, images)
-    pasted, masks = FastFacePaste().paste(images, crops, origin)
+    pasted, masks = paste(images, crops, origin)
     assert torch.equal(pasted, images) and not masks.any()
 
 
@@ -135,8 +141,8 @@ def test_nothing_to_paste(face_analysis):
 def test_other_images(face_analysis, convert):
     images = textured(1)
     faces = found(face_analysis, images)
-    crops, origin, _ = FastFaceCrop().crop(convert(images), faces)
-    pasted, _ = FastFacePaste().paste(convert(images), crops, origin)
+    crops, origin = FastFaceCrop().crop(convert(images), faces)["result"][:2]
+    pasted, _ = paste(convert(images), crops, origin)
     assert torch.allclose(pasted, images, atol=0.003)
 
 
@@ -144,13 +150,76 @@ def test_what_does_not_fit_is_refused(face_analysis):
     images = textured(2)
     crops, origin, _ = crop(face_analysis, images)
     with pytest.raises(InvalidInput, match="expected 2 square ones"):
-        FastFacePaste().paste(images, crops[:1], origin)
+        paste(images, crops[:1], origin)
     with pytest.raises(InvalidInput, match="connect the images"):
-        FastFacePaste().paste(images[:, 2:], crops, origin)
+        paste(images[:, 2:], crops, origin)
     with pytest.raises(InvalidInput, match="got Tensor on the origin"):
-        FastFacePaste().paste(images, crops, crops)  # type: ignore[arg-type]
+        paste(images, crops, crops)  # type: ignore[arg-type]
     faces = found(face_analysis, images)
     with pytest.raises(InvalidInput, match="'round'"):
         FastFaceCrop().crop(images, faces, shape="round")
     with pytest.raises(ModelError, match="gives no landmarks"):
         FastFaceCrop().crop(images, faces.with_fields(landmarks=None), shape="aligned 112")
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda crops: (crops * 255).round().byte(),
+        lambda crops: torch.cat((crops, crops[..., :1] * 0), 3),
+        lambda crops: crops[..., :1],
+    ],
+    ids=["uint8", "alpha", "grey"],
+)
+def test_other_edited_crops(face_analysis, convert):
+    """Black and white survive every form."""
+    images = textured(2)
+    crops, origin, _ = crop(face_analysis, images)
+    white = torch.ones_like(crops)
+    expected, _ = paste(images, white, origin)
+    pasted, masks = paste(images, convert(white), origin)
+    assert torch.equal(pasted, expected)
+    assert torch.allclose(pasted[masks == 1], torch.ones(1), atol=0.02) and pasted.max() < 1.001
+
+
+@pytest.mark.parametrize("counts", [(3, 0, 1), (1,), (0, 2)])
+def test_each_crop_knows_its_image(face_analysis, counts: tuple[int, ...]):
+    images = textured(*counts)
+    faces = found(face_analysis, images)
+    _, origin, _, image_indices = FastFaceCrop().crop(images, faces)["result"]
+    assert image_indices == [image for image, count in enumerate(counts) for _ in range(count)]
+    assert FastFaceCrop.OUTPUT_IS_LIST == (False, False, False, True)
+    assert image_indices == list(origin.image_of_crop)
+
+
+class TestNoFace:
+    def test_nothing_runs_behind_what_is_empty(self, face_analysis, monkeypatch):
+        monkeypatch.setattr(host, "blocked", lambda instead: ("blocked", len(instead)))
+        images = textured(0, 0)
+        output = FastFaceCrop().crop(images, found(face_analysis, images))
+        crops, origin, count, image_indices = output["result"]
+        assert crops == image_indices == ("blocked", 0)
+        assert len(origin) == count == 0
+        assert output["ui"]["text"] == ["no face in 2 images: nothing goes on behind crops"]
+
+    @pytest.mark.parametrize("crops", [None, torch.zeros(0, 512, 512, 3)])
+    def test_the_images_are_passed_through(self, face_analysis, crops: Tensor | None):
+        images = torch.cat((textured(0, 0), torch.ones(2, *SIZE_HW, 1)), 3)
+        _, origin, _ = crop(face_analysis, images)
+        output = FastFacePaste().paste(images, crops, origin)
+        pasted, masks = output["result"]
+        assert pasted is images and masks.shape == (2, *SIZE_HW) and not masks.any()
+        assert output["ui"]["text"] == ["no face in 2 images: the images are passed through"]
+
+    def test_crops_are_asked_for_only_where_there_are_some(self, face_analysis):
+        assert FastFacePaste.INPUT_TYPES()["required"]["crops"][1]["lazy"] is True
+        ask = FastFacePaste().check_lazy_status
+        nobody, somebody = (crop(face_analysis, textured(count))[1] for count in (0, 2))
+        others = {"images": textured(0), "feather": 0.1}
+        assert ask(origin=nobody, crops=None, **others) == []
+        assert ask(origin=somebody, crops=None, **others) == ["crops"]
+        assert ask(origin=somebody, crops=torch.zeros(2, 8, 8, 3), **others) == []
+        # An origin that comes later, or is none, is no reason to leave the crops out.
+        assert ask(origin=None, **others) == ask(origin="wrong", **others) == ["crops"]
+        with pytest.raises(InvalidInput, match="got no crops, expected 2"):
+            FastFacePaste().paste(textured(2), None, somebody)

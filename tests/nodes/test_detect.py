@@ -80,7 +80,7 @@ def test_previews_at_most_four(face_analysis, monkeypatch):
     shown = []
     monkeypatch.setattr(host, "preview", lambda pictures: shown.extend(pictures) or {"images": []})
     result = FastFaceDetect().detect(face_analysis, images_with(*[1] * 6))
-    assert result["ui"] == {"images": []} and len(shown) == 4
+    assert result["ui"] == {"text": ["6 faces in 6 images"], "images": []} and len(shown) == 4
     assert shown[0].shape == (*SIZE_HW, 3)
 
 

@@ -16,7 +16,7 @@ AREAS = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in BOXES]
 
 
 def embed(*args, **kwargs):
-    return FastFaceEmbed().embed(*args, **kwargs)
+    return FastFaceEmbed().embed(*args, **kwargs)["result"]
 
 
 @pytest.mark.parametrize("counts", [(), (0,), (0, 0)])

@@ -7,6 +7,7 @@ import torch
 
 from fastface.nodes.detect import FastFaceDetect
 from fastface.nodes.keypoints import FastFaceKeypoints
+from fastface.nodes.texts import places
 from fastface.utils.draw import draw_keypoints
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
@@ -14,7 +15,7 @@ from tests.nodes.fakes import SIZE_HW, images_with
 
 
 def keypoints(*args, **kwargs):
-    (images,) = FastFaceKeypoints().draw(*args, **kwargs)
+    (images,) = FastFaceKeypoints().draw(*args, **kwargs)["result"]
     return images
 
 
@@ -25,7 +26,9 @@ def test_batch_keeps_its_length(face_analysis, counts: tuple[int, ...], caplog):
     assert drawn.shape == (len(counts), *SIZE_HW, 3) and drawn.dtype == torch.float32
     assert [bool(image.any()) for image in drawn] == [number > 0 for number in counts]
     black = [image for image, number in enumerate(counts) if number == 0]
-    assert (f"{black}: their keypoint images are black" in caplog.text) == bool(black)
+    assert (f"image(s) {places(black)}: their keypoint images are black" in caplog.text) == bool(
+        black
+    )
 
 
 def test_draws_the_largest_face(face_analysis):

@@ -15,12 +15,12 @@ from tests.nodes.fakes import BOXES, images_with
 
 @pytest.fixture
 def faces(face_analysis) -> Faces:
-    return FastFaceEmbed().embed(face_analysis, images_with(3, 0, 2), which="all")[0]
+    return FastFaceEmbed().embed(face_analysis, images_with(3, 0, 2), which="all")["result"][0]
 
 
 def select(faces: Faces, **kwargs: Any) -> list[tuple[int, int]]:
     """Image and number, in `BOXES`, of each picked face."""
-    picked, count, found = FastFaceSelect().select(faces, **kwargs)
+    picked, count, found = FastFaceSelect().select(faces, **kwargs)["result"]
     assert count == len(picked) and found == (count > 0)
     assert picked.image_sizes == faces.image_sizes
     rows = [BOXES.index([round(value) for value in box]) for box in picked.boxes.tolist()]
@@ -56,7 +56,7 @@ def test_index_and_count(faces: Faces, index: int, count: int, expected: list):
 
 
 def test_no_faces(face_analysis):
-    none = FastFaceEmbed().embed(face_analysis, images_with(0), which="all")[0]
+    none = FastFaceEmbed().embed(face_analysis, images_with(0), which="all")["result"][0]
     for by in ("largest", "nearest to the centre"):
         assert select(none, by=by) == []
     assert select(Faces.empty(), by="largest") == []
@@ -82,8 +82,11 @@ class TestReference:
     def test_what_can_not_be_compared_is_refused(self, known: Faces):
         with pytest.raises(InvalidInput, match="needs a reference"):
             select(known, by="most similar")
-        with pytest.raises(InvalidInput, match="reference is empty"):
-            select(known, reference=Embedding(torch.zeros(0, 3), None))
+        with pytest.raises(InvalidInput, match="3 and of 2 numbers"):
+            select(known, reference=Embedding(torch.ones(1, 2), "fake"))
+        for wrong in (float("nan"), float("inf")):
+            with pytest.raises(InvalidInput, match="NaN or infinite"):
+                select(known, reference=Embedding(torch.full((1, 3), wrong), "fake"))
         with pytest.raises(InvalidInput, match="'fake' and of 'other'"):
             select(known, reference=Embedding(torch.ones(1, 3), "other"))
         with pytest.raises(InvalidInput, match="which: all"):

@@ -80,7 +80,7 @@ class TestOutside:
         assert host.insightface_roots() == ()
         host.progress_bar(3, "1").update_absolute(1, 3)
         host.check_interrupted()
-        assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {}
+        assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {"images": []}
         assert host.torch_device().type in ("cpu", "cuda")
 
     def test_a_foreign_module_called_folder_paths_is_not_comfyui(self, monkeypatch):
@@ -158,7 +158,7 @@ class TestInside:
     def test_preview_is_small(self, comfyui, tmp_path: Path):
         from PIL import Image
 
-        assert host.preview([]) == {}
+        assert host.preview([]) == {"images": []}
         shown = host.preview([np.zeros((600, 3000, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)])
         assert [entry["type"] for entry in shown["images"]] == ["temp", "temp"]
         sizes = [Image.open(tmp_path / "temp" / e["filename"]).size for e in shown["images"]]

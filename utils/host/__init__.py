@@ -28,11 +28,11 @@ _PREVIEW_MAX_SIDE_PX = 1024
 class ProgressBar(Protocol):
     """A bar that shows how much of a known amount of work is done."""
 
-    def update_absolute(self, value: int, total: int | None = None) -> None: ...
+    def update_absolute(self, value: float, total: int | None = None) -> None: ...
 
 
 class _NoBar:
-    def update_absolute(self, value: int, total: int | None = None) -> None:
+    def update_absolute(self, value: float, total: int | None = None) -> None:
         """Shows nothing: there is nobody to show it to."""
 
 
@@ -213,10 +213,10 @@ def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:
         pictures: `[H,W,3]` uint8 RGB each.
 
     Returns:
-        The `ui` part of a node's result; empty outside ComfyUI.
+        `images` for the `ui` part of a node's result; none outside ComfyUI.
     """
-    if not in_comfyui() or not pictures:
-        return {}
+    if not in_comfyui():
+        return {"images": []}
     import folder_paths
     from PIL import Image
 

@@ -1,0 +1,185 @@
+"""No node takes what it does not declare, and none reads or hands on pixels that are none.
+
+Every node is walked, with every input: a new one is tested by existing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.backends.dropin.face_model import FACE_MODEL_TASKS
+from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.nodes.crop import FastFaceCrop
+from fastface.nodes.inputs import check_inputs
+from fastface.nodes.sockets import SOCKETS
+from fastface.utils.embedding import Embedding
+from fastface.utils.errors import InvalidInput
+from tests.nodes.fakes import analysis_of, images_with
+
+NAN, INF = float("nan"), float("inf")
+WIDGETS = ("INT", "FLOAT", "BOOLEAN", "STRING")
+
+
+def declared_inputs() -> Iterator[tuple[str, str, Any, dict[str, Any], bool]]:
+    for node_id, node in sorted(NODE_CLASS_MAPPINGS.items()):
+        declared = node.INPUT_TYPES()
+        for kind in ("required", "optional"):
+            for name, (socket, options) in declared.get(kind, {}).items():
+                yield node_id, name, socket, options, kind == "required"
+
+
+def wrong_values(socket: Any, options: dict[str, Any]) -> list[Any]:
+    things = [object(), {}, torch.ones(2)]
+    if isinstance(socket, list):
+        return [*things, 7, NAN, ["auto"]]
+    if socket == "INT":
+        low, high = options["min"], options["max"]
+        return [*things, low - 1, high + 1, low + 0.5, NAN, INF, True, str(low), np.float32(NAN)]
+    if socket == "FLOAT":
+        low, high = options["min"], options["max"]
+        return [*things, low - 0.01, high + 0.01, NAN, INF, -INF, True, str(low), np.float32(NAN)]
+    if socket == "BOOLEAN":
+        return [*things, "false", 2, 0.5, NAN]
+    if socket == "STRING":
+        return [*things, 7, NAN, b"text"]
+    if socket == "IMAGE":
+        shapes = [(8, 8, 3), (1, 8, 8, 2), (1, 8, 8, 5), (1, 3, 8, 8), (1, 0, 8, 3)]
+        tensors = [torch.zeros(shape) for shape in shapes]
+        return [
+            object(),
+            "path",
+            [torch.zeros(1, 8, 8, 3)],
+            torch.zeros(1, 8, 8, 3).int(),
+            *tensors,
+        ]
+    return [*things, 7, "text", [1, 2]] if socket in SOCKETS else []
+
+
+INPUTS = list(declared_inputs())
+
+
+def test_every_type_of_input_has_a_check():
+    unknown = {
+        socket
+        for *_, socket, _, _ in INPUTS
+        if not isinstance(socket, list) and socket not in (*WIDGETS, *SOCKETS)
+    }
+    assert unknown <= {"*"}
+
+
+@pytest.fixture
+def valid(tmp_path: Path) -> dict[str, Any]:
+    """A value for every type of socket."""
+    face_analysis = analysis_of(("detection", *FACE_MODEL_TASKS), tmp_path)
+    images = images_with(2, 1)
+    faces = face_analysis.analyze(torch_images(images), ["recognition"])
+    return {
+        "IMAGE": images,
+        "FACEANALYSIS": face_analysis,
+        "FASTFACE_FACES": faces,
+        "FASTFACE_EMBEDDING": Embedding(torch.ones(1, 3), faces.embedding_space),
+        "FASTFACE_MTCNN": MtcnnParameters(),
+        "FASTFACE_CROPS": FastFaceCrop().crop(images, faces)["result"][1],
+    }
+
+
+def torch_images(images: torch.Tensor) -> Any:
+    from fastface.utils.images import Images
+
+    return Images.from_comfy(images)
+
+
+def call(node_id: str, valid: dict[str, Any], **changes: Any) -> Any:
+    """Runs a node with valid inputs, except for some."""
+    node = NODE_CLASS_MAPPINGS[node_id]
+    values = {}
+    for kind in ("required", "optional"):
+        for name, (socket, options) in node.INPUT_TYPES().get(kind, {}).items():
+            if isinstance(socket, list):
+                values[name] = options.get("default", socket[0])
+            elif socket in WIDGETS:
+                values[name] = options["default"]
+            elif socket in valid:
+                values[name] = valid[socket]
+    return getattr(node(), node.FUNCTION)(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("node_id", "name", "socket", "options", "required"),
+    INPUTS,
+    ids=[f"{node_id}.{name}" for node_id, name, *_ in INPUTS],
+)
+def test_a_wrong_value_is_refused_by_name(
+    valid, node_id: str, name: str, socket: Any, options: dict[str, Any], required: bool
+):
+    wrong = wrong_values(socket, options)
+    if required and not options.get("lazy"):
+        wrong.append(None)
+    for value in wrong:
+        with pytest.raises(InvalidInput, match=rf"\b{name}\b"):
+            call(node_id, valid, **{name: value})
+
+
+def readers() -> Iterator[tuple[str, str, dict[str, None]]]:
+    """Every IMAGE input of every node, with its optional faces and without."""
+    for node_id, name, socket, _, _ in INPUTS:
+        if socket == "IMAGE":
+            yield node_id, name, {}
+            if "faces" in NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES().get("optional", {}):
+                yield node_id, name, {"faces": None}
+
+
+@pytest.mark.parametrize(("node_id", "name", "changes"), list(readers()))
+@pytest.mark.parametrize("bad", [NAN, INF, -INF, 200.0])
+def test_pixels_that_are_none_are_refused(
+    valid, node_id: str, name: str, changes: dict[str, None], bad: float
+):
+    images = valid["IMAGE"].clone() if name == "images" else torch.zeros(3, 8, 8, 3)
+    images[1, 5, 7, 2] = bad
+    reason = r"values from .* to 200" if bad == 200 else "NaN or infinite values"
+    with pytest.raises(InvalidInput, match=reason):
+        call(node_id, valid, **{name: images}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("socket", "options", "value", "expected"),
+    [
+        ("INT", {"min": 0, "max": 9}, np.int64(4), 4),
+        ("INT", {"min": 0, "max": 9}, 4.0, 4),
+        ("INT", {"min": 0, "max": 9}, np.float32(4), 4),
+        ("FLOAT", {"min": 0.0, "max": 9.0}, 4, 4.0),
+        ("FLOAT", {"min": 0.0, "max": 9.0}, np.float32(0.5), 0.5),
+        ("BOOLEAN", {}, np.True_, True),
+        ("BOOLEAN", {}, 0, False),
+        ("STRING", {}, "", ""),
+        (["a", "b"], {}, "b", "b"),
+        ("*", {}, None, None),
+    ],
+)
+def test_what_is_meant_is_taken(socket: Any, options: dict[str, Any], value: Any, expected: Any):
+    values = {"it": value, "not_declared": object()}
+    check_inputs({"required": {"it": (socket, options)}}, values)
+    assert values["it"] == expected and type(values["it"]) is type(expected)
+
+
+def test_what_is_not_connected_is_not_checked():
+    values = {"faces": None}
+    check_inputs({"optional": {"faces": ("FASTFACE_FACES", {})}}, values)
+    assert values == {"faces": None}
+
+
+def test_the_message_says_what_was_got_and_what_may_be():
+    declared = {"required": {"size": ("INT", {"min": 16, "max": 4096})}}
+    with pytest.raises(
+        InvalidInput,
+        match=re.escape("got size -1, expected a whole number from 16 to 4096; change it"),
+    ):
+        check_inputs(declared, {"size": -1})
