@@ -14,6 +14,7 @@ from ..utils.cores import is_x86, usable_cores
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
+from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
 from .graphs.prepared import prepared_graph
 from .interfaces import Session
@@ -142,7 +143,8 @@ def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
 @lru_cache(maxsize=1)
 def _core() -> Any:
     """OpenVINO's own object; making one searches the machine for devices."""
-    import openvino
+    with without_openvino_telemetry():
+        import openvino
 
     return openvino.Core()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,9 @@ def main(name: str) -> None:
     # This file's folder must not hide a module of the same name.
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [folder for folder in sys.path if str(Path(folder or ".").resolve()) != here]
+    # Trying a library is nothing to report to its makers; the pack does the same when it runs.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     module = importlib.import_module(name)
     facts = TRIALS[name](module) if name in TRIALS else {}
     sys.stdout.write(f"\n{MARK}{json.dumps(facts)}\n")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ..utils import host
 from ..utils.errors import FastFaceError
 from ..utils.settings import is_set
+from ..utils.telemetry import decline_telemetry
 from .inputs import checked
 
 _log = logging.getLogger("FastFace")
@@ -66,6 +67,7 @@ def _add_routes() -> None:
         _log.exception("the routes under /fastface are missing, the nodes work")
 
 
+decline_telemetry()
 _grant_wishes()
 _add_routes()
 NODE_CLASS_MAPPINGS = {

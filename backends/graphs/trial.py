@@ -11,6 +11,7 @@ import torch
 
 from ...utils.errors import ModelError
 from ...utils.packs import ModelFile
+from ...utils.telemetry import decline_events
 from ..providers.probe import runtime_errors
 from .graph import graph_of, read_model
 from .network import Network
@@ -57,6 +58,7 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
         import onnxruntime
     except ImportError:
         return _torch_runner(graph, file)
+    decline_events(onnxruntime)
     errors = runtime_errors(onnxruntime)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it

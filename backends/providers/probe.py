@@ -12,6 +12,7 @@ import platform
 from pathlib import Path
 from types import ModuleType
 
+from ...utils.telemetry import decline_events
 from .check import Circumstances, installed_distributions
 from .request import available_devices, has_module, listed_providers
 from .table import ProviderRow, row_of_device
@@ -58,6 +59,7 @@ def prepare(runtime: ModuleType, row: ProviderRow) -> str:
         Why its plugin did not load; empty when it did or there is none. Libraries that do not load
         are no failure yet: the provider may not need them.
     """
+    decline_events(runtime)
     if row.nvidia:
         preload_cuda(runtime)
     if row.companion and has_module(row.companion):
