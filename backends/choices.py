@@ -11,7 +11,7 @@ import torch
 
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
-from ..utils.packs.find import find_packs, load_pack, pack_roots
+from ..utils.packs.find import find_packs, load_pack, misplaced_weights, pack_roots
 from ..utils.packs.known import KNOWN_PACKS
 from ..utils.settings import settings
 from .base import Backend
@@ -113,10 +113,11 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
         spare = spare or pack
     if spare is not None:
         return spare  # so that the error says what each backend lacks
+    misplaced = "".join(f"; {sentence}" for sentence in misplaced_weights(extra_roots))
     raise ModelError(
         "no model pack that detects faces is installed: choose one by name with download_missing "
         f"on, put one into {pack_roots(extra_roots)[0]}, or install facenet-pytorch "
-        "(python install.py)"
+        f"(python install.py){misplaced}"
     )
 
 

@@ -76,6 +76,7 @@ TEST_NEEDS = (
     Need("jsonschema", "jsonschema", "the tests", required=True),
     Need("safetensors", "safetensors", "the tests", required=True),
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
+    Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),
     Need("openvino", "openvino", "the tests of the openvino backend"),
 )
 

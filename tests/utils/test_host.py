@@ -111,6 +111,44 @@ class TestOutside:
 
 
 class TestInside:
+    @pytest.mark.parametrize("is_default", ["true", "false"])
+    @pytest.mark.parametrize("base", ["base_path: {}", "base_path: packs/", "base_path:"])
+    def test_a_yaml_may_say_that_its_folder_goes_first(
+        self, comfyui, tmp_path: Path, is_default: str, base: str
+    ):
+        pytest.importorskip("yaml", reason="ComfyUI brings PyYAML")
+        first, second = tmp_path / "packs" / "one", tmp_path / "packs" / "two"
+        base = base.format(tmp_path / "packs")
+        inside = "" if "packs" in base else "packs/"
+        (tmp_path / "extra_model_paths.yaml").write_text(
+            f"mine:\n    {base}\n    is_default: {is_default}\n"
+            f"    insightface: |\n        {inside}one\n        {inside}two/\n    loras: loras\n"
+            "nothing:\n"
+            "theirs:\n    base_path: /elsewhere\n    insightface: insightface\n"
+        )
+        comfyui.folder_paths.__file__ = str(tmp_path / "folder_paths.py")
+        for folder in (second, first, Path("/elsewhere/insightface")):
+            comfyui.folder_paths.add_model_folder_path("insightface", str(folder))
+        own = tmp_path / "models" / "insightface"
+        named = (second, first)
+        expected = (*named, own) if is_default == "true" else (own, *named)
+        for _ in range(2):
+            roots = host.insightface_roots()
+            assert roots == (*expected, Path("/elsewhere/insightface"))
+
+    def test_further_yamls_count_and_damaged_ones_do_not(self, comfyui, monkeypatch, tmp_path):
+        pytest.importorskip("yaml", reason="ComfyUI brings PyYAML")
+        good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+        good.write_text("mine:\n  base_path: /packs\n  is_default: true\n  insightface: a\n")
+        bad.write_text("mine: [\n")
+        arguments = ModuleType("comfy.cli_args")
+        given = [[str(bad), str(tmp_path / "missing.yaml")], [str(good)]]
+        arguments.__dict__["args"] = SimpleNamespace(extra_model_paths_config=given)
+        monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
+        comfyui.folder_paths.add_model_folder_path("insightface", "/packs/a")
+        own = tmp_path / "models" / "insightface"
+        assert host.insightface_roots() == (Path("/packs/a"), own)
+
     def test_roots_keep_what_others_registered(self, comfyui, tmp_path: Path):
         comfyui.folder_paths.add_model_folder_path("insightface", "/shared/insightface")
         own = tmp_path / "models" / "insightface"

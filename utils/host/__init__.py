@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..web import Route, handler
+from .extra_paths import default_folders
 
 _log = logging.getLogger("FastFace")
 
@@ -60,10 +61,11 @@ def insightface_roots() -> tuple[Path, ...]:
 
 
 def model_folders(key: str) -> tuple[Path, ...]:
-    """ComfyUI's folders for a kind of models, the one of its own models folder first.
+    """ComfyUI's folders for a kind of models; the first is where a download belongs.
 
-    Registers that one under the key, so that other packs find it too, and leaves what others, or an
-    `extra_model_paths.yaml`, registered.
+    That of ComfyUI's own models folder comes first, or after those that an `extra_model_paths.yaml`
+    names with `is_default`. It is registered under the key, so that other packs find it too; what
+    others, or the yaml, registered stays.
 
     Returns:
         The folders, existing or not; empty outside ComfyUI.
@@ -75,7 +77,9 @@ def model_folders(key: str) -> tuple[Path, ...]:
     own = str(Path(folder_paths.models_dir) / key)
     folder_paths.add_model_folder_path(key, own)
     registered = folder_paths.get_folder_paths(key)
-    return tuple(dict.fromkeys(Path(folder) for folder in (own, *registered)))
+    defaults = default_folders(key)
+    first = [folder for folder in registered if os.path.normpath(folder) in defaults]
+    return tuple(dict.fromkeys(Path(folder) for folder in (*first, own, *registered)))
 
 
 def models_folder() -> Path:

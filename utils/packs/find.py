@@ -11,9 +11,11 @@ from pathlib import Path
 
 from ..errors import InvalidInput, ModelError
 from ..settings import settings_or_defaults
+from ..text import readable
 from . import ModelPack
 from .known import KNOWN_PACKS
 from .manifest import MANIFEST_NAME, has_manifest
+from .misplaced import misplaced
 from .read import is_model_name, read_pack
 
 #: Environment variable that names folders of packs, or packs, divided as in PATH.
@@ -52,7 +54,8 @@ def find_packs(extra_roots: Sequence[Path] = ()) -> dict[str, Path]:
         extra_roots: As for `pack_roots`.
 
     Returns:
-        Name of each pack -> the folder its files are in.
+        Name of each pack -> the folder its files are in. What of a folder's name is no text is
+        an escape in the pack's.
     """
     roots = pack_roots(extra_roots)
     named_by_user = _named_by_user()
@@ -60,11 +63,11 @@ def find_packs(extra_roots: Sequence[Path] = ()) -> dict[str, Path]:
     for root in roots:
         # Loose files in other roots are no pack: users keep face swappers there.
         if root in named_by_user and _holds_models(root):
-            packs.setdefault(root.name, root)
+            packs.setdefault(readable(root.name), root)
         for folder in _folders_in(root):
             files = None if folder in roots else _files_folder(folder)
             if files:
-                packs.setdefault(folder.name, files)
+                packs.setdefault(readable(folder.name), files)
     return packs
 
 
@@ -87,20 +90,35 @@ def load_pack(
     """
     packs = find_packs(extra_roots)
     name = str(name)
-    if name in packs:
-        return read_pack(name, packs[name])
+    if readable(name) in packs:
+        return read_pack(readable(name), packs[readable(name)])
     if not allow_path and any(part in name for part in _ONLY_IN_PATHS):
         raise InvalidInput(
             f"got {name!r} for a model pack, expected a name, not a path; {_choice(packs)}"
         )
     if allow_path and name and _is_folder(folder := _absolute(Path(name))):
-        return read_pack(folder.name, _files_folder(folder) or folder)
+        return read_pack(readable(folder.name), _files_folder(folder) or folder)
     roots = pack_roots(extra_roots)
     searched = ", ".join(f"{root}{'' if _is_folder(root) else ' (not there)'}" for root in roots)
     raise ModelError(
         f"there is no model pack {name!r}; {_choice(packs)}. Searched: {searched}. "
-        f"{_how_to_get(name, roots[0])}"
+        f"{_where_else(extra_roots, name)}{_how_to_get(name, roots[0])}"
     )
+
+
+def misplaced_weights(extra_roots: Sequence[Path] = (), name: str | None = None) -> tuple[str, ...]:
+    """What of the user's weights is where no pack is looked for, and where to put it.
+
+    Args:
+        extra_roots: As for `pack_roots`.
+        name: Only of the pack of this name; None for all.
+    """
+    found = tuple(find_packs(extra_roots).values())
+    return misplaced(pack_roots(extra_roots), found, name)
+
+
+def _where_else(extra_roots: Sequence[Path], name: str) -> str:
+    return "".join(f"{sentence}. " for sentence in misplaced_weights(extra_roots, name))
 
 
 def _choice(packs: dict[str, Path]) -> str:

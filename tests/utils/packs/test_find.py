@@ -12,7 +12,7 @@ import pytest
 
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.packs import find as module
-from fastface.utils.packs.find import find_packs, load_pack, pack_roots
+from fastface.utils.packs.find import find_packs, load_pack, misplaced_weights, pack_roots
 from fastface.utils.packs.known import KNOWN_PACKS
 
 DETECTOR = ([(1, 3, "?", "?")], [("?", 1)] * 9)
@@ -113,6 +113,60 @@ def test_the_environment_may_name_a_pack_itself(tmp_path, monkeypatch):
     touch(tmp_path / "a" / "x.onnx", tmp_path / "b" / "models" / "x.onnx")
     name_in_environment(monkeypatch, tmp_path / "a", tmp_path / "b")
     assert find_packs() == {"a": tmp_path / "a", "models": tmp_path / "b" / "models"}
+
+
+@pytest.mark.parametrize(
+    ("deep", "words"),
+    [("antelopev2/antelopev2/antelopev2", "three folders"), ("x/antelopev2", "two folders")],
+)
+def test_a_pack_too_deep_is_mentioned_where_it_is_missed(home, tmp_path, deep, words):
+    folder = tmp_path.joinpath(*deep.split("/"))
+    touch(folder / "x.onnx")
+    assert find_packs([tmp_path]) == {}
+    with pytest.raises(ModelError) as caught:
+        load_pack("antelopev2", [tmp_path])
+    assert f"{folder} holds .onnx files {words} deep: move them into" in str(caught.value)
+    assert f"move them into {tmp_path / 'antelopev2'}. To install it" in str(caught.value)
+
+
+def test_a_pack_still_zipped_is_mentioned_where_it_is_missed(home, tmp_path):
+    inside = home / ".insightface" / "models" / "buffalo_l" / "buffalo_l.ZIP"
+    touch(tmp_path / "models" / "buffalo_l.zip", tmp_path / "models" / "other.zip", inside)
+    with pytest.raises(ModelError) as caught:
+        load_pack("buffalo_l", [tmp_path])
+    message = str(caught.value)
+    zipped = tmp_path / "models" / "buffalo_l.zip"
+    assert f"{zipped} is still zipped: unpack it into {zipped.with_suffix('')}. " in message
+    assert f"{inside} is still zipped: unpack it into {inside.parent}. " in message
+    assert "other.zip" not in message
+
+
+def test_what_is_found_is_not_mentioned_and_the_search_ends(home, tmp_path):
+    touch(tmp_path / "a" / "x.onnx", tmp_path / "a" / "b" / "c" / "y.onnx", tmp_path / "a.zip")
+    touch(tmp_path / "loose.onnx", tmp_path / ".hidden" / "d" / "x.onnx")
+    touch(tmp_path / "1" / "2" / "3" / "4" / "5" / "x.onnx")
+    assert misplaced_weights([tmp_path]) == ()
+    for number in range(20):
+        touch(tmp_path / "many" / "deep" / str(number) / "x.onnx")
+    assert len(misplaced_weights([tmp_path])) == 5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_folder_whose_name_is_no_text_is_a_pack_with_a_readable_name(
+    write_onnx, tmp_path, monkeypatch
+):
+    folder = tmp_path / os.fsdecode(b"pack-\xff")
+    folder.mkdir()
+    write_onnx(folder / "x.onnx", *DETECTOR)
+    assert find_packs([tmp_path]) == {r"pack-\udcff": folder}
+    for name in (r"pack-\udcff", folder.name):
+        pack = load_pack(name, [tmp_path])
+        assert (pack.name, pack.folder) == (r"pack-\udcff", folder)
+    assert load_pack(folder, allow_path=True).name == r"pack-\udcff"
+    name_in_environment(monkeypatch, folder)
+    assert find_packs() == {r"pack-\udcff": folder}
+    with pytest.raises(ModelError, match=r"Searched: .*pack-\\udcff"):
+        load_pack("missing")
 
 
 def test_loose_files_of_others_are_no_pack(home, tmp_path):
