@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,15 +122,18 @@ class OnnxRuntimeBackend(GraphBackend):
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
 
-        def open_graph(path: Path) -> OrtSession:
-            return self._open(path, model.path, row, index, placement.strict)
+        def open_graph(path: Path, note: str) -> OrtSession:
+            return self._open(path, model.path, row, index, placement.strict, note)
 
-        return open_prepared(model, _prepared(model, row), open_graph, row.any_size)
+        return open_prepared(model, partial(_prepared, model, row), open_graph, row.any_size)
 
     def _open(
-        self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool
+        self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool, note: str
     ) -> OrtSession:
-        """`graph` is opened; `file`, which it was made of, is what users know."""
+        """`graph` is opened; `file`, which it was made of, is what users know.
+
+        `note` is what is to be said of it besides.
+        """
         import onnxruntime as runtime
 
         errors = probe.runtime_errors(runtime)
@@ -161,6 +166,7 @@ class OnnxRuntimeBackend(GraphBackend):
             self._warn_once(runs_on.note, f"{asked}, got {runs_on}: {runs_on.note}")
         elif several := conflict(facts.distributions):
             self._warn_once(several, several)
+        runs_on = replace(runs_on, note="; ".join(text for text in (runs_on.note, note) if text))
         return OrtSession(raw, runs_on, _binds_on(runtime, runs_on, index), file.name, errors)
 
     def _create(
@@ -227,7 +233,9 @@ def _prepared(model: ModelFile, row: ProviderRow) -> PreparedGraph:
         return tuned_graph(graph, model) if row.provider == CPU else graph
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened as it is: %s", model.path.name, error)
-        return graph
+        if graph.takes_batches:
+            return graph
+        return replace(graph, note=f"{model.path.name} runs image by image: {error}")
 
 
 def _binds_on(runtime: ModuleType, runs_on: RunsOn, index: int) -> torch.device | None:

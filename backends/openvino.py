@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +89,19 @@ class OpenVinoBackend(GraphBackend):
             )
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
-        prepared = prepared_graph(model)
         precision = placement.precision_of(model.task)
 
-        def open_graph(path: Path) -> OpenVinoSession:
+        def open_graph(path: Path, note: str) -> OpenVinoSession:
             compiled = _compiled(path, model.path, target, precision)
             where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
-            runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, prepared.note)
+            runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, note)
             return OpenVinoSession(compiled, runs_on, model.path.name)
 
         # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
         # makes a full canvas a tenth slower.
         on_cpu = target == "CPU"
-        return open_prepared(model, prepared, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
+        prepare = partial(prepared_graph, model)
+        return open_prepared(model, prepare, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,13 +54,12 @@ class TorchBackend(GraphBackend):
         device, fallback = placed_in_torch(self.name, placement)
         precision = placement.precision_of(model.task)
         dtype = _DTYPES[precision]
-        prepared = prepared_graph(model)
-        note = "; ".join(text for text in (fallback, prepared.note) if text)
-        runs_on = RunsOn(str(device), f"torch {precision}", 1.0, note)
         compiles = settings().torch_compile
 
-        def open_graph(path: Path) -> TorchSession:
+        def open_graph(path: Path, note: str) -> TorchSession:
+            notes = "; ".join(text for text in (fallback, note) if text)
+            runs_on = RunsOn(str(device), f"torch {precision}", 1.0, notes)
             network = Network(converted_graph(path, model.path.name)).eval().to(device, dtype)
             return TorchSession(network, device, dtype, runs_on, compiles=compiles)
 
-        return open_prepared(model, prepared, open_graph)
+        return open_prepared(model, partial(prepared_graph, model), open_graph)

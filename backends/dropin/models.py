@@ -65,9 +65,7 @@ class DetectionModel(ModelView):
 
     @property
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
-        analyzer = self._owner.analyzer
-        chosen = DetectionOptions(self._input_sizes)
-        return analyzer.backend.detection_sizes(analyzer.pack, chosen)
+        return self._input_sizes
 
     @input_sizes.setter
     def input_sizes(self, value: Any) -> None:
@@ -76,7 +74,8 @@ class DetectionModel(ModelView):
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the (largest) input; setting it makes it the only one."""
-        return self.input_sizes[-1]
+        fixed = self._owner.analyzer.pack.model("detection").fixed_size_wh
+        return fixed or self._input_sizes[-1]
 
     @input_size.setter
     def input_size(self, value: Any) -> None:

@@ -6,7 +6,6 @@ arrays, and in the network. The converted file is read page by page into the net
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import logging
@@ -17,15 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from ...utils import host
-from ...utils.files import replacing
-from ...utils.packs.checksums import content_sha256
+from ...utils.checksummed_file import DamagedFile
+from .cache_entries import Entry
 from .graph import Graph, Node, fold_batch_norms, graph_of, read_model
+from .graph_cache import NewFile, graph_cache
 
 _log = logging.getLogger("FastFace")
 
-#: Raised when folding or the file's layout changes, so that older files are not read.
-_VERSION = 1
+_PART = "safetensors"
 
 
 def converted_graph(path: Path, name: str) -> Graph:
@@ -40,17 +38,36 @@ def converted_graph(path: Path, name: str) -> Graph:
         BackendUnavailable: It has to be converted, and the onnx package is not installed.
     """
     if importlib.util.find_spec("safetensors") is None:
-        return fold_batch_norms(graph_of(read_model(path), name))
-    key = f"{content_sha256(path)[:32]}-v{_VERSION}.safetensors"
-    cached = host.cache_folder() / "weights" / key
-    graph = _read(cached)
-    if graph is None:
-        graph = fold_batch_norms(graph_of(read_model(path), name))
-        _write(cached, graph)
-    return replace(graph, name=name)
+        return _folded(path, name)
+
+    def make(new_file: NewFile) -> dict[str, Any]:
+        _write(new_file(_PART), _folded(path, name))
+        return {}
+
+    def read(entry: Entry) -> Graph:
+        return replace(_read(entry.files[_PART]), name=name)
+
+    try:
+        return graph_cache().obtain("folded_weights", path, name, make, read)
+    except (OSError, MemoryError) as error:
+        _log.warning(
+            "the weights of %s can't be kept ready to load, so that loading takes more time and "
+            "memory (%r); it is tried again next time",
+            name,
+            error,
+        )
+        return _folded(path, name)
+
+
+def _folded(path: Path, name: str) -> Graph:
+    return fold_batch_norms(graph_of(read_model(path), name))
 
 
 def _write(path: Path, graph: Graph) -> None:
+    """
+    Raises:
+        OSError: It can't be written.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -75,9 +92,10 @@ def _write(path: Path, graph: Graph) -> None:
         "opset": graph.opset,
     }
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    # On a full or locked disk it is converted again next time.
-    with contextlib.suppress(OSError, SafetensorError), replacing(path) as beside:
-        save_file(whole, beside, {"graph": json.dumps(header)})
+    try:
+        save_file(whole, path, {"graph": json.dumps(header)})
+    except SafetensorError as error:
+        raise OSError(f"{path.name} can't be written: {error}") from error
 
 
 def _without_arrays(
@@ -95,19 +113,20 @@ def _without_arrays(
     return plain
 
 
-def _read(path: Path) -> Graph | None:
-    """A converted graph; None where there is none that can be read."""
+def _read(path: Path) -> Graph:
+    """A converted graph.
+
+    Raises:
+        DamagedFile: It is none.
+    """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        return None
     try:
         with safe_open(str(path), framework="numpy") as file:
             header = json.loads(file.metadata()["graph"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("%s can't be read and is made again: %s", path, error)
-        return None
+        raise DamagedFile(f"{path.name} can't be read ({error!r})") from error
     nodes = []
     for place, plain in enumerate(header["nodes"]):
         prefix = f"attribute:{place}:"

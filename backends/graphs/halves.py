@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,24 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils import host
 from ...utils.errors import ModelError
-from ...utils.files import write_whole
 from ...utils.letterbox import Canvas
 from ...utils.packs import ModelFile
-from ...utils.packs.checksums import content_sha256
 from .batch_axis import image_shape
+from .cache_entries import Entry
 from .division import Division, Window, best_division
 from .graph import graph_of, import_onnx, read_model
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
 from .parallel import join_parallel_convolutions
-from .trial import difference, random_images, trial_runner
+from .trial import Untried, difference, prover, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
-_lock = threading.Lock()
 
-#: Part of the cached files' names; raised when the cutting changes.
-VERSION = 1
-
+_PARTS = ("front.onnx", "back.onnx")
+_WHOLE = "%s is run whole, black margins and all: %s"
 #: On trial the picture is so high or wide, on a canvas this much larger than the part of it that
 #: the front then needs.
 _TRIAL_FILLED, _TRIAL_SPARE = 64, 1.25
@@ -67,53 +61,51 @@ def halves_of(path: Path, model: ModelFile) -> Halves | None:
 
     Raises:
         ModelError: The file is damaged, or nothing here can run it.
+        BackendUnavailable: It has to be cut, and the onnx package is not installed.
     """
-    with _lock:
-        name = f"{content_sha256(path)[:32]}-h{VERSION}"
-        folder = host.cache_folder() / "graphs"
-        front, back, finding = (
-            folder / f"{name}{suffix}" for suffix in (".front.onnx", ".back.onnx", ".json")
-        )
-        found = _read(finding)
-        if found is None or not ("whole" in found or (front.is_file() and back.is_file())):
-            found = _divided(path, model, front, back)
-            with contextlib.suppress(OSError):  # then it is found out again next time
-                write_whole(finding, json.dumps(found).encode())
-        if "whole" in found:
+
+    def make(new_file: NewFile) -> dict[str, Any]:
+        whole = read_model(path)
+        division = best_division(graph_of(whole, model.path.name))
+        if division is None:
+            return {"whole": "there is no place to cut it that would spare work"}
+        try:
+            halves = cut_at(whole, division.value)
+            for half in halves:
+                join_parallel_convolutions(half)
+            reason = _why_different(path, halves, division, model)
+        # What onnx raises on graphs that it can't take apart, or whose types it can't tell.
+        except (ValueError, KeyError, import_onnx().shape_inference.InferenceError) as error:
+            raise Untried(f"it can't be cut at {division.value} ({error})") from error
+        if reason:
+            _log.info(_WHOLE, model.path.name, reason)
+            raise Unfit(reason)
+        for part, half in zip(_PARTS, halves, strict=True):
+            new_file(part).write_bytes(half.SerializeToString())
+        return asdict(division)
+
+    def read(entry: Entry) -> Halves | None:
+        if not entry.files:
             return None
-        rows, columns = (Window(**found[axis]) for axis in ("rows", "columns"))
-        return Halves(front, back, Division(found["value"], rows, columns))
+        front, back = (entry.files[part] for part in _PARTS)
+        rows, columns = (Window(**entry.facts[axis]) for axis in ("rows", "columns"))
+        return Halves(front, back, Division(entry.facts["value"], rows, columns))
 
-
-def _read(finding: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(finding.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return graph_cache().obtain(
+            "split",
+            path,
+            model.path.name,
+            make,
+            read,
+            input_dtype=model.input_dtype,
+            black=model.black,
+            proved_by=prover(),
+        )
+    except (*PASSING_TROUBLE, Untried) as error:
+        level = logging.INFO if isinstance(error, Untried) else logging.WARNING
+        _log.log(level, _WHOLE, model.path.name, f"{error!r}; it is tried again next time")
         return None
-
-
-def _divided(path: Path, model: ModelFile, front: Path, back: Path) -> dict[str, Any]:
-    """Writes the halves and describes the cut, or says why the graph stays whole."""
-    whole = read_model(path)
-    division = best_division(graph_of(whole, model.path.name))
-    if division is None:
-        return {"whole": "there is no place to cut it that would spare work"}
-    try:
-        halves = cut_at(whole, division.value)
-        for half in halves:
-            join_parallel_convolutions(half)
-        reason = _why_different(path, halves, division, model)
-        if reason is None:
-            for target, half in zip((front, back), halves, strict=True):
-                write_whole(target, half.SerializeToString())
-            return asdict(division)
-    except OSError as error:
-        reason = f"the halves can't be written ({error})"
-    # What onnx raises on graphs that it can't take apart, or whose types it can't tell.
-    except (ValueError, KeyError, import_onnx().shape_inference.InferenceError) as error:
-        reason = f"it can't be cut at {division.value} ({error})"
-    _log.info("%s is run whole, black margins and all: %s", model.path.name, reason)
-    return {"whole": reason}
 
 
 def cut_at(whole: Any, value: str) -> tuple[Any, Any]:
@@ -146,7 +138,13 @@ def _open_inputs(graph: Any) -> Iterator[Any]:
 def _why_different(
     path: Path, halves: tuple[Any, Any], division: Division, model: ModelFile
 ) -> str | None:
-    """Why the halves can't take the place of the whole, or None when they can."""
+    """Why the halves can't take the place of the whole, or None when they can.
+
+    Raises:
+        ModelError: The whole can't be opened at all.
+        Untried: They can't be run.
+        OutOfMemory: There is too little memory to run them.
+    """
     whole = trial_runner(path, model)
     random = np.random.default_rng(0)
     try:
@@ -171,7 +169,7 @@ def _why_different(
             if reason:
                 return f"halves differ: {reason}"
     except ModelError as error:
-        return f"its halves can't be tried ({error})"
+        raise Untried(f"its halves can't be tried ({error})") from error
     return None
 
 

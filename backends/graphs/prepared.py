@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from ...utils import host
 from ...utils.errors import ModelError
-from ...utils.files import write_whole
 from ...utils.packs import ModelFile
-from ...utils.packs.checksums import content_sha256
 from .batch_axis import image_shape, with_batch_axis
+from .cache_entries import VERSIONS, Entry
 from .graph import read_model
-from .trial import difference, random_images, trial_runner
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
+from .trial import Untried, difference, prover, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
-_lock = threading.Lock()
 
-#: Part of the cached files' names; raised when the rewriting changes.
-VERSION = 1
+#: Part of the keys of what is made of these graphs.
+VERSION = VERSIONS["batched"]
 
 #: Input sizes (height, width) at which graphs of open size are tried; not square, so that mixed-up
 #: axes show.
 _TRIAL_SIZES = ((96, 160), (128, 64))
 _TRIAL_IMAGES = 3
+_PART = "onnx"
 
 
 @dataclass(frozen=True)
@@ -54,54 +51,51 @@ def prepared_graph(model: ModelFile) -> PreparedGraph:
     A batch is run only after its answers were those of the original, image by image; that holds for
     graphs that are released with a batch axis too, for some of those have a 1 somewhere inside.
     Where it can't be shown, the original is given back with the reason, which the log tells too.
+    It is remembered where the answers differ, and tried again where something else went wrong.
 
     Raises:
         ModelError: The file is damaged, or nothing here can run it.
+        BackendUnavailable: It has to be rewritten, and the onnx package is not installed.
     """
-    with _lock:
-        name = f"{content_sha256(model.path)[:32]}-v{VERSION}"
-        folder = host.cache_folder() / "graphs"
-        proved, rewritten, refusal = (
-            folder / f"{name}{suffix}" for suffix in (".batches", ".onnx", ".txt")
+
+    def make(new_file: NewFile) -> dict[str, Any]:
+        batched, shape = model.path, model.input_shape
+        if not model.takes_batches:
+            original = read_model(model.path)
+            shape = [dim.dim_value or None for dim in image_shape(original)]
+            batched = new_file(_PART)
+            batched.write_bytes(with_batch_axis(original).SerializeToString())
+            del original  # two others, of 260 MB each perhaps, are about to be opened
+        reason = why_different(model.path, batched, model, shape)
+        if reason:
+            _log.warning("%s", _note(model, reason))
+            raise Unfit(reason)
+        return {}
+
+    def read(entry: Entry) -> PreparedGraph:
+        if entry.unfit:
+            return PreparedGraph(model.path, False, _note(model, entry.unfit))
+        return PreparedGraph(entry.files.get(_PART, model.path), True)
+
+    try:
+        return graph_cache().obtain(
+            "batched",
+            model.path,
+            model.path.name,
+            make,
+            read,
+            takes_batches=model.takes_batches,
+            input_dtype=model.input_dtype,
+            proved_by=prover(),
         )
-        if proved.is_file():
-            return PreparedGraph(model.path, True)
-        if rewritten.is_file():
-            return PreparedGraph(rewritten, True)
-        if refusal.is_file():
-            return PreparedGraph(model.path, False, refusal.read_text(encoding="utf-8"))
-        if model.takes_batches:
-            reason = why_different(model.path, model.path, model, model.input_shape)
-            if reason is None:
-                _remember(proved, b"")
-                return PreparedGraph(model.path, True)
-        else:
-            reason = _rewritten(model, rewritten)
-            if reason is None:
-                return PreparedGraph(rewritten, True)
-        note = f"{model.path.name} runs image by image: {reason}"
+    except (*PASSING_TROUBLE, Untried) as error:
+        note = f"{_note(model, str(error) or type(error).__name__)}; it is tried again next time"
         _log.warning("%s", note)
-        _remember(refusal, note.encode())
         return PreparedGraph(model.path, False, note)
 
 
-def _rewritten(model: ModelFile, target: Path) -> str | None:
-    """Writes a model's graph with a batch axis, or says why that can't be."""
-    original = read_model(model.path)
-    graph = with_batch_axis(original)
-    shape = [dim.dim_value or None for dim in image_shape(original)]
-    reason = why_different(original, graph, model, shape)
-    if reason is None:
-        try:
-            write_whole(target, graph.SerializeToString())
-        except OSError as error:
-            return f"{target} can't be written ({error})"
-    return reason
-
-
-def _remember(path: Path, finding: bytes) -> None:
-    with contextlib.suppress(OSError):  # then it is found out again next time
-        write_whole(path, finding)
+def _note(model: ModelFile, reason: str) -> str:
+    return f"{model.path.name} runs image by image: {reason}"
 
 
 def why_different(
@@ -117,7 +111,9 @@ def why_different(
         shape: Of the input, None where it is open.
 
     Raises:
-        ModelError: `single` can't be run at all.
+        ModelError: `single` can't be opened at all.
+        Untried: One of them can't be run.
+        OutOfMemory: There is too little memory to run them.
     """
     random = np.random.default_rng(0)
     channels, *sides = shape[1:]
@@ -139,5 +135,5 @@ def why_different(
             if reason:
                 return f"a batch differs from single images: {reason}"
     except ModelError as error:
-        return f"a batch can't be tried ({error})"
+        raise Untried(f"a batch can't be tried ({error})") from error
     return None

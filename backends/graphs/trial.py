@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils.errors import ModelError
+from ...utils.errors import ModelError, OutOfMemory
 from ...utils.packs import ModelFile
 from ...utils.telemetry import decline_events
+from ..providers.check import installed_distributions
 from ..providers.probe import runtime_errors
+from ..sessions.refusals import out_of_memory
 from .graph import graph_of, read_model
 from .network import Network
 
@@ -20,6 +22,16 @@ from .network import Network
 _TOLERANCE = 1e-4
 
 Runner = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Untried(ModelError):
+    """What was made of a graph can't be run here just now, so nothing is known of its answers."""
+
+
+def prover() -> str:
+    """Name and version of what runs graphs on trial, without importing it."""
+    runtimes = " ".join(f"{name} {version}" for name, version in installed_distributions())
+    return runtimes or f"torch {torch.__version__}"
 
 
 def random_images(
@@ -53,6 +65,7 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
 
     Raises:
         ModelError: Neither can run it; now, or when the returned function is called.
+        OutOfMemory: There is too little memory for it; then, too.
     """
     try:
         import onnxruntime
@@ -66,7 +79,9 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
         # A path spares the memory for a second and third copy of the weights.
         content = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except errors:
+    except errors as error:
+        if out_of_memory(error):
+            raise _failed(file, "", error) from error
         return _torch_runner(graph, file)
     name = session.get_inputs()[0].name
 
@@ -74,7 +89,7 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
         try:
             return [np.asarray(output) for output in session.run(None, {name: images})]
         except errors as error:
-            raise ModelError(f"{file.path.name} can't be run: {error}") from error
+            raise _failed(file, "", error) from error
 
     return run
 
@@ -87,7 +102,12 @@ def _torch_runner(graph: Any, file: ModelFile) -> Runner:
         try:
             with torch.inference_mode():
                 return [output.numpy() for output in network(torch.from_numpy(images))]
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise ModelError(f"{file.path.name} can't be run in torch: {error}") from error
+        except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
+            raise _failed(file, " in torch", error) from error
 
     return run
+
+
+def _failed(file: ModelFile, where: str, error: Exception) -> ModelError | OutOfMemory:
+    kind = OutOfMemory if out_of_memory(error) else ModelError
+    return kind(f"{file.path.name} can't be run{where}: {error}")

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
-from ...utils import host
 from ...utils.cores import is_x86
-from ...utils.files import replacing, write_whole
 from ...utils.packs import ModelFile
-from ...utils.packs.checksums import content_sha256
 from .batch_axis import image_shape
+from .cache_entries import Entry
 from .graph import read_model
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
 from .plain_prelu import write_out_prelu
 from .prepared import PreparedGraph, why_different
+from .trial import Untried, prover
 
 _log = logging.getLogger("FastFace")
-_lock = threading.Lock()
 
-#: Part of the cached files' names; raised when the rewriting changes.
-VERSION = 1
-
-
-class _Unfit(Exception):
-    """The rewritten graph can't take the place of the original; the message says why."""
+_PART = "onnx"
 
 
 def tuned_graph(prepared: PreparedGraph, model: ModelFile) -> PreparedGraph:
@@ -45,34 +37,41 @@ def tuned_graph(prepared: PreparedGraph, model: ModelFile) -> PreparedGraph:
     """
     if not is_x86():
         return prepared
-    with _lock:
-        name = f"{content_sha256(prepared.path)[:32]}-t{VERSION}"
-        folder = host.cache_folder() / "graphs"
-        tuned, refusal = folder / f"{name}.onnx", folder / f"{name}.txt"
-        if not tuned.is_file() and not refusal.is_file():
-            reason = _write_tuned(prepared, model, tuned)
-            if reason:
-                _log.debug("%s is run as it is: %s", model.path.name, reason)
-                with contextlib.suppress(OSError):  # then it is found out again next time
-                    write_whole(refusal, reason.encode())
-        return replace(prepared, path=tuned) if tuned.is_file() else prepared
 
+    def make(new_file: NewFile) -> dict[str, Any]:
+        graph = read_model(prepared.path)
+        if not write_out_prelu(graph):
+            return {}
+        shape = [dim.dim_value or None for dim in image_shape(graph)]
+        rewritten = new_file(_PART)
+        rewritten.write_bytes(graph.SerializeToString())
+        del graph  # two others, of 260 MB each perhaps, are about to be opened
+        reason = why_different(prepared.path, rewritten, model, shape)
+        if reason:
+            _log.debug("%s is run as it is: %s", model.path.name, reason)
+            raise Unfit(reason)
+        return {}
 
-def _write_tuned(prepared: PreparedGraph, model: ModelFile, target: Path) -> str | None:
-    """Writes the rewritten graph, or says why it is not to be used."""
-    graph = read_model(prepared.path)
-    if not write_out_prelu(graph):
-        return "there is nothing to gain"
-    shape = [dim.dim_value or None for dim in image_shape(graph)]
+    def read(entry: Entry) -> PreparedGraph:
+        # Without a file there was nothing to gain, or it was unfit.
+        return replace(prepared, path=entry.files.get(_PART, prepared.path))
+
     try:
-        with replacing(target) as beside:
-            beside.write_bytes(graph.SerializeToString())
-            del graph  # two others, of 260 MB each perhaps, are about to be opened
-            reason = why_different(prepared.path, beside, model, shape)
-            if reason:
-                raise _Unfit(reason)
-    except _Unfit as error:
-        return str(error)
-    except OSError as error:
-        return f"{target} can't be written ({error})"
-    return None
+        return graph_cache().obtain(
+            "cpu_optimized",
+            prepared.path,
+            model.path.name,
+            make,
+            read,
+            input_dtype=model.input_dtype,
+            proved_by=prover(),
+        )
+    except (*PASSING_TROUBLE, Untried) as error:
+        _log.log(
+            logging.INFO if isinstance(error, Untried) else logging.WARNING,
+            "%s runs on the CPU as it is, which is slower: it can't be optimised (%r); it is tried "
+            "again next time",
+            model.path.name,
+            error,
+        )
+        return prepared

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
+from ..graphs.graph_cache import graph_cache
 from ..graphs.halves import Halves, halves_of
 from ..graphs.prepared import PreparedGraph
 from ..interfaces import Session
@@ -18,33 +19,110 @@ from .one_by_one import OneByOne
 
 _log = logging.getLogger("FastFace")
 
+#: Opens one file in the engine, with what is to be said of it where it runs.
+OpenGraph = Callable[[Path, str], Session]
+
 
 def open_prepared(
     model: ModelFile,
-    prepared: PreparedGraph,
-    open_graph: Callable[[Path], Session],
+    prepare: Callable[[], PreparedGraph],
+    open_graph: OpenGraph,
     any_size: bool = True,
     full_on_whole: bool = False,
 ) -> Session:
     """Opens a graph: a detector's in two halves, one that takes no batches image by image.
 
+    A file of the graph cache that the engine refuses is made again, once; then the model's own file
+    is opened. So an error is always about that.
+
     Args:
         model: The model.
-        prepared: Its graph.
+        prepare: Gives its graph.
         open_graph: Opens one file in the engine.
         any_size: Whether inputs of ever new sizes are as good to it as those of one.
         full_on_whole: See `DividedSession`.
+
+    Raises:
+        ModelError: The engine can't run the model's own file.
+        And what else `prepare` and `open_graph` raise.
     """
-    if not prepared.takes_batches:
-        return OneByOne(open_graph(prepared.path), model)
     divides = any_size and model.task == "detection"
-    halves = _halves(model, prepared) if divides else None
-    if halves is None:
-        return open_graph(prepared.path)
-    front, back = open_graph(halves.front), open_graph(halves.back)
-    kind = MovableDividedSession if isinstance(front, Movable) else DividedSession
-    whole = partial(open_graph, prepared.path)
-    return kind(front, back, halves.division, model.black, whole, full_on_whole)
+    return _Opening(model, prepare, open_graph, divides, full_on_whole).session()
+
+
+class _Refused(Exception):
+    """The engine refuses a file that was made of the model's own."""
+
+    def __init__(self, path: Path, error: ModelError) -> None:
+        # What the engine said: our own words are about the file that users know.
+        super().__init__(str(error.__cause__ or error))
+        self.path = path
+
+
+@dataclass(frozen=True)
+class _Opening:
+    model: ModelFile
+    prepare: Callable[[], PreparedGraph]
+    open_graph: OpenGraph
+    divides: bool
+    full_on_whole: bool
+
+    def session(self) -> Session:
+        return self._with_second_try(self._prepared)
+
+    def _with_second_try(self, attempt: Callable[[], Session]) -> Session:
+        try:
+            return attempt()
+        except _Refused as refused:
+            reason = refused
+        # Where the engine can't run the model's own file either, that is the error.
+        self._as_released("")
+        try:
+            if graph_cache().reject(reason.path, reason):
+                return attempt()
+        except _Refused as refused:
+            reason = refused
+        note = (
+            f"{self.model.path.name} runs as it was released, image by image: what was made of it "
+            f"is refused ({' '.join(str(reason).split())})"
+        )
+        _log.warning("%s", note)
+        return self._as_released(note)
+
+    def _as_released(self, note: str) -> Session:
+        return OneByOne(self._open(self.model.path, note), self.model)
+
+    def _prepared(self) -> Session:
+        prepared = self.prepare()
+        if not prepared.takes_batches:
+            return OneByOne(self._open(prepared.path, prepared.note), self.model)
+        halves = _halves(self.model, prepared) if self.divides else None
+        if halves is None:
+            return self._open(prepared.path)
+        front, back = self._open(halves.front), self._open(halves.back)
+        kind = MovableDividedSession if isinstance(front, Movable) else DividedSession
+        return kind(
+            front,
+            back,
+            halves.division,
+            self.model.black,
+            # Later: the file that is there now may be gone by then.
+            lambda: self._with_second_try(self._whole),
+            self.full_on_whole,
+        )
+
+    def _whole(self) -> Session:
+        prepared = self.prepare()
+        session = self._open(prepared.path, prepared.note)
+        return session if prepared.takes_batches else OneByOne(session, self.model)
+
+    def _open(self, path: Path, note: str = "") -> Session:
+        try:
+            return self.open_graph(path, note)
+        except ModelError as error:
+            if path == self.model.path:
+                raise
+            raise _Refused(path, error) from error
 
 
 def _halves(model: ModelFile, prepared: PreparedGraph) -> Halves | None:

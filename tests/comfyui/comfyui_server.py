@@ -51,10 +51,7 @@ class ComfyServer:
     Everything it reads and writes lies in `base`; the checkout is not touched.
     """
 
-    def __init__(
-        self, checkout: Path, python: str, base: Path, options: str, *further: str
-    ) -> None:
-        """`options`: see `options_of`; `further`: arguments to start it with besides the usual."""
+    def __init__(self, checkout: Path, python: str, base: Path, options: str) -> None:
         self.base = base
         self.log_file = base / "comfyui.log"
         with socket.socket() as free:
@@ -68,7 +65,7 @@ class ComfyServer:
             arguments.append("--disable-api-nodes")
         if "--database-url" in options:
             arguments += ["--database-url", f"sqlite:///{(base / 'comfyui.db').as_posix()}"]
-        self._command = [python, "main.py", *arguments, *further]
+        self._command = [python, "main.py", *arguments]
         self._checkout = checkout
 
     def __enter__(self) -> ComfyServer:

@@ -186,6 +186,11 @@ class Settings(BaseModel):
         description="Most RAM, in bytes or such as `64MB`, that each of the caches of results and "
         "pixels may take.",
     )
+    graph_cache_limit: Bytes = Field(
+        default=4 * 10**9,
+        description="Most disk space, such as `4GB`, for what is made of the packs' graphs; those "
+        "that were used longest ago are deleted first, those in use stay; 0 is no limit.",
+    )
     replace_insightface: bool = Field(
         default=False,
         description="1 gives this pack's object to all who build insightface's `FaceAnalysis`.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fastface.backends.graphs import graph_cache
 from fastface.backends.graphs.stand_ins import make_stand_in_pack
 from fastface.utils import host
 
@@ -16,6 +19,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setattr(host, "cache_folder", lambda: folder)
     return folder
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither the cache folder nor that of temporary files takes a file."""
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(graph_cache, "replacing", full)
+        yield
 
 
 @pytest.fixture(scope="session")

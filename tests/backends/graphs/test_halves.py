@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from fastface.backends.graphs.division import Division, Window
 from fastface.backends.graphs.halves import halves_of
 from fastface.backends.graphs.prepared import prepared_graph
 from fastface.backends.graphs.stand_in.detectors import SCRFD_10G, SCRFD_500M, scrfd
-from fastface.utils import host
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 from tests.backends.graphs.small_graphs import detector
@@ -62,14 +60,6 @@ def test_a_proved_cut_is_kept_and_found_again(graph: Any, tmp_path: Path, monkey
     first = halves_of(path, model)
     monkeypatch.setattr(halves, "best_division", None)
     assert halves_of(path, model) == first
-
-
-def test_a_broken_note_is_made_again(graph: Any, tmp_path: Path, cache: Path):
-    path, model = prepared(graph, tmp_path)
-    first = halves_of(path, model)
-    (note,) = (cache / "graphs").glob("*.json")
-    note.write_text("{", encoding="utf-8")
-    assert halves_of(path, model) == first and json.loads(note.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("missing", ["front", "back"])
@@ -124,21 +114,13 @@ def test_no_halves_where_nothing_is_spared(tmp_path: Path):
     assert halves_of(prepared_graph(model).path, model) is None
 
 
-def test_what_onnx_can_not_take_apart_stays_whole(graph: Any, tmp_path: Path):
+def test_what_onnx_can_not_take_apart_stays_whole(graph: Any, tmp_path: Path, caplog, cache: Path):
     annotated = onnx.ModelProto()
     annotated.CopyFrom(graph)
     annotated.graph.quantization_annotation.add().tensor_name = "input.1"
     path, model = prepared(annotated, tmp_path)
-    assert halves_of(path, model) is None
-    (note,) = (host.cache_folder() / "graphs").glob("*.json")
-    assert "can't be cut" in json.loads(note.read_text(encoding="utf-8"))["whole"]
-
-
-def test_a_full_disk_leaves_the_graph_whole(graph: Any, tmp_path: Path, monkeypatch):
-    path, model = prepared(graph, tmp_path)
-
-    def full(*_: Any) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(halves, "write_whole", full)
-    assert halves_of(path, model) is None
+    with caplog.at_level(logging.INFO, logger="FastFace"):
+        assert halves_of(path, model) is None
+    assert "can't be cut" in caplog.text
+    # Another version of onnx may: it is tried again.
+    assert not list((cache / "graphs").glob("split*"))

@@ -77,15 +77,6 @@ def test_a_wrong_rewriting_is_found_out(model: ModelFile, cache: Path, monkeypat
     assert "differs from single images" in refusal.read_text(encoding="utf-8")
 
 
-def test_a_full_disk_leaves_the_graph_as_it_is(model: ModelFile, monkeypatch) -> None:
-    def full(path: Path) -> None:
-        raise OSError("no space left on device")
-
-    prepared = prepared_graph(model)
-    monkeypatch.setattr(tuned, "replacing", full)
-    assert tuned_graph(prepared, model) == prepared
-
-
 def test_other_processors_are_left_alone(model: ModelFile, monkeypatch) -> None:
     monkeypatch.setattr(tuned, "is_x86", lambda: False)
     prepared = prepared_graph(model)

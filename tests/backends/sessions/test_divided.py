@@ -222,11 +222,11 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
     model = ModelFile(tmp_path / "detector.onnx", "detection")
     opened: list[Path] = []
 
-    def open_graph(path: Path) -> Front:
+    def open_graph(path: Path, note: str) -> Front:
         opened.append(path)
         return Front()
 
-    session = open_prepared(model, PreparedGraph(model.path, True), open_graph)
+    session = open_prepared(model, lambda: PreparedGraph(model.path, True), open_graph)
     assert isinstance(session, Front) and opened == [model.path]
 
 
@@ -256,14 +256,14 @@ def test_what_compiles_for_a_size_is_given_whole_canvases(test_data: Path):
     model = read_pack("models", test_data / "models").model("detection")
     opened: list[Path] = []
 
-    def open_graph(path: Path) -> Front:
+    def open_graph(path: Path, note: str) -> Front:
         opened.append(path)
         return Front()
 
     prepared = prepared_graph(model)
-    session = open_prepared(model, prepared, open_graph, any_size=False)
+    session = open_prepared(model, lambda: prepared, open_graph, any_size=False)
     assert isinstance(session, Front) and opened == [prepared.path]
-    assert isinstance(open_prepared(model, prepared, open_graph), DividedSession)
+    assert isinstance(open_prepared(model, lambda: prepared, open_graph), DividedSession)
     assert len(opened) == 3
 
 

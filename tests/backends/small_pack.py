@@ -1,0 +1,71 @@
+"""A pack of two tiny networks of which everything is made that the graph cache keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor
+
+from fastface.backends.base import GraphBackend
+from fastface.backends.graphs.stand_in.detectors import Scrfd, scrfd
+from fastface.backends.placement import Placement
+from fastface.backends.registry import get_backend
+from fastface.backends.sessions.divided import run_canvas
+from fastface.utils.letterbox import Canvas
+from fastface.utils.packs import ModelPack
+from fastface.utils.packs.read import read_pack
+from tests.backends.graphs.small_graphs import embedder
+
+BACKENDS = ("onnxruntime", "torch", "openvino")
+
+_DETECTOR = Scrfd(
+    name="scrfd_tiny",
+    stage_blocks=(1, 1, 1, 1),
+    channels=(8, 8, 8, 16, 16, 16),
+    neck=8,
+    head_layers=1,
+    head=8,
+    outputs=("443", "468", "493", "446", "471", "496", "449", "474", "499"),
+)
+_SIZE_HW, _FILLED_HW = (320, 256), (128, 256)
+
+
+def make_small_pack(folder: Path) -> ModelPack:
+    """A detector that is given a batch axis and cut, and a recogniser whose PRelu is written out.
+
+    Made anew in another folder, they have the same content.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(scrfd(_DETECTOR), folder / "detector.onnx")
+    onnx.save(embedder("flatten"), folder / "recogniser.onnx")
+    return read_pack("small", folder)
+
+
+def answers(pack: ModelPack, backend: str) -> list[Tensor]:
+    """What a backend makes of some noise, its sessions opened anew."""
+    engine = get_backend(backend)
+    assert isinstance(engine, GraphBackend)
+    random = torch.Generator().manual_seed(0)
+    results: list[Tensor] = []
+    for model in pack.models:
+        session = engine.open_session(model, Placement("cpu", "fp32"))
+        if model.task != "detection":
+            faces = torch.rand(2, 3, 112, 112, generator=random) - 0.5
+            results += session.run(faces)
+            continue
+        images = torch.full((2, 3, *_SIZE_HW), model.black)
+        height, width = _FILLED_HW
+        images[..., :height, :width] = torch.rand(2, 3, height, width, generator=random) - 0.5
+        canvas = Canvas(_FILLED_HW, _FILLED_HW, _SIZE_HW)
+        results += run_canvas(session, canvas, lambda hw, x=images: x[..., : hw[0], : hw[1]])
+    return [result.clone() for result in results]
+
+
+def are_same(got: list[Tensor], expected: list[Tensor]) -> bool:
+    """Whether two lists of answers differ by no more than the order of additions makes."""
+    return len(got) == len(expected) and all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=1e-5)
+        for a, b in zip(got, expected, strict=True)
+    )
