@@ -85,7 +85,8 @@ class Analyzer:
             InvalidInput: Images hold NaN, infinite or absurd values.
         """
         detector = self._detector()
-        largest = max(options.sizes_wh, key=lambda size_wh: size_wh[0] * size_wh[1])
+        sizes = (detector.fixed_size_wh,) if detector.fixed_size_wh else options.sizes_wh
+        largest = max(sizes, key=lambda size_wh: size_wh[0] * size_wh[1])
         find = partial(detector.detect, options=options)
         pieces: list[_Piece] = []
         positions: list[int] = []

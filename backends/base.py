@@ -102,9 +102,20 @@ class Backend(ABC):
             f"choose {parameters.packs}, or disconnect them"
         )
 
-    def detection_settings(self, options: DetectionOptions) -> str:
+    def detection_sizes(
+        self, pack: ModelPack, options: DetectionOptions
+    ) -> tuple[tuple[int, int], ...]:
+        """The sizes (width, height) at which the detector of a pack looks when asked for others."""
+        return options.sizes_within(pack.model("detection").fixed_size_wh)
+
+    def detection_settings(self, pack: ModelPack, options: DetectionOptions) -> str:
         """What decides which faces are found, besides the threshold, for people."""
-        return " + ".join(f"{width} x {height}" for width, height in options.sizes_wh)
+        sizes = self.detection_sizes(pack, options)
+        looks = " + ".join(f"{width} x {height}" for width, height in sizes)
+        fixed = pack.model("detection").fixed_size_wh
+        if fixed is None or sizes == options.sizes_wh == (fixed,):
+            return looks
+        return f"{looks} (this pack's detector takes {fixed[0]} x {fixed[1]} alone)"
 
     def slower(self, placement: Placement) -> Placement | None:
         """Where a model goes on whose device fails or is full; None where that is an error."""

@@ -93,7 +93,7 @@ class FacenetBackend(Backend):
             "in FastFaceLoader"
         )
 
-    def detection_settings(self, options: DetectionOptions) -> str:
+    def detection_settings(self, pack: ModelPack, options: DetectionOptions) -> str:
         parameters = self.parameters
         return (
             f"{parameters.min_face_size} pixels and more, "

@@ -69,6 +69,13 @@ class InsightFaceBackend(Backend):
     def accepts(self, pack: ModelPack) -> str | None:
         return None if any(pack.folder.glob("*.onnx")) else f"{pack.folder} holds no ONNX files"
 
+    def detection_sizes(
+        self, pack: ModelPack, options: DetectionOptions
+    ) -> tuple[tuple[int, int], ...]:
+        fixed = pack.model("detection").fixed_size_wh
+        # Upstream stretches a look of any size to the only input that such a network takes.
+        return (fixed,) if fixed else options.sizes_wh
+
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         app = self._upstream(pack, placement)
         if task == "detection":

@@ -32,6 +32,19 @@ class DetectionOptions:
     nms_threshold: float = 0.4
     robust: bool = False
 
+    def sizes_within(self, fixed_size_wh: tuple[int, int] | None) -> tuple[tuple[int, int], ...]:
+        """The sizes at which a detector can look.
+
+        Args:
+            fixed_size_wh: The only input (width, height) its network takes, or None. Smaller sizes
+                are drawn into that input; of larger ones no more than it holds is left.
+        """
+        if fixed_size_wh is None:
+            return self.sizes_wh
+        most_width, most_height = fixed_size_wh
+        fitting = ((min(w, most_width), min(h, most_height)) for w, h in self.sizes_wh)
+        return tuple(dict.fromkeys(fitting))
+
 
 @runtime_checkable
 class Session(Protocol):

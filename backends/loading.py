@@ -169,7 +169,7 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
             lines.append(f"  note: {where.note}")
     if "recognition" not in pack.tasks:
         lines.append("this pack has no recognition model: faces have no embedding")
-    settings = analyzer.backend.detection_settings(options)
+    settings = analyzer.backend.detection_settings(pack, options)
     wider = ", turned and at further sizes where no face is sure" if options.robust else ""
     limit = face_analysis.max_faces or "no limit"
     strict = ", strict" if placement.strict else ""

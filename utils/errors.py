@@ -16,6 +16,13 @@ class InvalidInput(FastFaceError, ValueError):
     """A value, tensor or file given by the user can't be used."""
 
 
+class FieldUnavailable(InvalidInput, KeyError, AttributeError):
+    """A field of a face that is not there, and why: the error of a missing key or attribute."""
+
+    # KeyError would show the message in quotes.
+    __str__ = Exception.__str__
+
+
 class BackendUnavailable(FastFaceError, RuntimeError):
     """A backend, device or execution provider can't run here, or not as strictly as asked."""
 

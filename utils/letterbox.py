@@ -27,15 +27,23 @@ class Canvas:
     size_hw: tuple[int, int]
 
     @classmethod
-    def fitting(cls, source_hw: tuple[int, int], size_wh: tuple[int, int]) -> Canvas:
+    def fitting(
+        cls,
+        source_hw: tuple[int, int],
+        size_wh: tuple[int, int],
+        canvas_wh: tuple[int, int] | None = None,
+    ) -> Canvas:
         """The canvas for an image.
 
         Args:
             source_hw: Of the image.
-            size_wh: Width and height to fit it into, in pixels; the canvas is this, rounded up to a
-                multiple of 32 in each direction.
+            size_wh: Width and height to fit it into, in pixels.
+            canvas_wh: Width and height of the canvas, no smaller than `size_wh`; by default that,
+                rounded up to a multiple of 32 in each direction.
         """
-        width, height = (-(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh)
+        width, height = canvas_wh or (
+            -(-side // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE for side in size_wh
+        )
         return cls(source_hw, fitted_size(source_hw, size_wh), (height, width))
 
     @property

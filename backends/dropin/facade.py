@@ -19,7 +19,7 @@ from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
 from .batches import analyze_batch, describe_batch
-from .face import Face
+from .face import Face, imported_class
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .habits import ReadingHabits
 from .models import DetectionModel, HeadModel, RecognitionModel
@@ -81,7 +81,13 @@ class FaceAnalysis:
                 self.models[task] = HeadModel(self, task)
         self.model_dir = str(analyzer.pack.folder)
         self._embedding_refusal = embedding_refusal
+        self._absent = self._reasons_of_absence()
         self._habits = ReadingHabits()
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """insightface's own class where that is imported; see `imported_class`."""
+        return imported_class("insightface.app.face_analysis", "FaceAnalysis") or type(self)
 
     @property
     def det_thresh(self) -> float:
@@ -184,6 +190,7 @@ class FaceAnalysis:
         face = Face(bbox=box[:4].copy(), kps=None if kps is None else kps.copy(), det_score=box[4])
         if self._embedding_refusal:
             face.refuse("embedding", self._embedding_refusal)
+        face.explain(self._absent)
         for task, model in self.models.items():
             if isinstance(model, HeadModel) and "get" not in vars(model):
                 face.expect(FACE_KEYS[model.taskname], frame, row)
@@ -237,12 +244,29 @@ class FaceAnalysis:
         return describe_batch(self.analyzer, images, faces, tasks, on_progress)
 
     def _refuse_left_out(self, tasks: Sequence[str]) -> None:
+        reason = self._left_out(tasks)
+        if reason:
+            raise InvalidInput(reason)
+
+    def _left_out(self, tasks: Sequence[str]) -> str | None:
+        """Which of these tasks were left out when this object was loaded, for people."""
         left_out = [task for task in tasks if self.tasks is not None and task not in self.tasks]
-        if left_out:
-            raise InvalidInput(
-                f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
-                f"here are {', '.join(self.tasks or ())}: add it, or choose all"
-            )
+        if not left_out:
+            return None
+        return (
+            f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
+            f"here are {', '.join(self.tasks or ())}: add it, or choose all"
+        )
+
+    def _reasons_of_absence(self) -> dict[str, str]:
+        """Why faces lack the fields of tasks that are not offered, by field."""
+        pack = self.analyzer.pack
+        return {
+            key: self._left_out([task]) or pack.lacks(task)
+            for task, keys in FACE_KEYS.items()
+            if task not in self.models
+            for key in keys
+        }
 
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""

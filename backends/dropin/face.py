@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
-from ...utils.errors import InvalidInput
+from ...utils.errors import FieldUnavailable
+
+_log = logging.getLogger("FastFace")
+
+#: Fields that insightface 2.1 and its add-ons give a face: as attributes they read None when unset.
+#: Source: insightface 2.1, `app/`, `model_zoo/` and `addons/liveness.py` (the last four are those
+#: of the nested `liveness`).
+UPSTREAM_FIELDS = frozenset(
+    {
+        *("bbox", "kps", "det_score", "embedding", "pose", "gender", "age"),
+        *("landmark_2d_106", "landmark_3d_68", "verification_score", "liveness"),
+        *("status", "is_live", "live_score", "reason"),
+    }
+)
+#: Landmark networks name their field after what they give.
+_LANDMARK_FIELD = re.compile(r"landmark_[23]d_\d+")
+#: Computed of other fields.
+_DERIVED = frozenset({"embedding_norm", "normed_embedding", "sex"})
+
+
+def imported_class(module: str, name: str) -> type | None:
+    """A class of another library, where its module is imported already; None where it is not.
+
+    What an object of ours gives as its `__class__`: then `isinstance` says yes to that class too,
+    for those who ask before they use the object, and nothing is imported for it.
+    """
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
 
 
 class FieldSource(Protocol):
@@ -31,9 +61,11 @@ _PENDING = _Pending()
 class Face(dict):
     """One face, as `insightface.app.common.Face`: `face["x"]` and `face.x` are the same.
 
-    A missing attribute reads None. Fields that need another network (embedding, dense landmarks,
-    age) are worked out the first time something reads them, by whatever way: item, attribute,
-    `get`, `items`, `copy`, `pickle`, `dict(face)`.
+    A field of insightface that is not set reads None as an attribute. Any other name that is not
+    set is no attribute, so that `hasattr` is true only of what is there: insightface's own answers
+    None to every name, which whoever looks for a method takes for one. Fields that need another
+    network (embedding, dense landmarks, age) are worked out the first time something reads them, by
+    whatever way: item, attribute, `get`, `items`, `copy`, `pickle`, `dict(face)`.
 
     All values are CPU numpy float32: `bbox` (4,), `kps` (5, 2), `det_score`, `embedding` (D,) not
     normalised, `landmark_2d_106`, `landmark_3d_68`, `pose` (pitch, yaw, roll in degrees), `gender`
@@ -44,8 +76,14 @@ class Face(dict):
         super().__init__()
         object.__setattr__(self, "_unread", None)
         object.__setattr__(self, "_refused", {})
+        object.__setattr__(self, "_absent", {})
         for key, value in {**(d or {}), **kwargs}.items():
             self[key] = value
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """insightface's own class where that is imported; see `imported_class`."""
+        return imported_class("insightface.app.common", "Face") or type(self)
 
     def expect(self, keys: Iterable[str], source: FieldSource, row: int) -> None:
         """Announces fields that `source` works out when they are read."""
@@ -57,23 +95,35 @@ class Face(dict):
         """Makes reading a field that isn't there an error instead of None."""
         self._refused[key] = reason
 
+    def explain(self, reasons: Mapping[str, str]) -> None:
+        """Says why fields are not there, to whoever reads them as items; they stay missing."""
+        object.__setattr__(self, "_absent", reasons)
+
     # Reading -----------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
         if key in self._refused:
-            raise InvalidInput(self._refused[key])
+            raise FieldUnavailable(self._refused[key])
         value = super().__getitem__(key)
         if value is _PENDING:
             self._read(key)
             value = super().__getitem__(key)
         return value
 
+    def __missing__(self, key: str) -> Any:
+        raise FieldUnavailable(self._absent[key]) if key in self._absent else KeyError(key)
+
     def _read(self, key: str) -> None:
         unread = self._unread
         if unread is None:
             return  # another thread has read the last field meanwhile
         source, row = unread
-        for name, result in source.read(row, key).items():
+        try:
+            results = source.read(row, key)
+        except AttributeError as error:
+            # Whoever asks with hasattr or getattr would take the fault for a field that is absent.
+            raise RuntimeError(f"{key!r} of a face can't be worked out: {error}") from error
+        for name, result in results.items():
             if super().get(name) is _PENDING:
                 super().__setitem__(name, result)
         if all(value is not _PENDING for value in super().values()):
@@ -81,10 +131,21 @@ class Face(dict):
             object.__setattr__(self, "_unread", None)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            # Protocols such as copy and numpy probe for these; None would be taken for a method.
-            raise AttributeError(name)
-        return self.get(name)
+        if name in _DERIVED:
+            # Its field is refused, which is an AttributeError: raised again, with the reason.
+            return vars(Face)[name].__get__(self)
+        if name in self or name in vars(self).get("_refused", ()):
+            return self[name]
+        if name not in UPSTREAM_FIELDS and not _LANDMARK_FIELD.fullmatch(name):
+            raise AttributeError(
+                f"this face has no {name!r}: nobody set it, and it is no field of insightface; "
+                f"face.get({name!r}) gives None instead",
+                name=name,
+                obj=self,
+            )
+        if name == "embedding" and name in self._absent:
+            _tell_once(self._absent[name])
+        return None
 
     def get(self, key: str, default: Any = None) -> Any:
         return self[key] if key in self or key in self._refused else default
@@ -121,7 +182,8 @@ class Face(dict):
         return dict.__repr__(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self._resolved(),), {"_refused": dict(self._refused)})
+        state = {"_refused": dict(self._refused), "_absent": dict(self._absent)}
+        return (type(self), (self._resolved(),), state)
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -168,15 +230,25 @@ class Face(dict):
 
     @property
     def embedding_norm(self) -> Any:
-        embedding = self.get("embedding")
+        embedding = self.embedding
         return None if embedding is None else np.linalg.norm(embedding)
 
     @property
     def normed_embedding(self) -> Any:
-        embedding = self.get("embedding")
+        embedding = self.embedding
         return None if embedding is None else embedding / self.embedding_norm
 
     @property
     def sex(self) -> str | None:
         gender = self.get("gender")
         return None if gender is None else "M" if gender == 1 else "F"
+
+
+_told: set[str] = set()
+
+
+def _tell_once(reason: str) -> None:
+    """Says why an embedding reads None: who goes on to compute with it gets an error about None."""
+    if reason not in _told:
+        _told.add(reason)
+        _log.warning("a face's embedding was read and is None: %s", reason)

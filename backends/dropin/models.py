@@ -65,7 +65,9 @@ class DetectionModel(ModelView):
 
     @property
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
-        return self._input_sizes
+        analyzer = self._owner.analyzer
+        chosen = DetectionOptions(self._input_sizes)
+        return analyzer.backend.detection_sizes(analyzer.pack, chosen)
 
     @input_sizes.setter
     def input_sizes(self, value: Any) -> None:
@@ -74,8 +76,7 @@ class DetectionModel(ModelView):
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the (largest) input; setting it makes it the only one."""
-        fixed = self._owner.analyzer.pack.model("detection").fixed_size_wh
-        return fixed or self._input_sizes[-1]
+        return self.input_sizes[-1]
 
     @input_size.setter
     def input_size(self, value: Any) -> None:

@@ -47,10 +47,18 @@ class SecondSight:
     Attributes:
         scores: `[N]` float32; 0 where no face is seen any more.
         landmarks: `[N,5,2]` float32 in pixels of the images; the sighting's where none is seen.
+        turned_scores: `[N]` float32, the best score at the three other quarter turns; 0 where no
+            face is seen at these, or they were not asked for.
     """
 
     scores: Tensor
     landmarks: Tensor | None
+    turned_scores: Tensor
+
+    @property
+    def better_turned(self) -> Tensor:
+        """`[N]` bool, where the landmarks are refuted: the face is upright at another turn."""
+        return self.turned_scores > self.scores
 
 
 def look_again(
@@ -60,8 +68,12 @@ def look_again(
     detect_batches: DetectBatches,
     device: torch.device,
     face_px: Tensor | None = None,
+    turned: Tensor | None = None,
 ) -> SecondSight:
     """Shows each sighting to the detector once more, cut out and upright.
+
+    A detector may see an upright face in one that is upside down, the mouth for the eyes. Its score
+    can't tell: shown at all four quarter turns, the true one scores best.
 
     Args:
         images: In which they were seen.
@@ -71,28 +83,40 @@ def look_again(
         device: The detector's.
         face_px: `[N]` int64, how large each is shown: the side of the aligned face in pixels.
             `FACE_PX` where not given.
+        turned: `[N]` bool, which are shown at the other quarter turns as well; none where not
+            given.
     """
-    scores = torch.zeros(len(found.scores))
+    scores, turned_scores = torch.zeros(2, len(found.scores))
     if found.landmarks is None or not len(scores):
-        return SecondSight(scores, found.landmarks)
+        return SecondSight(scores, found.landmarks, turned_scores)
     landmarks = found.landmarks.clone()
     sides = torch.full_like(found.image, FACE_PX) if face_px is None else face_px
     target = _SIDE / 2 + (arcface_template(FACE_PX) / FACE_PX - 0.5) * sides[:, None, None]
     matrices = similarity_transform(found.landmarks, target)
     back = invert_affine(matrices)
+    also = torch.zeros(0, dtype=torch.int64) if turned is None else turned.nonzero()[:, 0]
+    #: Which sighting each crop is of; the upright ones come first.
+    sighting = torch.cat((torch.arange(len(scores)), also.repeat(3)))
+    matrices = torch.cat((matrices, *(_turned(matrices[also], turn) for turn in (1, 2, 3))))
     count = images_at_once(device, (_SIDE, _SIDE), _SIDE * _SIDE)
-    groups = torch.arange(len(scores)).split(count)
-    makers = [partial(_crops, images, found.image[rows], matrices[rows], device) for rows in groups]
+    groups = torch.arange(len(sighting)).split(count)
+    makers = [
+        partial(_crops, images, found.image[sighting[crops]], matrices[crops], device)
+        for crops in groups
+    ]
     # Half a threshold: how far it fell short matters.
     low = replace(
         options, sizes_wh=((_SIDE, _SIDE),), threshold=options.threshold / 2, robust=False
     )
-    for rows, faces in zip(groups, detect_batches(makers, low), strict=True):
-        crop, points, seen = _in_the_middle(faces)
-        scores[rows[crop]] = seen
+    for crops, faces in zip(groups, detect_batches(makers, low), strict=True):
+        places, points, seen = _in_the_middle(faces)
+        rows, upright = sighting[crops[places]], crops[places] < len(scores)
+        scores[rows[upright]] = seen[upright]
+        turned_scores.scatter_reduce_(0, rows[~upright], seen[~upright], "amax")
         if points is not None:
-            landmarks[rows[crop]] = apply_affine(back[rows[crop]], points.to(back)).float()
-    return SecondSight(scores, landmarks)
+            rows, points = rows[upright], points[upright]
+            landmarks[rows] = apply_affine(back[rows], points.to(back)).float()
+    return SecondSight(scores, landmarks, turned_scores)
 
 
 def steady_landmarks(
@@ -128,6 +152,17 @@ def steady_landmarks(
     landmarks = found.landmarks.clone()
     landmarks[rows] = seen.unflatten(0, (sizes, len(rows))).mean(0)
     return landmarks
+
+
+def _turned(matrices: Tensor, turn: int) -> Tensor:
+    """Affine `[N,2,3]` whose crops are turned counter-clockwise by so many quarters."""
+    turned = matrices.clone()
+    for _ in range(turn):
+        x, y = turned.unbind(1)
+        # The corner of a picture that was turned is a corner again: x becomes side - 1 - x.
+        x = torch.cat((-x[:, :2], _SIDE - 1 - x[:, 2:]), 1)
+        turned = torch.stack((y, x), 1)
+    return turned
 
 
 def _crops(images: Images, image: Tensor, matrices: Tensor, device: torch.device) -> ImageBatch:

@@ -28,6 +28,9 @@ _SHARED = 0.6
 #: A sure score lies this far from the threshold towards 1; that of a face that was not seen at
 #: first must lie this far, on average of both sightings: more looks are more chances to err.
 _SURE_SHARE, _MARGIN_SHARE = 0.3, 0.1
+#: Upright faces are reported with up to 0.77 (threshold 0.5) in faces that are upside down. Above
+#: this share nobody saw one: such a face needs no proof.
+_PROVEN_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,28 @@ def is_sure(found: Sightings, threshold: float) -> Tensor:
     return upright & (found.scores >= threshold + _SURE_SHARE * (1 - threshold))
 
 
-def merge(found: Sightings, again: Tensor, options: DetectionOptions) -> Tensor:
+def needs_proof(found: Sightings, threshold: float) -> Tensor:
+    """`[N]` bool, the best sure face of each image that has sure faces, and none beyond doubt."""
+    sure = is_sure(found, threshold)
+    proven = found.image[sure & (found.scores >= threshold + _PROVEN_SHARE * (1 - threshold))]
+    rows = (sure & ~torch.isin(found.image, proven)).nonzero()[:, 0]
+    rows = rows[found.scores[rows].argsort(descending=True, stable=True)]
+    best: dict[int, int] = {}
+    for row, image in zip(rows.tolist(), found.image[rows].tolist(), strict=True):
+        best.setdefault(image, row)
+    chosen = torch.zeros_like(sure)
+    chosen[list(best.values())] = True
+    return chosen
+
+
+def seems_upright(found: Sightings) -> Tensor:
+    """`[N]` bool, faces that stand upright in an image as it is, by their landmarks."""
+    return (found.turn == 0) & posture(found).within(_UPRIGHT_LEAN_DEG, _UPRIGHT_MISFIT)
+
+
+def merge(
+    found: Sightings, again: Tensor, better_turned: Tensor, options: DetectionOptions
+) -> Tensor:
     """The rows of the faces among all sightings of some images.
 
     What was seen at first is dropped only for a sighting of the same face that is to be believed
@@ -79,6 +103,7 @@ def merge(found: Sightings, again: Tensor, options: DetectionOptions) -> Tensor:
     Args:
         found: Each look's at each turn suppressed already.
         again: `[N]`, their scores when looked at once more; see `confirm`.
+        better_turned: `[N]` bool, whose landmarks were refuted; see `confirm`.
         options: Of the first pass.
 
     Returns:
@@ -90,7 +115,7 @@ def merge(found: Sightings, again: Tensor, options: DetectionOptions) -> Tensor:
     belief = found.scores if found.landmarks is None else (found.scores + again) / 2
     least = options.threshold + _MARGIN_SHARE * (1 - options.threshold)
     plausible = stands.within(_MOST_LEAN_DEG, _MOST_MISFIT) & (belief >= least)
-    upright = (found.turn == 0) & stands.within(_UPRIGHT_LEAN_DEG, _UPRIGHT_MISFIT)
+    upright = seems_upright(found) & ~better_turned
     belief = belief + _UPRIGHT_BONUS * upright - 1.0 * ~plausible
     kept = [torch.zeros(0, dtype=torch.int64)]
     for image in found.image.unique().tolist():

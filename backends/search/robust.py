@@ -16,7 +16,7 @@ from ..interfaces import DetectionOptions
 from ..pieces import images_at_once
 from .confirm import FACE_PX, look_again, steady_landmarks
 from .looks import Look, Sightings, on_host
-from .merge import is_sure, merge, posture, together
+from .merge import is_sure, merge, needs_proof, posture, seems_upright, together
 from .types import DetectBatches
 
 #: The scale of the first pass, turned; one finer, for tiny faces; one coarser with room around, for
@@ -56,7 +56,13 @@ def search_wider(
     image = torch.tensor(faces.images_of_faces(), dtype=torch.int64)
     upright = torch.zeros_like(image)
     first = Sightings(*on_host(faces), image, turn=upright, look=upright)
-    unsure = set(range(len(images))) - set(first.image[is_sure(first, options.threshold)].tolist())
+    sure = set(first.image[is_sure(first, options.threshold)].tolist())
+    doubted = first.at(needs_proof(first, options.threshold))
+    if len(doubted.scores):
+        all_turns = torch.ones_like(doubted.image, dtype=torch.bool)
+        proof = look_again(images, doubted, options, detect_batches, faces.device, turned=all_turns)
+        sure -= set(doubted.image[proof.better_turned].tolist())
+    unsure = set(range(len(images))) - sure
     if not unsure:
         return faces
     places = sorted(unsure)
@@ -75,8 +81,10 @@ def search_wider(
         torch.tensor([image in unsure for image in first.image.tolist()], dtype=torch.bool)
     )
     found = together([known, *seen])
-    again = look_again(images, found, options, detect_batches, faces.device)
-    rows = merge(found, again.scores, options)
+    again = look_again(
+        images, found, options, detect_batches, faces.device, turned=seems_upright(found)
+    )
+    rows = merge(found, again.scores, again.better_turned, options)
     first_side = max(max(size_wh) for size_wh in options.sizes_wh)
     sides = torch.tensor([first_side, *(look.image_side for look in looks)])[found.look]
     longest = torch.tensor([max(size_hw) for size_hw in images.sizes_hw])[found.image]

@@ -70,7 +70,7 @@ class Scrfd:
             Rows grouped by image, best score first within each, once settled.
         """
         reach = self._reach
-        sizes = (self.fixed_size_wh,) if self.fixed_size_wh else options.sizes_wh
+        sizes = options.sizes_within(self.fixed_size_wh)
         parts = [self._candidates(batch, size_wh, options.threshold, reach) for size_wh in sizes]
         found = Candidates.cat(parts)
         with stage("nms"):
@@ -92,7 +92,7 @@ class Scrfd:
         self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float, reach: Reach
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
-        canvas = Canvas.fitting(batch.size_hw, size_wh)
+        canvas = Canvas.fitting(batch.size_hw, size_wh, self.fixed_size_wh)
 
         def draw(part_hw: tuple[int, int]) -> Tensor:
             with stage("letterbox"):

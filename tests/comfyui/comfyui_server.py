@@ -51,7 +51,10 @@ class ComfyServer:
     Everything it reads and writes lies in `base`; the checkout is not touched.
     """
 
-    def __init__(self, checkout: Path, python: str, base: Path, options: str) -> None:
+    def __init__(
+        self, checkout: Path, python: str, base: Path, options: str, *further: str
+    ) -> None:
+        """`options`: see `options_of`; `further`: arguments to start it with besides the usual."""
         self.base = base
         self.log_file = base / "comfyui.log"
         with socket.socket() as free:
@@ -65,7 +68,7 @@ class ComfyServer:
             arguments.append("--disable-api-nodes")
         if "--database-url" in options:
             arguments += ["--database-url", f"sqlite:///{(base / 'comfyui.db').as_posix()}"]
-        self._command = [python, "main.py", *arguments]
+        self._command = [python, "main.py", *arguments, *further]
         self._checkout = checkout
 
     def __enter__(self) -> ComfyServer:

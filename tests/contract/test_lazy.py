@@ -34,10 +34,23 @@ def test_get_runs_the_detector_alone(full_counted: Counted, crowd: np.ndarray):
         str,
         lambda face: "embedding" in face,
         lambda face: hasattr(face, "bbox"),
-        lambda face: face.no_such_field,
+        lambda face: face.liveness,
+        lambda face: hasattr(face, "no_such_field"),
         bool,
     ],
-    ids=["place", "len", "iter", "keys", "repr", "str", "in", "hasattr", "missing", "bool"],
+    ids=[
+        "place",
+        "len",
+        "iter",
+        "keys",
+        "repr",
+        "str",
+        "in",
+        "hasattr",
+        "unset",
+        "missing",
+        "bool",
+    ],
 )
 def test_looking_at_a_face_runs_nothing(
     full_counted: Counted, portrait: np.ndarray, look: Callable[[Any], Any]

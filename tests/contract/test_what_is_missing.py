@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import get_backend
+from fastface.nodes.embed import FastFaceEmbed
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
+
+CPU_PROVIDER = "CPUExecutionProvider"
 
 READINGS: list[Callable[[Any], Any]] = [
     lambda face: face["embedding"],
@@ -92,6 +96,48 @@ def test_without_recognition_the_embedding_reads_none(
     assert face.get("embedding", 7) == 7 and set(face) == {"bbox", "kps", "det_score"}
     with pytest.raises(KeyError):
         face["embedding"]
+
+
+@pytest.mark.parametrize("heads", ["detection", "detection, landmark_2d_106"])
+def test_what_was_left_out_is_explained_to_instantid(
+    full_app: FaceAnalysis, five_models: Path, portrait: np.ndarray, heads: str
+):
+    """It reads `face['embedding']`, which upstream answers with a bare KeyError."""
+    upstream = pytest.importorskip("insightface.app").FaceAnalysis
+    app = load_face_analysis(model_pack="five", backend="onnxruntime", device="cpu", heads=heads)
+    allowed = [task.strip() for task in heads.split(",")]
+    reference = upstream(str(five_models), allowed_modules=allowed, providers=[CPU_PROVIDER])
+    reference.prepare(0, det_size=(640, 640))
+    (mine,), (theirs,) = app.get(portrait), reference.get(portrait)
+    assert set(mine) == set(theirs)
+    for face in (mine, theirs, copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
+        assert "embedding" not in face and face.get("embedding") is None
+        assert face.embedding is face.normed_embedding is face.embedding_norm is None
+        assert hasattr(face, "embedding") and hasattr(face, "gender")
+        for key in ("embedding", "gender", "age", "landmark_3d_68"):
+            with pytest.raises(KeyError):
+                face[key]
+    with pytest.raises(InvalidInput) as embed:
+        FastFaceEmbed().embed(app, torch.from_numpy(portrait[None, ..., ::-1] / 255).float())
+    with pytest.raises(KeyError) as item:
+        mine["embedding"]
+    assert str(item.value) == str(embed.value)
+    assert "recognition was left out by heads" in str(embed.value)
+
+
+def test_what_the_pack_lacks_is_explained(
+    part_of_pack: Callable[[str], Path], portrait: np.ndarray, caplog: pytest.LogCaptureFixture
+):
+    part_of_pack("scrfd*.onnx")
+    app = load_face_analysis(model_pack="part", backend="onnxruntime", device="cpu")
+    (face,) = app.get(portrait)
+    with pytest.raises(KeyError, match="has no recognition model, only detection; choose a pack"):
+        face["embedding"]
+    with pytest.raises(KeyError, match="has no genderage model"):
+        face["age"]
+    # IPAdapter and PuLID read the attribute and go on with None: the log has the reason.
+    assert face.normed_embedding is None
+    assert "embedding was read and is None: pack 'part'" in caplog.text
 
 
 def test_without_a_detector_it_does_not_load(part_of_pack: Callable[[str], Path]):

@@ -122,8 +122,12 @@ class ModelPack:
         for model in self.models:
             if model.task == task:
                 return model
+        raise ModelError(self.lacks(task))
+
+    def lacks(self, task: str) -> str:
+        """That it has no model of a task, and what to do, for people."""
         left_out = "".join(f"; left out: {line}" for line in self.left_out)
-        raise ModelError(
+        return (
             f"pack {self.name!r} in {self.folder} has no {task} model, only "
             f"{', '.join(self.tasks) or 'none at all'}; choose a pack that has one{left_out}"
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastface.backends.dropin.face import Face
-from fastface.utils.errors import InvalidInput
+from fastface.utils.errors import FieldUnavailable, InvalidInput
 
 
 class Source:
@@ -59,7 +59,7 @@ def test_items_and_attributes_are_one(write: Callable[[Face], Any]):
     write(face)
     assert face["x"] == face.x == face.get("x") == 5 and "x" in face
     del face.x
-    assert "x" not in face and face.x is None
+    assert "x" not in face and not hasattr(face, "x")
     with pytest.raises(AttributeError):
         del face.x
 
@@ -70,11 +70,53 @@ def test_nested_dicts_become_faces_as_upstream():
     assert isinstance(face.many, list) and face.many[0].y == 2 and face.many[1] == 3
 
 
-def test_python_finds_no_protocol_where_there_is_none():
-    """Everything missing reads None, but None must not be taken for a method."""
-    for name in ("__array__", "__deepcopy__", "__fspath__", "__cuda_array_interface__"):
-        assert not hasattr(Face(), name)
+#: What Python, numpy, torch and ComfyUI's cores ask objects for.
+PROTOCOLS = [
+    *("__array__", "__deepcopy__", "__fspath__", "__cuda_array_interface__", "__torch_function__"),
+    *("is_dynamic", "get_ram_usage", "get_models", "patcher", "model", "value", "outputs", "ui"),
+    *("shape", "dtype", "device", "cpu", "to", "numpy", "tolist", "samples", "_repr_html_"),
+]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_no_protocol_is_found_where_there_is_none(name: str):
+    """A field that is missing may read None, but None must not be taken for a method."""
+    face = Face(bbox=np.zeros(4), embedding=np.ones(4))
+    assert not hasattr(face, name)
+    with pytest.raises(AttributeError, match=rf"no '{name}'.*face.get"):
+        getattr(face, name)
+
+
+def test_numpy_takes_it_for_one_object():
     assert np.asarray(Face(), dtype=object).shape == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bbox", "kps", "det_score", "embedding", "pose", "gender", "age", "liveness"),
+        *("landmark_2d_106", "landmark_3d_68", "landmark_2d_5", "verification_score"),
+        *("embedding_norm", "normed_embedding", "sex"),
+    ],
+)
+def test_fields_of_insightface_read_none_when_unset(name: str):
+    face = Face()
+    assert hasattr(face, name) and getattr(face, name) is None
+    assert name not in face and face.get(name) is None
+    with pytest.raises(KeyError):
+        face[name]
+
+
+def test_fields_of_the_nested_liveness_read_none():
+    face = Face(liveness={"status": "ok", "is_live": True})
+    assert face.liveness.is_live is True and face.liveness.reason is None
+
+
+def test_a_field_of_a_consumers_own_is_one_once_it_is_set():
+    face = Face()
+    assert not hasattr(face, "mask_offsets") and getattr(face, "mask_offsets", 7) == 7
+    face.mask_offsets = (1, 2)
+    assert face.mask_offsets == [1, 2]
 
 
 def test_derived_fields():
@@ -103,7 +145,7 @@ def test_what_was_written_is_not_overwritten_by_reading():
 def test_what_was_deleted_does_not_come_back():
     face, source = lazy_face()
     del face["a"]
-    assert face.b == 2 and "a" not in face and face.a is None
+    assert face.b == 2 and "a" not in face and not hasattr(face, "a")
     assert source.asked == [(7, "b")]
 
 
@@ -170,6 +212,39 @@ def test_comparing_compares_what_is_read(
     assert compare(face, other) is expected
 
 
+def test_a_fault_while_reading_is_not_taken_for_an_absent_field():
+    class Faulty(Source):
+        def read(self, row: int, key: str) -> Mapping[str, Any]:
+            raise AttributeError("'NoneType' object has no attribute 'run'")
+
+    face = Face()
+    face.expect(["embedding", "gender"], Faulty(), 0)
+    for name in ("embedding", "normed_embedding", "embedding_norm", "sex"):
+        with pytest.raises(RuntimeError, match=r"can't be worked out.*'run'"):
+            getattr(face, name, None)
+
+
+def test_a_reason_is_told_to_who_reads_an_item(caplog: pytest.LogCaptureFixture):
+    face = Face(bbox=np.zeros(4))
+    face.explain({"embedding": "left out by heads", "age": "no such model"})
+    for one in (face, copy.copy(face), copy.deepcopy(face), pickle.loads(pickle.dumps(face))):
+        for key, reason in (("embedding", "left out by heads"), ("age", "no such model")):
+            with pytest.raises(KeyError) as refused:
+                one[key]
+            assert str(refused.value) == reason and isinstance(refused.value, FieldUnavailable)
+            with pytest.raises(KeyError):
+                one.pop(key)
+            # Everything else says that it is not there.
+            assert key not in one and key not in one.keys() and key not in dict(one)  # noqa: SIM118
+            assert one.get(key) is None and one.get(key, 7) == 7 and one.pop(key, 7) == 7
+            assert getattr(one, key) is None
+        assert one.normed_embedding is one.embedding_norm is one.sex is None
+    (record,) = [record for record in caplog.records if record.name == "FastFace"]
+    assert "embedding was read and is None: left out by heads" in record.getMessage()
+    face.embedding = np.ones(4, np.float32)
+    assert face["embedding"] is face.embedding
+
+
 class TestRefused:
     @pytest.fixture
     def face(self) -> Face:
@@ -197,6 +272,8 @@ class TestRefused:
 
     def test_everything_else_goes_on(self, face: Face):
         assert "embedding" not in face and list(face) == ["bbox"]
+        for name in ("embedding", "normed_embedding", "embedding_norm"):
+            assert not hasattr(face, name)
         assert set(face.copy()) == set(dict(face)) == {"bbox"} and len(face.items()) == 1
 
     @pytest.mark.parametrize(

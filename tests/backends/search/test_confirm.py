@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.search.confirm import look_again, steady_landmarks
+from fastface.backends.search.confirm import _crops, _turned, look_again, steady_landmarks
 from fastface.backends.search.looks import Sightings
 from fastface.backends.search.types import MakeBatch
 from fastface.utils.align import arcface_template
@@ -80,6 +80,32 @@ def test_a_second_sight_gives_what_was_seen_in_pixels_of_the_image(images: Image
     again = look_again(images, found, OPTIONS, AlwaysTheSame(), CPU)
     assert again.scores.tolist() == pytest.approx([0.7, 0.7])
     assert torch.allclose(again.landmarks, found.landmarks, atol=1e-3)
+
+
+def test_what_was_asked_for_is_shown_at_all_quarter_turns(images: Images):
+    found = faces_at((200, 150, 0.5), (90, 80, 0.25), (60, 200, 0.3))
+    turned = torch.tensor([True, False, True])
+    # After 3 upright pictures come the first and the last face, at one turn after the other.
+    detector = AlwaysTheSame(blind=[0, 3, 4, 6, 8])
+    again = look_again(images, found, OPTIONS, detector, CPU, turned=turned)
+    assert detector.shown == 3 + 3 * 2
+    assert again.scores.tolist() == pytest.approx([0, 0.7, 0.7])
+    assert again.turned_scores.tolist() == pytest.approx([0.7, 0, 0])
+    assert again.better_turned.tolist() == [True, False, False]
+    assert again.landmarks is not None and found.landmarks is not None
+    assert torch.equal(again.landmarks[0], found.landmarks[0]), "turned ones give no landmarks"
+
+
+def test_turned_crops_are_the_upright_one_turned():
+    random = np.random.default_rng(0)
+    images = Images.from_bgr(random.integers(0, 255, (300, 400, 3), dtype=np.uint8))
+    matrix = torch.tensor([[[0.9, 0.3, -60.0], [-0.3, 0.9, 40.0]]], dtype=torch.float64)
+    image = torch.zeros(1, dtype=torch.int64)
+    (upright,) = _crops(images, image, matrix, CPU).pixels
+    for turn in (1, 2, 3):
+        (crop,) = _crops(images, image, _turned(matrix, turn), CPU).pixels
+        apart = (crop.int() - torch.rot90(upright, turn, (0, 1)).int()).abs()
+        assert apart.max() <= 1, turn
 
 
 def test_a_face_away_from_the_middle_is_another_one(images: Images):

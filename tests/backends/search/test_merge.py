@@ -8,7 +8,7 @@ import torch
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.search.looks import Sightings
-from fastface.backends.search.merge import is_sure, merge, posture, together
+from fastface.backends.search.merge import is_sure, merge, needs_proof, posture, together
 from fastface.utils.align import arcface_template
 
 OPTIONS = DetectionOptions()
@@ -38,9 +38,12 @@ def sighting(
     )
 
 
-def merged(parts: Sequence[Sightings], again: Sequence[float] | None = None) -> list[int]:
+def merged(
+    parts: Sequence[Sightings], again: Sequence[float] | None = None, refuted: Sequence[int] = ()
+) -> list[int]:
     scores = [float(part.scores[0]) for part in parts] if again is None else again
-    return merge(together(parts), torch.tensor(scores), OPTIONS).tolist()
+    better_turned = torch.tensor([row in refuted for row in range(len(parts))], dtype=torch.bool)
+    return merge(together(parts), torch.tensor(scores), better_turned, OPTIONS).tolist()
 
 
 @pytest.mark.parametrize("roll", [0, 45, 90, 180, -90, -135])
@@ -70,6 +73,21 @@ def test_sure(score: float, roll: float, sure: bool):
     assert is_sure(sighting(0, score=score, roll_deg=roll), 0.5).tolist() == [sure]
 
 
+def test_one_sure_face_an_image_needs_proof_and_none_beside_a_face_beyond_doubt():
+    found = together(
+        [
+            sighting(0, score=0.7, image=0),
+            sighting(200, score=0.72, image=0),
+            sighting(0, score=0.7, image=1),
+            sighting(200, score=0.9, image=1),
+            sighting(0, score=0.6, image=2),
+            sighting(0, score=0.9, image=3, roll_deg=180),
+        ]
+    )
+    assert needs_proof(found, 0.5).tolist() == [False, True, False, False, False, False]
+    assert needs_proof(found.at(torch.zeros(0, dtype=torch.int64)), 0.5).tolist() == []
+
+
 def test_nothing_seen():
     assert merged([sighting(0).at(torch.zeros(0, dtype=torch.int64))], []) == []
 
@@ -87,6 +105,13 @@ def test_the_sighting_at_the_right_turn_wins():
 def test_an_upright_find_is_not_displaced_by_its_sideways_part():
     part = sighting(30, side=40, score=0.66, look=1, turn=1, roll_deg=90)
     assert merged([sighting(0, score=0.62), part]) == [0]
+
+
+def test_an_upright_find_that_scores_better_turned_is_displaced():
+    """The landmarks of an upside-down face may make an upright one, with a score to match."""
+    parts = [sighting(0, score=0.74), sighting(0, score=0.76, look=1, turn=2, roll_deg=180)]
+    assert merged(parts) == [0]
+    assert merged(parts, refuted=[0]) == [1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,26 @@ def test_the_photos_that_are_turned_already(app: FaceAnalysis, photo: np.ndarray
             for quarters in (1, 2, 3)
         )
         assert apart < 0.03 * between_eyes
+
+
+@pytest.mark.parametrize("place", [0, 4, 12, 18])
+@pytest.mark.parametrize("side", [270, 640])
+def test_a_face_upside_down_is_not_taken_for_an_upright_one(
+    app: FaceAnalysis, test_data: Path, place: int, side: int
+):
+    """The first pass sees upright faces in these, with scores up to 0.76."""
+    coded = pickle.loads((test_data / "images" / "lfw_10_pairs.bin").read_bytes(), encoding="bytes")
+    face = cv2.imdecode(np.frombuffer(coded[0][place], np.uint8), cv2.IMREAD_COLOR)
+    assert face is not None
+    picture = np.full((640, 640, 3), face.mean((0, 1)), np.uint8)
+    corner = (640 - side) // 2
+    picture[corner : corner + side, corner : corner + side] = cv2.resize(face, (side, side))
+    (upright,) = app.get(picture)
+    between_eyes = np.linalg.norm(upright.kps[1] - upright.kps[0])
+    for quarters in (1, 2, 3):
+        best = app.get(turned(picture, quarters))[0]
+        apart = np.abs(turned_back(best.kps, picture, quarters) - upright.kps).max()
+        assert apart < 0.15 * between_eyes, quarters
 
 
 def test_a_sure_face_costs_nothing_more(

@@ -125,6 +125,18 @@ def test_a_graph_of_fixed_size_gets_that_size():
     assert len(faces) and torch.equal(faces.boxes, expected.boxes)
 
 
+def test_smaller_looks_are_drawn_into_the_only_size_that_a_graph_takes():
+    described = model_of("detection", 256)
+    session = BatchSession(9)
+    detector = Scrfd(pack_of(described), described, session)
+    (batch,) = Images.from_comfy(torch.full((1, *SIZE_HW, 3), 0.5)).chunks()
+    found_by(detector, batch, DetectionOptions(((128, 128), (256, 256), (640, 640))))
+    assert [tuple(x.shape) for x in session.inputs] == [(1, 3, 256, 256)] * 2
+    small, whole = ((x[0, 0] > described.black).nonzero().amax(0) + 1 for x in session.inputs)
+    # 150 pixels of width become 128 and 256.
+    assert small.tolist() == [76, 128] and whole.tolist() == [153, 256]
+
+
 def test_thresholds_are_those_of_the_options():
     def found(threshold: float, nms_threshold: float) -> int:
         return len(detect(9, [5], DetectionOptions(((128, 128),), threshold, nms_threshold)))
