@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
+from ...utils.packs.manifest import has_manifest
 from ..analyzer import Analyzer, Progress
 from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
 from ..pool import shared_analyzer
+from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
@@ -41,7 +44,8 @@ class FaceAnalysis:
         max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
         why: Why this backend was chosen, for people.
         tasks: Tasks of the pack that are offered; None offers all.
-        det_thresh, det_size, model_dir: As upstream.
+        addons: insightface 2.x's, by name; none to begin with.
+        liveness_mode, liveness_threshold, det_thresh, det_size, model_dir: As upstream.
     """
 
     def __init__(
@@ -80,6 +84,9 @@ class FaceAnalysis:
             elif task in FACE_KEYS:
                 self.models[task] = HeadModel(self, task)
         self.model_dir = str(analyzer.pack.folder)
+        self.addons: dict[str, Any] = {}
+        self.liveness_mode = NORMAL_MODE
+        self.liveness_threshold = DEFAULT_LIVENESS_THRESHOLD
         self._embedding_refusal = embedding_refusal
         self._absent = self._reasons_of_absence()
         self._habits = ReadingHabits()
@@ -88,6 +95,20 @@ class FaceAnalysis:
     def __class__(self) -> type:  # type: ignore[override]
         """insightface's own class where that is imported; see `imported_class`."""
         return imported_class("insightface.app.face_analysis", "FaceAnalysis") or type(self)
+
+    @cached_property
+    def model_package(self) -> Any:
+        """insightface 2.x's description of a pack with a manifest; None of others, and without it.
+
+        Read anew from the manifest by insightface itself.
+        """
+        if not has_manifest(self.analyzer.pack.folder):
+            return None
+        try:
+            from insightface.model_zoo.package_manifest import load_model_package
+        except ImportError:
+            return None
+        return load_model_package(self.model_dir)
 
     @property
     def det_thresh(self) -> float:
@@ -123,6 +144,8 @@ class FaceAnalysis:
                 model.prepare(ctx_id, input_size=sizes, det_thresh=det_thresh)
             else:
                 model.prepare(ctx_id)
+        for addon in self.addons.values():
+            addon.prepare(ctx_id)
 
     def to_cpu(self) -> None:
         """Moves this object, and no other, to models on the CPU."""
@@ -132,7 +155,13 @@ class FaceAnalysis:
                 old.pack, old.backend, replace(old.placement, device="cpu", precision="fp32")
             )
 
-    def get(self, img: np.ndarray, max_num: int = 0, det_metric: str = "default") -> list[Face]:
+    def get(
+        self,
+        img: np.ndarray,
+        max_num: int = 0,
+        det_metric: str = "default",
+        det_size: Any = None,
+    ) -> list[Face]:
         """Finds the faces of one image.
 
         Args:
@@ -140,17 +169,18 @@ class FaceAnalysis:
             max_num: Most faces to give back; 0 is no limit but the object's own.
             det_metric: How to choose among too many: `default` weighs size and nearness to the
                 centre, `max` size alone.
+            det_size: For this call only: width and height, or a list of such pairs.
 
         Returns:
             Faces, best score first; an empty list when there are none.
 
         Raises:
-            InvalidInput: Not such an image.
+            InvalidInput: Not such an image, or no such size.
         """
         with METRICS.call("get") as call:
             img = checked_bgr(img)
             key = image_key(img)
-            boxes, landmarks = self._found(img, key, max_num, det_metric)
+            boxes, landmarks = self._found(img, key, max_num, det_metric, det_size)
             call.images, call.faces = 1, len(boxes)
             if len(boxes) == 0:
                 return []
@@ -160,12 +190,16 @@ class FaceAnalysis:
                 for row, box in enumerate(boxes)
             ]
 
-    def _found(self, img: np.ndarray, key: bytes, max_num: int, metric: str) -> Found:
+    def _found(
+        self, img: np.ndarray, key: bytes, max_num: int, metric: str, det_size: Any
+    ) -> Found:
         model = self.det_model
         if isinstance(model, DetectionModel) and "detect" not in vars(model):
             # The image was looked at once to make its key, and is not looked at again.
-            return model.found(img, key, model.options(), max_num, metric)
-        return model.detect(img, max_num=max_num, metric=metric)  # what a consumer put there
+            return model.found(img, key, model.options(det_size), max_num, metric)
+        # What a consumer put there may know upstream's arguments alone.
+        size = {} if det_size is None else {"input_size": det_size}
+        return model.detect(img, max_num=max_num, metric=metric, **size)
 
     def _frame(
         self, img: np.ndarray, key: bytes, boxes: np.ndarray, landmarks: np.ndarray | None
@@ -191,8 +225,13 @@ class FaceAnalysis:
         if self._embedding_refusal:
             face.refuse("embedding", self._embedding_refusal)
         face.explain(self._absent)
+        if LIVENESS in self.addons:
+            self.addons[LIVENESS].get(img, face)
+        not_live = is_not_live(face, self.addons, self.liveness_mode)
         for task, model in self.models.items():
-            if isinstance(model, HeadModel) and "get" not in vars(model):
+            if task == "recognition" and not_live:
+                face.explain({**self._absent, "embedding": not_live})
+            elif isinstance(model, HeadModel) and "get" not in vars(model):
                 face.expect(FACE_KEYS[model.taskname], frame, row)
             elif task != "detection":
                 model.get(img, face)  # a model or method that the consumer put there

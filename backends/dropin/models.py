@@ -82,9 +82,15 @@ class DetectionModel(ModelView):
     def input_size(self, value: Any) -> None:
         self._input_sizes = parse_sizes(value)
 
-    def options(self) -> DetectionOptions:
+    def options(self, input_size: Any = None) -> DetectionOptions:
+        """What is set now, with another input size where one is given.
+
+        Raises:
+            InvalidInput: No such size.
+        """
+        sizes = self._input_sizes if input_size is None else parse_sizes(input_size)
         return DetectionOptions(
-            self._searched or self._input_sizes,
+            self._searched or sizes,
             float(self.det_thresh),
             float(self.nms_thresh),
             robust=self._searched is not None,
@@ -121,9 +127,7 @@ class DetectionModel(ModelView):
             `[N,5]` float32 boxes with score, best first, and `[N,5,2]` float32 landmarks (None
             when the detector has none).
         """
-        options = self.options()
-        if input_size is not None and not options.robust:
-            options = replace(options, sizes_wh=parse_sizes(input_size))
+        options = self.options(input_size)
         if det_thresh is not None:
             options = replace(options, threshold=float(det_thresh))
         img = checked_bgr(img)

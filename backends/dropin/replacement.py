@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.errors import FastFaceError
 from ...utils.packs.find import load_pack
 from ...utils.settings import settings
+from ..choices import AUTO
 from ..insightface import original_is_wanted
 from ..interfaces import DetectionOptions
 from ..loading import load_for_pack
-from ..providers.table import device_name, row_of_provider
+from ..providers.request import devices_of_providers
+from ..registry import all_backends, refused_by_settings
+from .addons import open_addons
 from .facade import FaceAnalysis
 from .sizes import AUTO_SIZES
 
@@ -38,7 +41,7 @@ def replace_class(upstream: type) -> None:
     """Makes calls of a class give our object; those who imported the class before have it too.
 
     The class itself stays, with its subclasses and everything else of insightface. What ours can't
-    do, such as add-ons, goes on to the original.
+    do, such as downloading a pack, goes on to the original.
 
     Args:
         upstream: `insightface.app.FaceAnalysis`.
@@ -57,26 +60,67 @@ def replace_class(upstream: type) -> None:
 
 def _ours(
     name: Any = "buffalo_l",
-    root: str = "~/.insightface",
-    allowed_modules: Sequence[str] | None = None,
-    providers: Sequence[Any] | None = None,
+    root: Any = "~/.insightface",
+    allowed_modules: Any = None,
+    *,
+    providers: Any = None,
+    provider_options: Any = None,
+    addons: Sequence[str] | None = None,
+    liveness_mode: str = "normal",
+    liveness_threshold: float | None = None,
     **further: Any,
 ) -> FaceAnalysis:
-    """Our object for the arguments of insightface's."""
-    unknown = sorted(key for key, value in further.items() if value)
-    if unknown:
-        raise InvalidInput(f"got {', '.join(unknown)}, which FastFace does not have")
-    pack = load_pack(str(name), [Path(root).expanduser()], allow_path=True)
+    """Our object for the arguments of insightface's.
+
+    Raises:
+        FastFaceError: They can't be had; upstream is to say so, or to do it.
+    """
+    # A `ModelPackageDescriptor` of insightface 2.x knows its folder.
+    folder = getattr(name, "path", name)
+    pack = load_pack(str(folder), [Path(root).expanduser()], allow_path=True)
     # Like upstream's, it looks at two sizes until it is prepared.
     options = DetectionOptions(AUTO_SIZES)
-    return load_for_pack(pack, options, device=_device(providers), tasks=allowed_modules)
+    tasks = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
+    device = _device(providers, provider_options)
+    app = load_for_pack(pack, options, device=device, tasks=None if tasks is None else list(tasks))
+    app.liveness_mode = liveness_mode
+    if liveness_threshold is not None:
+        app.liveness_threshold = liveness_threshold
+    if addons:
+        app.addons = open_addons(addons, root, app.liveness_threshold, providers)
+    ignored = sorted(key for key, value in further.items() if value)
+    if ignored:
+        _log.warning(
+            "FaceAnalysis was given %s: these are for ONNX Runtime's own sessions, and have no "
+            "effect on FastFace's",
+            ", ".join(ignored),
+        )
+    return app
 
 
-def _device(providers: Sequence[Any] | None) -> str:
-    """The device of the first provider asked for, `auto` when none is."""
-    if not providers:
-        return "auto"
-    first = providers[0]
-    provider, options = (first, {}) if isinstance(first, str) else (first[0], dict(first[1]))
-    row = row_of_provider(provider)
-    return device_name(row, int(options.get("device_id", 0)))
+def _device(providers: Any, provider_options: Any) -> str:
+    """The device of the first provider asked for that is here, `auto` when none is asked for."""
+    asked, odd = devices_of_providers(providers, provider_options)
+    for line in odd:
+        _log.warning("FaceAnalysis was given providers %r: %s", providers, line)
+    here = [device for device in asked if _is_here(device)]
+    if not here:
+        # Of one that is not here the loader says why, how to get it, and what it takes instead.
+        return asked[0] if asked else AUTO
+    if here[0] != asked[0]:
+        _log.warning(
+            "FaceAnalysis was given providers %r: nothing runs on %s here, so %s is used",
+            providers,
+            ", ".join(asked[: asked.index(here[0])]),
+            here[0],
+        )
+    return here[0]
+
+
+def _is_here(device: str) -> bool:
+    word = device.partition(":")[0]
+    return any(
+        word in backend.devices()
+        for backend in all_backends().values()
+        if not refused_by_settings(backend)
+    )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ...utils.settings import settings
-from .table import CPU, PROVIDERS, ProviderRow, row_of_device
+from .table import CPU, PROVIDERS, ProviderRow, device_name, row_of_device
 
 #: The runtime refuses to create a session that would leave a node to the CPU.
 NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 #: The runtime remembers which provider took which node (1.24 and newer; older ones ignore it).
 RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+
+
+#: Listed by every onnxruntime, for models that run on a server of Azure's: it runs none here.
+_REMOTE = "azure"
 
 
 def listed_providers(runtime: ModuleType) -> frozenset[str]:
@@ -110,3 +115,68 @@ def attempts(
     else:
         tries = [(entry, False) for entry in (row, *map(row_of_device, (*row.helpers, "cpu")))]
     return tuple((entry, as_strict) for entry, as_strict in tries if entry.provider in listed)
+
+
+def devices_of_providers(
+    providers: Any, provider_options: Any = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The devices that a caller of ONNX Runtime asks for, and what of it says nothing.
+
+    Callers write providers in every form that the runtime takes, and in some that it only prints a
+    complaint about: whatever can be understood is.
+
+    Args:
+        providers: A name, or a sequence of names and of pairs of a name and options. A name is one
+            of the runtime's in any case, or a device word, such as `cuda`; None says nothing.
+        provider_options: Options of each of them, as InferenceSession takes them beside the names.
+
+    Returns:
+        Devices in the order of preference, such as `cuda:0`, and a line on each entry that is no
+        provider or has options that mean nothing.
+    """
+    entries = [providers] if isinstance(providers, str) else _listed(providers)
+    beside = _listed(provider_options)
+    devices: list[str] = []
+    odd: list[str] = []
+    for place, entry in enumerate(entries):
+        name, *rest = _listed(entry) or [None]
+        options = rest[0] if rest else beside[place] if place < len(beside) else None
+        row = _row_named(name)
+        if row is None:
+            if _word(name) != _REMOTE:
+                odd.append(f"{entry!r} is no execution provider")
+            continue
+        index, misfit = _index_in(options)
+        if misfit and row.indexed:
+            odd.append(f"{row.provider}: {misfit}, so the first one is meant")
+        devices.append(device_name(row, index))
+    return tuple(dict.fromkeys(devices)), tuple(odd)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def _word(name: Any) -> str:
+    """A provider's name without its ending, in small letters."""
+    return str(name).strip().lower().removesuffix("executionprovider")
+
+
+def _row_named(name: Any) -> ProviderRow | None:
+    if not isinstance(name, str):
+        return None
+    word = _word(name)
+    return next((row for row in PROVIDERS if word in (row.device, _word(row.provider))), None)
+
+
+def _index_in(options: Any) -> tuple[int, str]:
+    """The `device_id` of a provider's options, and what is wrong with it; 0 where it says none."""
+    if not isinstance(options, Mapping):
+        return 0, "" if options is None else f"got options {options!r}, expected a dictionary"
+    given = options.get("device_id")
+    if given is None or given == "":
+        return 0, ""
+    text = str(given).strip()
+    if text.isdecimal():
+        return int(text), ""
+    return 0, f"got device_id {given!r}, expected a whole number from 0"

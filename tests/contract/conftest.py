@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -174,6 +175,52 @@ def five_models(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         shutil.copy(path, folder)
     write_random_heads(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def manifest_pack(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of insightface 2.x: real detection and recognition, a small face verifier."""
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("manifest") / "raccoon_t"
+    folder.mkdir()
+    for path in (test_data / "models").glob("*.onnx"):
+        shutil.copy(path, folder)
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("ReduceMean", ["crops"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Sigmoid", ["mean"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "verifier",
+        [helper.make_tensor_value_info("crops", floats, ["N", 3, 64, 64])],
+        [helper.make_tensor_value_info("probability", floats, ["N"])],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "verify.onnx")
+    tasks = {
+        "detection": {"file": "scrfd_2.5g_bnkps.onnx"},
+        "recognition": {"file": "mobilefacenet.onnx"},
+        "verification": {"file": "verify.onnx", "expansion": 1.5},
+    }
+    (folder / "MODEL.LICENSE").write_text("none needed", encoding="utf-8")
+    document = {"manifest_version": 2, "model_id": "raccoon_t", "license": "MODEL.LICENSE"}
+    (folder / "manifest.json").write_text(json.dumps(document | {"tasks": tasks}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def manifest_app(manifest_pack: Path, monkeypatch: pytest.MonkeyPatch) -> FaceAnalysis:
+    monkeypatch.setenv("FASTFACE_MODELS", str(manifest_pack.parent))
+    return load_face_analysis(model_pack="raccoon_t", backend="onnxruntime", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def manifest_upstream(manifest_pack: Path) -> Any:
+    insightface_app = pytest.importorskip("insightface.app")
+    app = insightface_app.FaceAnalysis(name=str(manifest_pack), providers=["CPUExecutionProvider"])
+    app.prepare(ctx_id=0, det_size=(640, 640))
+    return app
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.utils.errors import InvalidInput
 from tests.contract.compare import assert_same_faces
 
 
@@ -47,9 +48,48 @@ def test_other_objects_of_the_same_models_stay_as_they_were(
     patched, other = load(), load()
     patch(patched)
     assert patched.analyzer is other.analyzer
-    assert not hasattr(other, "get_")
-    with pytest.raises(TypeError):
-        other.get(crowd, det_size=(640, 640))
+    assert not hasattr(other, "get_") and "get" not in vars(other)
+    patched.get(crowd, det_size=(320, 320))
+    assert other.det_model.input_size == (640, 640)
+
+
+class TestSizeOfOneCall:
+    """photomakerV2_native and StoryDiffusion derive a class whose `get` takes `det_size`."""
+
+    @pytest.mark.parametrize("det_size", [(320, 320), [(128, 128), (640, 640)], (0, 0), None])
+    def test_as_upstreams_derived_class(
+        self, app: FaceAnalysis, upstream: Any, close_up: np.ndarray, det_size: Any
+    ):
+        def theirs(img: np.ndarray) -> list:
+            """`FaceAnalysis2.get`, whose `input_size` has no effect since insightface 1.0."""
+            before = upstream.det_model.input_sizes
+            try:
+                if det_size is not None:
+                    upstream.det_model.prepare(0, input_size=det_size)
+                return upstream.get(img, 0)
+            finally:
+                upstream.det_model.prepare(0, input_size=before)
+
+        expected = theirs(close_up)
+        assert len(expected) == (det_size is not None)
+        assert_same_faces(app.get(close_up, det_size=det_size), expected)
+        assert app.det_model.input_size == (640, 640), "it is for one call"
+        assert app.get(close_up) == []
+
+    def test_a_wrong_size_is_refused(self, app: FaceAnalysis, close_up: np.ndarray):
+        with pytest.raises(InvalidInput, match="640"):
+            app.get(close_up, det_size=640)
+
+    def test_a_replaced_detect_is_given_it(self, app: FaceAnalysis, close_up: np.ndarray):
+        detect, seen = app.det_model.detect, []
+
+        def noting(img: np.ndarray, **choices: Any) -> Any:
+            seen.append(choices.get("input_size"))
+            return detect(img, **choices)
+
+        app.det_model.detect = noting
+        assert app.get(close_up) == [] and len(app.get(close_up, det_size=(320, 320))) == 1
+        assert seen == [None, (320, 320)]
 
 
 def test_rgb_gives_what_upstream_gives_for_rgb(app: FaceAnalysis, upstream: Any, crowd: np.ndarray):
