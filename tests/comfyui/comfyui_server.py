@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.comfyui.prompts import Prompt
+from tests.comfyui.prompts import Prompt, node, save
 
 #: A folder name that is no Python name: dashes, dots and spaces, as users and zip files make them.
 PACK_FOLDER = "Comfy UI-Fast.Face v1"
@@ -163,3 +163,8 @@ class ComfyServer:
         """The one image that an output node wrote."""
         (image,) = output["images"]
         return self.base / image["type"] / image["subfolder"] / image["filename"]
+
+    def as_loaded(self, image: str) -> Path:
+        """An input image as this ComfyUI sees it, saved; versions decode differently."""
+        outputs = self.run({"photo": node("LoadImage", image=image), "save": save("photo")})
+        return self.image_path(outputs["save"])

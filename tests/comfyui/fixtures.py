@@ -1,8 +1,8 @@
-"""A ComfyUI for the tests of a module; they run when COMFYUI_PATH names a checkout.
+"""A ComfyUI for the tests of a module; they run once in each that COMFYUI_PATH names.
 
-COMFYUI_PYTHON names the interpreter that has ComfyUI's requirements (default: that of the tests).
-COMFYUI_INSTANTID_PATH names a checkout of cubiq/ComfyUI_InstantID (default: the one in
-COMFYUI_PATH/custom_nodes, if any). FASTFACE_TEST_DATA adds the tests with real weights.
+installations.py says how. COMFYUI_INSTANTID_PATH names a checkout of cubiq/ComfyUI_InstantID
+(default: the one in the ComfyUI's custom_nodes, if any). FASTFACE_TEST_DATA adds the tests with
+real weights.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 
 import fastface
 from tests.comfyui.comfyui_server import PACK_FOLDER, ComfyServer, link, options_of
+from tests.comfyui.installations import Installation, installations
 from tests.comfyui.prompts import PHOTO, SCRFD
 
 ROOT = Path(inspect.getfile(fastface)).parent
@@ -50,19 +51,21 @@ NODE_CLASS_MAPPINGS = {"TestLargeModel": TestLargeModel}
 """
 
 
-@pytest.fixture(scope="module")
-def checkout() -> Path:
-    path = os.environ.get("COMFYUI_PATH")
-    if not path:
+@pytest.fixture(scope="module", params=installations() or [None], ids=str)
+def installation(request: pytest.FixtureRequest) -> Installation:
+    if request.param is None:
         pytest.skip("COMFYUI_PATH names no ComfyUI checkout")
-    if not (Path(path) / "main.py").is_file():
-        pytest.fail(f"COMFYUI_PATH is {path!r}, where there is no main.py")
-    return Path(path).resolve()
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
-    return os.environ.get("COMFYUI_PYTHON") or sys.executable
+def checkout(installation: Installation) -> Path:
+    return installation.checkout
+
+
+@pytest.fixture(scope="module")
+def python(installation: Installation) -> str:
+    return installation.python
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +118,10 @@ def comfyui(
     large = base / "custom_nodes" / "large_model" / "__init__.py"
     large.parent.mkdir(parents=True)
     large.write_text(LARGE_MODEL, encoding="utf-8")
+    # A copy: ComfyUI refuses input files that are links to outside its folder.
+    (base / "input").mkdir()
     photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
-    link(photo, base / "input" / PHOTO)
+    shutil.copyfile(photo, base / "input" / PHOTO)
     weights = os.environ.get("FASTFACE_TEST_DATA")
     if weights:
         packs = base / "models" / "insightface" / "models"

@@ -10,6 +10,7 @@ import inspect
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import fastface
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from tests.comfyui import fixtures
 from tests.comfyui import test_real_comfyui as real
-from tests.comfyui.comfyui_server import ComfyServer, link
+from tests.comfyui.comfyui_server import ComfyServer
 from tests.comfyui.prompts import Prompt
 
 FOLDER = Path(inspect.getfile(fastface)).parent / "example_workflows"
@@ -43,7 +44,8 @@ WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 SEEDS = ("seed", "noise_seed")
 
 # The fixtures of the tests in a real ComfyUI.
-checkout, python, options = fixtures.checkout, fixtures.python, fixtures.options
+installation, options = fixtures.installation, fixtures.options
+checkout, python = fixtures.checkout, fixtures.python
 installed, instantid, comfyui = fixtures.installed, fixtures.instantid, fixtures.comfyui
 rtx = fixtures.rtx
 
@@ -229,7 +231,7 @@ def run(comfyui: ComfyServer, name: str) -> dict[str, dict[str, Any]]:
     """What the nodes of a workflow show, by their titles; the photo has the name it asks for."""
     example = comfyui.base / "input" / "example.png"
     if not example.exists():
-        link(comfyui.base / "input" / real.PHOTO, example)
+        shutil.copyfile(comfyui.base / "input" / real.PHOTO, example)
     workflow = read(name)
     titles = {str(node["id"]): node.get("title", node["type"]) for node in workflow["nodes"]}
     outputs = comfyui.run(as_prompt(workflow))
@@ -257,7 +259,7 @@ class TestInComfyUI:
         assert where.startswith(
             ("detection: opened when first needed, on cpu", "detection: runs on")
         )
-        photo = real.pixels(comfyui.base / "input" / real.PHOTO)
+        photo = real.pixels(comfyui.as_loaded(real.PHOTO))
         annotated = real.pixels(comfyui.image_path(shown["SaveImage"]))
         mask = real.pixels(comfyui.image_path(shown["Mask"]))
         assert annotated.shape == mask.shape == photo.shape
@@ -279,7 +281,7 @@ class TestInComfyUI:
 
     def test_select_and_paste_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_select_paste")
-        photo = real.pixels(comfyui.base / "input" / real.PHOTO)
+        photo = real.pixels(comfyui.as_loaded(real.PHOTO))
         blurred = real.pixels(comfyui.image_path(shown["SaveImage"]))
         assert blurred.shape == photo.shape
         changed = (blurred != photo).any(-1)
