@@ -167,7 +167,7 @@ class FastFaceBenchmark:
             command="the node FastFace Benchmark",
         )
         remember(result, history_file())
-        text, chart = as_text(result), draw_chart(result)
+        text, chart = host.redacted(as_text(result)), draw_chart(result)
         picture = torch.from_numpy(chart).float().div(255)[None]
         return {
             "ui": host.node_text(text) | host.preview([chart]),

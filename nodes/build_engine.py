@@ -131,7 +131,7 @@ class FastFaceBuildEngine:
             host.torch_device().index or 0,
         )
         pack = choose_pack(model_pack, AUTO, host.insightface_roots(), False, None)
-        info = summary(pack, build_pack(pack, wish, reporter(node_id)))
+        info = host.redacted(summary(pack, build_pack(pack, wish, reporter(node_id))))
         return {"ui": host.node_text(info), "result": (info,)}
 
 

@@ -209,7 +209,7 @@ class FastFaceLoader:
             mtcnn=mtcnn,
             heads=ALL if heads is None else heads,
         )
-        info = describe_loaded(face_analysis)
+        info = host.redacted(describe_loaded(face_analysis))
         return {"ui": host.node_text(info), "result": (face_analysis, face_analysis, info)}
 
 

@@ -89,7 +89,7 @@ class FastFaceMemory:
         after: Any = None,
     ) -> dict[str, Any]:
         done = _done(action, model_pack, backend=backend, device=device, precision=precision)
-        report = "\n".join([*done, as_text(status())])
+        report = host.redacted("\n".join([*done, as_text(status())]))
         return {"ui": host.node_text(report), "result": (report, after)}
 
 

@@ -39,6 +39,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
 
     folder_paths = ModuleType("folder_paths")
     folder_paths.__dict__.update(
+        base_path=str(tmp_path),
         models_dir=str(tmp_path / "models"),
         folder_names_and_paths=paths,
         add_model_folder_path=add_model_folder_path,
@@ -177,6 +178,20 @@ class TestInside:
 
     def test_text_on_the_node(self):
         assert host.node_text("6 faces") | {"images": []} == {"text": ["6 faces"], "images": []}
+
+    def test_a_text_names_no_folder_of_the_machine(self, comfyui, tmp_path: Path, monkeypatch):
+        monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+        text = f"{tmp_path}/models/x, {tmp_path / 'user'}/y, /home/me/z, /opt/a.so"
+        expected = "models/x, user/y, ~/z, .../a.so"
+        assert host.redacted(text) == expected
+        assert host.node_text(text) == {"text": [expected]}
+
+    def test_an_account_without_a_home(self, monkeypatch):
+        def no_home() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "home", no_home)
+        assert host.redacted("/opt/a.so") == ".../a.so"
 
     @pytest.mark.parametrize("has_server", [True, False])
     def test_routes(self, comfyui, has_server: bool):

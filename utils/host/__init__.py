@@ -9,6 +9,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..redact import redact_paths
 from ..web import Route, handler
 from .extra_paths import default_folders
 
@@ -193,13 +195,34 @@ def node_text(text: str) -> dict[str, Any]:
     workflow and later ones remove when the job ends.
 
     Args:
-        text: Lines for people. It is kept in ComfyUI's history and in the browser, so it names no
-            folder of this machine.
+        text: Lines for people. It is kept in ComfyUI's history and in the browser, so that it is
+            shown as `redacted` makes it.
 
     Returns:
         To be merged with other parts, such as those of `preview`.
     """
-    return {"text": [text]}
+    return {"text": [redacted(text)]}
+
+
+def redacted(text: str) -> str:
+    """A text that may be saved with a workflow: it names no folder of this machine.
+
+    Returns:
+        With paths as from ComfyUI's folder (`models/insightface/...`) or the user's (`~/...`), and
+        only the name of files that lie elsewhere.
+    """
+    roots = []
+    with suppress(RuntimeError):  # an account without a home
+        roots.append((Path.home(), "~"))
+    if in_comfyui():
+        import folder_paths
+
+        roots += [
+            (Path(folder_paths.base_path), ""),
+            (Path(folder_paths.models_dir), "models"),
+            (Path(folder_paths.get_user_directory()), "user"),
+        ]
+    return redact_paths(text, roots)
 
 
 def add_routes(routes: Sequence[Route]) -> None:
