@@ -33,6 +33,7 @@ def test_the_nodes_of_the_design_are_there():
 @pytest.mark.parametrize("node_id, node", NODES, ids=IDS)
 class TestEveryNode:
     def test_is_described(self, node_id: str, node: type):
+        assert node_id.startswith("FastFace")  # web/js/node_text.js knows our nodes by it
         assert node.CATEGORY == "FastFace" and node.DISPLAY_NAME.startswith("FastFace ")
         assert node.DESCRIPTION.endswith(".")
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
