@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
+from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
 from .base import Backend, Parameters
 from .cascade.inception import InceptionEmbedder
@@ -37,7 +38,7 @@ class FacenetBackend(Backend):
 
     def missing(self) -> str | None:
         for module in ("facenet_pytorch", "torchvision"):
-            if importlib.util.find_spec(module) is None:
+            if not has_module(module):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
+from ..utils.modules import has_module
 from ..utils.packs import ModelPack
 from .base import Backend
 from .dropin.face import Face
@@ -55,7 +55,7 @@ class InsightFaceBackend(Backend):
 
     def missing(self) -> str | None:
         for module in ("insightface", "onnxruntime"):
-            if importlib.util.find_spec(module) is None:
+            if not has_module(module):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..utils.devices import half_is_faster, torch_devices
+from ..utils.modules import has_module
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
@@ -30,7 +30,7 @@ class TorchBackend(GraphBackend):
     name = "torch"
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("onnx") is None:
+        if not has_module("onnx"):
             return "onnx is not installed; run `python install.py` in the pack's folder"
         return None
 

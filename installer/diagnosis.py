@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .machine import Installed, Machine, canonical_name
-from .needs import HOST_NEEDS, Need, is_there, release
+from .needs import HOST_NEEDS, Need, is_there, recorded_package, release
 from .remedies import TORCH_FAMILY, Remedies
 
 
@@ -88,9 +88,29 @@ def no_installer(report: Report, remedies: Remedies) -> list[Finding]:
     return [Finding("there is neither pip nor uv to install with", remedies.bring_pip())]
 
 
+def files_gone(report: Report, remedies: Remedies) -> list[Finding]:
+    """Packages that pip has on record and whose module is not there."""
+    findings: list[Finding] = []
+    several = len(report.installed.onnxruntimes) > 1
+    for need in report.needs:
+        name = recorded_package(need, report.installed)
+        if name is None or (need.module == "onnxruntime" and several):
+            continue  # of several none is to stay as it is: another finding says so
+        problem = (
+            f"{name} is on record, but its module {need.module} is gone, as when another package "
+            "with the same files is removed"
+        )
+        findings.append(Finding(problem, remedies.reinstall(name)))
+    return findings
+
+
 def missing_packages(report: Report, remedies: Remedies) -> list[Finding]:
     """Required packages that are not there or too old, and optional ones as advice."""
-    lacking = [need for need in report.needs if not is_there(need, report.installed)]
+    lacking = [
+        need
+        for need in report.needs
+        if not is_there(need, report.installed) and not recorded_package(need, report.installed)
+    ]
     host = [need for need in lacking if need in HOST_NEEDS]
     own = [need for need in lacking if need.required and need not in host]
     optional = [need for need in lacking if not need.required and need not in host]
@@ -177,10 +197,11 @@ def onnxruntime_without_gpu(report: Report, remedies: Remedies) -> list[Finding]
 def broken_imports(report: Report, remedies: Remedies) -> list[Finding]:
     """Modules that are there and don't work; not those that only stumble over another one."""
     broken = {need.module for need in report.needs if report.probe(need.module).broken}
+    gone = {need.module for need in report.needs if recorded_package(need, report.installed)}
     findings: list[Finding] = []
     for need in report.needs:
         rests_on = {*need.beside, *(("torch",) if need.module == "torchvision" else ())}
-        if need.module not in broken or broken & rests_on:
+        if need.module not in broken or (broken | gone) & rests_on:
             continue
         probe = report.probe(need.module)
         problem = f"{need.module} {probe.state.lower()} when imported: {probe.error}"
@@ -232,16 +253,34 @@ def conflicting_pins(report: Report, remedies: Remedies) -> list[Finding]:
         if conflict is None or canonical_name(conflict[1]) not in ours:
             continue
         name, wanted = conflict.groups()
-        other = canonical_name(re.split(r"[^A-Za-z0-9._-]", wanted, maxsplit=1)[0])
-        version = report.installed.distributions.get(other)
-        # What others share stays; the package that is not content is replaced by one that is.
-        fitting = (name, f"{other}=={version}") if version else (wanted,)
+        fitting = _that_go_together(name, wanted, report.installed)
         findings.append(Finding(line.rstrip("."), remedies.install(*fitting)))
     return findings
 
 
+def _that_go_together(name: str, wanted: str, installed: Installed) -> tuple[str, ...]:
+    """Requirements that end a conflict and lower nothing that ComfyUI brought.
+
+    Args:
+        name: The package that is not content.
+        wanted: What it requires.
+        installed: What is there.
+    """
+    versions, host = installed.distributions, {need.distribution for need in HOST_NEEDS}
+    other = canonical_name(re.split(r"[^A-Za-z0-9._-]", wanted, maxsplit=1)[0])
+    if other not in versions:
+        return (wanted,)
+    own = canonical_name(name)
+    if own in host and (other not in host or own == "torch"):
+        # Asked for without its version it would be replaced by an older one that is content.
+        return (wanted, f"{name}=={versions[own]}")
+    # What others share stays; the package that is not content is replaced by one that is.
+    return (name, f"{other}=={versions[other]}")
+
+
 RULES: tuple[Callable[[Report, Remedies], list[Finding]], ...] = (
     no_installer,
+    files_gone,
     missing_packages,
     cpu_only_torch,
     broken_imports,

@@ -18,6 +18,7 @@ from .needs import (
     is_there,
     onnxruntime_need,
     own_needs,
+    recorded_package,
     what_answers,
 )
 from .packages import constraint_lines, front_end, install, install_command
@@ -61,7 +62,7 @@ def install_missing(with_tests: bool = False, strict: bool = False, dry_run: boo
     needs = wanted_needs(with_tests)
     modules = [need.module for need in (*HOST_NEEDS, *needs)]
     before = look_for(modules)
-    if "onnxruntime" not in before.modules:
+    if "onnxruntime" not in before.modules and not before.onnxruntimes:
         machine = examine()
         needs = [onnxruntime_need(machine) if n.module == "onnxruntime" else n for n in needs]
         say("ONNX Runtime: {} ({})".format(*choose_onnxruntime(machine)))
@@ -92,6 +93,12 @@ def wanted_needs(with_tests: bool) -> list[Need]:
 
 def add(missing: Sequence[Need], modules: Sequence[str], front: Sequence[str]) -> None:
     """Installs: what has dependencies together, or one by one if that fails; then the rest."""
+    for _, package in recorded_without_files(missing, look_for(modules)):
+        say(f"Installing {package} again: it is on record, but its files are gone ...")
+        name = package.partition("==")[0]
+        install(front, [package], look_for(modules), [name], dependencies=False, again=True)
+    there = look_for(modules)
+    missing = [need for need in missing if not is_there(need, there)]
     together = [need for need in missing if not need.beside]
     if together:
         say(f"Installing {', '.join(need.requirement for need in together)} ...")
@@ -109,15 +116,29 @@ def add(missing: Sequence[Need], modules: Sequence[str], front: Sequence[str]) -
             install(front, [need.requirement], now, [need.distribution], dependencies=False)
 
 
+def recorded_without_files(missing: Sequence[Need], installed: Installed) -> list[tuple[Need, str]]:
+    """Of missing needs those that pip has on record, each with the requirement that is recorded."""
+    recorded = ((need, recorded_package(need, installed)) for need in missing)
+    return [(need, f"{name}=={installed.distributions[name]}") for need, name in recorded if name]
+
+
 def print_commands(missing: Sequence[Need], before: Installed, front: Sequence[str]) -> None:
     """Prints what `add` would run, with the constraint file's lines."""
+    again = recorded_without_files(missing, before)
+    mended = [need for need, _ in again]
+    missing = [need for need in missing if need not in mended]
     groups = [[need for need in missing if not need.beside]]
-    there = {*before.modules, *(need.module for need in groups[0])}
+    there = {*before.modules, *(need.module for need in (*mended, *groups[0]))}
     groups += [[need] for need in missing if need.beside and there.issuperset(need.beside)]
     say("CONSTRAINTS is a file with these lines:")
     for line in constraint_lines(before, [need.distribution for need in missing]):
         say(f"  {line}")
     say("Commands:")
+    for _, package in again:
+        command = install_command(
+            front, [package], constraints="CONSTRAINTS", dependencies=False, again=True
+        )
+        say(f"  {command_line(command)}")
     for group in filter(None, groups):
         command = install_command(
             front,
@@ -152,6 +173,8 @@ def judge(
         elif lacking:
             reason = f"needs {', '.join(lacking)}; then: {remedies.run_installer()}"
             outcomes.append(Outcome(need, "SKIPPED", reason))
+        elif name := recorded_package(need, after):
+            outcomes.append(Outcome(need, "FAILED", remedies.reinstall(name)))
         else:
             options = ["--no-deps"] if need.beside else []
             remedy = remedies.install(*options, need.requirement)

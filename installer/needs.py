@@ -100,6 +100,23 @@ def what_answers(need: Need, installed: Installed) -> str:
     return ", ".join(found) or need.distribution
 
 
+def recorded_package(need: Need, installed: Installed) -> str | None:
+    """The package that pip has on record for a module whose files are not there; None if none is.
+
+    Two packages that share a folder (`onnxruntime` and `onnxruntime-gpu`, OpenCV's builds) lose its
+    files together when one of them is removed.
+    """
+    if need.module in installed.modules:
+        return None
+    if need.module == "onnxruntime":
+        # The one with a suffix is there for a reason.
+        return max(installed.onnxruntimes, default=None)
+    if need.distribution in installed.distributions:
+        return need.distribution
+    variants = (n for n in installed.distributions if need.variants and n.startswith(need.variants))
+    return min(variants, default=None)
+
+
 def own_needs(requirements: str) -> tuple[Need, ...]:
     """What requirements.txt asks for.
 

@@ -74,6 +74,7 @@ def install_command(
     constraints: str | None = None,
     dependencies: bool = True,
     quiet: bool = True,
+    again: bool = False,
 ) -> list[str]:
     """The command that installs packages.
 
@@ -84,6 +85,7 @@ def install_command(
         constraints: Path of a constraint file.
         dependencies: Whether what the packages ask for comes along.
         quiet: Whether progress is left out; errors are always shown.
+        again: Whether what pip has on record is installed nevertheless.
     """
     with_pip = tuple(front[1:]) == ("-m", "pip")
     command = [*front, "install"]
@@ -95,6 +97,8 @@ def install_command(
         command += ["--constraint", constraints]
     if not dependencies:
         command += ["--no-deps"]
+    if again:
+        command += ["--force-reinstall" if with_pip else "--reinstall"]
     return [*command, *requirements]
 
 
@@ -104,6 +108,7 @@ def install(
     installed: Installed,
     names: Iterable[str],
     dependencies: bool = True,
+    again: bool = False,
 ) -> bool:
     """Installs packages into the running interpreter, with everything already installed pinned.
 
@@ -113,12 +118,13 @@ def install(
         installed: What is there.
         names: The packages' canonical names.
         dependencies: Whether what the packages ask for comes along.
+        again: Whether what pip has on record is installed nevertheless.
 
     Returns:
         Whether it worked; the reason, if not, has been printed by pip.
     """
     with constraint_file(constraint_lines(installed, names)) as path:
         command = install_command(
-            front, requirements, constraints=str(path), dependencies=dependencies
+            front, requirements, constraints=str(path), dependencies=dependencies, again=again
         )
         return run_visibly(command) == 0

@@ -7,7 +7,6 @@ formula.
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .devices import uploaded
+from .modules import has_module
 
 #: OpenCV weighs pixels in steps of 1/2048.
 _STEPS = 2048
@@ -38,7 +38,7 @@ def resize_8bit(pixels: Tensor, target: Tensor) -> None:
 @lru_cache(maxsize=1)
 def opencv_is_there() -> bool:
     """Whether OpenCV is installed; what it does is done in torch where it is not."""
-    return importlib.util.find_spec("cv2") is not None
+    return has_module("cv2")
 
 
 def _by_opencv(pixels: Tensor, target: Tensor) -> None:

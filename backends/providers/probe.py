@@ -12,9 +12,10 @@ import platform
 from pathlib import Path
 from types import ModuleType
 
+from ...utils.modules import has_module
 from ...utils.telemetry import decline_events
 from .check import Circumstances, installed_distributions
-from .request import available_devices, has_module, listed_providers
+from .request import available_devices, listed_providers
 from .table import ProviderRow, row_of_device
 
 _log = logging.getLogger("FastFace")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...utils.modules import has_module
 from ...utils.settings import settings
 from .table import CPU, PROVIDERS, ProviderRow, device_name, row_of_device
 
@@ -25,11 +25,6 @@ def listed_providers(runtime: ModuleType) -> frozenset[str]:
     """Providers the runtime knows, built in or as a registered plugin; knowing is no promise."""
     plugins = runtime.get_ep_devices() if hasattr(runtime, "get_ep_devices") else ()
     return frozenset(runtime.get_available_providers()) | {device.ep_name for device in plugins}
-
-
-def has_module(name: str) -> bool:
-    """Whether a Python module is installed, without importing it."""
-    return importlib.util.find_spec(name) is not None
 
 
 def available_devices(

@@ -76,159 +76,176 @@ FELL_BACK = replace(ORT_ON_CUDA, facts={**ORT_ON_CUDA.facts, "cuda_runs": False}
 CPU_TORCH = Probe("works", facts={"runs_on": []})
 
 
-@pytest.mark.parametrize(
-    ("report", "wrong", "problem", "remedy"),
-    [
-        (
-            with_onnxruntimes("onnxruntime", "onnxruntime-gpu"),
-            True,
-            "overwrite each other: onnxruntime, onnxruntime-gpu",
-            "py -m pip uninstall --yes onnxruntime onnxruntime-gpu && py ",
-        ),
-        (
-            with_probe("onnxruntime", replace(FELL_BACK, log="libcudart.so.13: cannot open")),
-            True,
-            "falls back to the CPU: libcudart.so.13 can't be loaded",
-            "install 'onnxruntime-gpu[cuda,cudnn]==1.31.1'",
-        ),
-        (
-            with_probe(
-                "onnxruntime",
-                replace(
-                    FELL_BACK, log='a.dll" which depends on "cublasLt64_13.dll" which is missing'
-                ),
-            ),
-            True,
-            "falls back to the CPU: cublasLt64_13.dll can't be loaded",
-            "onnxruntime-gpu[cuda,cudnn]==1.31.1",
-        ),
-        (
-            with_probe(
-                "onnxruntime", replace(FELL_BACK, facts={**FELL_BACK.facts, "cuda": "12.8"})
-            ),
-            True,
-            "built for CUDA 12, torch brings CUDA 13",
-            "uninstall --yes onnxruntime-gpu && py ",
-        ),
-        (
-            replace(
-                with_probe("onnxruntime", FELL_BACK, with_probe("torch", CPU_TORCH)),
-                machine=Machine(torch_cuda="13.0"),
-            ),
-            False,
-            "no NVIDIA GPU with a working driver",
-            "uninstall --yes onnxruntime-gpu && py ",
-        ),
-        (
-            with_probe(
-                "onnxruntime",
-                Probe("works", facts={"providers": ["CPUExecutionProvider"]}),
-                with_onnxruntimes("onnxruntime"),
-            ),
-            False,
-            "onnxruntime runs on the CPU only",
-            "uninstall --yes onnxruntime && py ",
-        ),
-        (
-            replace(with_probe("torch", CPU_TORCH), machine=replace(GPU, torch_cuda=None)),
-            True,
-            "CPU-only build",
-            "uninstall --yes torch torchvision && py -m pip install torch torchvision "
-            "--index-url https://download.pytorch.org/whl/cu130",
-        ),
-        (
-            replace(
-                with_probe("torch", Probe("works", facts={"gpu_error": "driver too old"})),
-                machine=replace(GPU, driver_cuda=(12, 4)),
-            ),
-            True,
-            "driver too old",
-            "https://download.pytorch.org/whl/cu126",
-        ),
-        (
-            replace(with_probe("torch", CPU_TORCH), hidden_gpus="CUDA_VISIBLE_DEVICES=-1"),
-            True,
-            "CUDA_VISIBLE_DEVICES=-1 hides",
-            "unset CUDA_VISIBLE_DEVICES",
-        ),
-        (
-            with_probe("torchvision", Probe("FAILS", "operator torchvision::nms does not exist")),
-            True,
-            "torchvision::nms does not exist",
-            "install --force-reinstall --no-deps torchvision==0.29.2+cu130 "
-            "--index-url https://download.pytorch.org/whl/cu130",
-        ),
-        (
-            with_probe("cv2", Probe("CRASHES", "the process ended with -11")),
-            True,
-            "cv2 crashes",
-            "install --force-reinstall --no-deps opencv-python-headless==9.0",
-        ),
-        (
-            with_probe(
-                "cv2",
-                Probe("FAILS", "libGL.so.1: cannot open shared object file"),
-                with_versions(opencv_python="4.9"),
-            ),
-            True,
-            "libGL.so.1",
-            "install opencv-python-headless",
-        ),
-        (
-            with_probe("insightface", Probe("FAILS", "No module named 'skimage'")),
-            True,
-            "insightface fails",
-            "install scikit-image",
-        ),
-        (
-            with_probe("scipy", Probe("FAILS", "numpy.dtype size changed, may indicate")),
-            True,
-            "scipy fails",
-            "install --upgrade --no-deps scipy",
-        ),
-        (
-            with_probe("onnxruntime", Probe("FAILS", "ImportError: DLL load failed while")),
-            True,
-            "onnxruntime fails",
-            "winget install Microsoft.VCRedist.2015+.x64",
-        ),
-        (without("xxhash"), True, "not installed: xxhash>=3", SCRIPT),
-        (without("onnx", "tqdm"), False, "not installed (optional): onnx, tqdm", SCRIPT),
-        (without("torch", "torchvision"), True, "torch is not installed", "torch torchvision"),
-        (
-            without("torchvision"),
-            False,
-            "torchvision is not installed",
-            "install torchvision torch==2.15.0+cu130 --index-url",
-        ),
-        (with_versions(xxhash="2.0"), True, "not installed: xxhash>=3", SCRIPT),
-        (replace(WELL, can_install=False), True, "neither pip nor uv", "py -m ensurepip"),
-        (
-            replace(
-                WELL,
-                conflicts=["onnx 9.0 has requirement numpy>=10, but you have numpy 9.0."],
-            ),
-            True,
-            "onnx 9.0 has requirement numpy>=10",
-            "install onnx numpy==9.0",
-        ),
-        (
-            replace(WELL, conflicts=["onnx 9.0 requires ml-dtypes, which is not installed."]),
-            True,
-            "ml-dtypes",
-            "install ml-dtypes",
-        ),
-        (
-            replace(
-                WELL,
-                conflicts=["The package `scipy` requires `numpy<3`, but `9.0` is installed"],
-            ),
-            True,
-            "numpy<3",
-            "install scipy numpy==9.0",
-        ),
-    ],
+SETUPTOOLS_CONFLICT = (
+    "torch 2.15.0+cu130 requires setuptools>=77, but you have setuptools 65.5 which is "
+    "incompatible."
 )
+#: A report with one thing amiss; whether that is wrong, the problem, and the command.
+CASES = [
+    (
+        with_onnxruntimes("onnxruntime", "onnxruntime-gpu"),
+        True,
+        "overwrite each other: onnxruntime, onnxruntime-gpu",
+        "py -m pip uninstall --yes onnxruntime onnxruntime-gpu && py ",
+    ),
+    (
+        with_probe("onnxruntime", replace(FELL_BACK, log="libcudart.so.13: cannot open")),
+        True,
+        "falls back to the CPU: libcudart.so.13 can't be loaded",
+        "install 'onnxruntime-gpu[cuda,cudnn]==1.31.1'",
+    ),
+    (
+        with_probe(
+            "onnxruntime",
+            replace(FELL_BACK, log='a.dll" which depends on "cublasLt64_13.dll" which is missing'),
+        ),
+        True,
+        "falls back to the CPU: cublasLt64_13.dll can't be loaded",
+        "onnxruntime-gpu[cuda,cudnn]==1.31.1",
+    ),
+    (
+        with_probe("onnxruntime", replace(FELL_BACK, facts={**FELL_BACK.facts, "cuda": "12.8"})),
+        True,
+        "built for CUDA 12, torch brings CUDA 13",
+        "uninstall --yes onnxruntime-gpu && py ",
+    ),
+    (
+        replace(
+            with_probe("onnxruntime", FELL_BACK, with_probe("torch", CPU_TORCH)),
+            machine=Machine(torch_cuda="13.0"),
+        ),
+        False,
+        "no NVIDIA GPU with a working driver",
+        "uninstall --yes onnxruntime-gpu && py ",
+    ),
+    (
+        with_probe(
+            "onnxruntime",
+            Probe("works", facts={"providers": ["CPUExecutionProvider"]}),
+            with_onnxruntimes("onnxruntime"),
+        ),
+        False,
+        "onnxruntime runs on the CPU only",
+        "uninstall --yes onnxruntime && py ",
+    ),
+    (
+        replace(with_probe("torch", CPU_TORCH), machine=replace(GPU, torch_cuda=None)),
+        True,
+        "CPU-only build",
+        "uninstall --yes torch torchvision && py -m pip install torch torchvision "
+        "--index-url https://download.pytorch.org/whl/cu130",
+    ),
+    (
+        replace(
+            with_probe("torch", Probe("works", facts={"gpu_error": "driver too old"})),
+            machine=replace(GPU, driver_cuda=(12, 4)),
+        ),
+        True,
+        "driver too old",
+        "https://download.pytorch.org/whl/cu126",
+    ),
+    (
+        replace(with_probe("torch", CPU_TORCH), hidden_gpus="CUDA_VISIBLE_DEVICES=-1"),
+        True,
+        "CUDA_VISIBLE_DEVICES=-1 hides",
+        "unset CUDA_VISIBLE_DEVICES",
+    ),
+    (
+        with_probe("torchvision", Probe("FAILS", "operator torchvision::nms does not exist")),
+        True,
+        "torchvision::nms does not exist",
+        "install --force-reinstall --no-deps torchvision==0.29.2+cu130 "
+        "--index-url https://download.pytorch.org/whl/cu130",
+    ),
+    (
+        with_probe("cv2", Probe("CRASHES", "the process ended with -11")),
+        True,
+        "cv2 crashes",
+        "install --force-reinstall --no-deps opencv-python-headless==9.0",
+    ),
+    (
+        with_probe(
+            "cv2",
+            Probe("FAILS", "libGL.so.1: cannot open shared object file"),
+            with_versions(opencv_python="4.9"),
+        ),
+        True,
+        "libGL.so.1",
+        "install opencv-python-headless",
+    ),
+    (
+        with_probe("insightface", Probe("FAILS", "No module named 'skimage'")),
+        True,
+        "insightface fails",
+        "install scikit-image",
+    ),
+    (
+        with_probe("scipy", Probe("FAILS", "numpy.dtype size changed, may indicate")),
+        True,
+        "scipy fails",
+        "install --upgrade --no-deps scipy",
+    ),
+    (
+        with_probe("onnxruntime", Probe("FAILS", "ImportError: DLL load failed while")),
+        True,
+        "onnxruntime fails",
+        "winget install Microsoft.VCRedist.2015+.x64",
+    ),
+    (without("xxhash"), True, "not installed: xxhash>=3", SCRIPT),
+    (without("onnx", "tqdm"), False, "not installed (optional): onnx, tqdm", SCRIPT),
+    (without("torch", "torchvision"), True, "torch is not installed", "torch torchvision"),
+    (
+        without("torchvision"),
+        False,
+        "torchvision is not installed",
+        "install torchvision torch==2.15.0+cu130 --index-url",
+    ),
+    (with_versions(xxhash="2.0"), True, "not installed: xxhash>=3", SCRIPT),
+    (replace(WELL, can_install=False), True, "neither pip nor uv", "py -m ensurepip"),
+    (
+        replace(
+            WELL,
+            conflicts=["onnx 9.0 has requirement numpy>=10, but you have numpy 9.0."],
+        ),
+        True,
+        "onnx 9.0 has requirement numpy>=10",
+        "install onnx numpy==9.0",
+    ),
+    (
+        replace(WELL, conflicts=["onnx 9.0 requires ml-dtypes, which is not installed."]),
+        True,
+        "ml-dtypes",
+        "install ml-dtypes",
+    ),
+    (
+        replace(
+            WELL,
+            conflicts=["The package `scipy` requires `numpy<3`, but `9.0` is installed"],
+        ),
+        True,
+        "numpy<3",
+        "install scipy numpy==9.0",
+    ),
+    (
+        replace(
+            WELL,
+            installed=replace(WELL.installed, modules=MODULES - {"onnxruntime"}),
+            probes={**WELL.probes, "insightface": Probe("FAILS", "no attribute InferenceSession")},
+        ),
+        True,
+        "onnxruntime-gpu is on record, but its module onnxruntime is gone",
+        "install --force-reinstall --no-deps onnxruntime-gpu==1.31.1",
+    ),
+    (
+        replace(with_versions(setuptools="65.5"), conflicts=[SETUPTOOLS_CONFLICT]),
+        True,
+        "torch 2.15.0+cu130 requires setuptools>=77",
+        "'setuptools>=77' torch==2.15.0+cu130",
+    ),
+]
+
+
+@pytest.mark.parametrize(("report", "wrong", "problem", "remedy"), CASES)
 def test_one_cause_is_one_finding_with_one_command(
     report: Report, wrong: bool, problem: str, remedy: str
 ) -> None:

@@ -29,12 +29,19 @@ class FakePip:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, broken: Sequence[str] = ()) -> None:
         self.modules = set(HOST)
         self.calls: list[tuple[tuple[str, ...], bool]] = []
+        #: What was installed although it was on record; packages on record without their files;
+        #: modules whose names are not their packages'.
+        self.again: list[str] = []
+        self.recorded: dict[str, str] = {}
+        self.bring = {"onnxruntime-gpu": "onnxruntime"}
         self._broken = broken
         monkeypatch.setattr(installation, "install", self.install)
         monkeypatch.setattr(installation, "look_for", self.look_for)
 
     def look_for(self, modules: object) -> Installed:
-        return Installed(frozenset(self.modules), dict.fromkeys(self.modules, "9.0"))
+        runtimes = tuple(name for name in self.recorded if name.startswith("onnxruntime"))
+        versions = {**dict.fromkeys(self.modules, "9.0"), **self.recorded}
+        return Installed(frozenset(self.modules), versions, runtimes)
 
     def install(
         self,
@@ -43,11 +50,13 @@ class FakePip:
         installed: Installed,
         names: Sequence[str],
         dependencies: bool = True,
+        again: bool = False,
     ) -> bool:
         self.calls.append((tuple(requirements), dependencies))
+        self.again += requirements if again else ()
         if any(name in self._broken for name in names):
             return False
-        self.modules.update(names)
+        self.modules.update(self.bring.get(name, name) for name in names)
         return True
 
 
@@ -55,6 +64,20 @@ def test_everything_is_added_in_as_few_calls_as_possible(monkeypatch: pytest.Mon
     pip = FakePip(monkeypatch)
     add(NEEDS, MODULES, ("pip",))
     assert pip.calls == [(("xxhash>=3", "onnx"), True), (("insightface>=2",), False)]
+
+
+def test_what_is_on_record_without_its_files_is_installed_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when onnxruntime was removed beside onnxruntime-gpu: nothing else is chosen or added."""
+    pip = FakePip(monkeypatch)
+    pip.modules.update(need.module for need in installation.wanted_needs(with_tests=False))
+    pip.modules.remove("onnxruntime")
+    pip.recorded = {"onnxruntime-gpu": "1.31.1"}
+    assert installation.install_missing(strict=True) == 0
+    assert pip.calls == [(("onnxruntime-gpu==1.31.1",), False)]
+    assert pip.again == ["onnxruntime-gpu==1.31.1"]
+    assert "its files are gone" in capsys.readouterr().out
 
 
 def test_one_failure_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

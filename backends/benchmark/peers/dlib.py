@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ....utils.modules import has_module
 from ....utils.packs import ModelPack
 from ..contestants import Contestant, Found, Opened, Setting, found
 from ..material import Material
@@ -22,7 +22,7 @@ class Dlib(Contestant):
     distribution = "dlib-bin"
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("dlib") is None:
+        if not has_module("dlib"):
             return "dlib is not installed; run `pip install dlib-bin`"
         return None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ....utils.modules import has_module
 from ....utils.packs import ModelPack
 from ....utils.packs.read import read_pack
 from ...providers.table import parse_device
@@ -24,7 +24,7 @@ class Uniface(Contestant):
     distribution = "uniface"
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("uniface") is None:
+        if not has_module("uniface"):
             return "uniface is not installed; run `pip install --no-deps uniface`"
         return all_backends()["onnxruntime"].missing()
 
