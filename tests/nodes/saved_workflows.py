@@ -25,7 +25,5 @@ def saved_widgets() -> dict[str, dict[str, Any]]:
     for node in read("before_run")["nodes"]:
         if node["type"].startswith("FastFace"):
             names = [entry["name"] for entry in node["inputs"] if "widget" in entry]
-            widgets[node["type"]] = dict(
-                zip(names, node.get("widgets_values") or (), strict=True)
-            )
+            widgets[node["type"]] = dict(zip(names, node.get("widgets_values") or (), strict=True))
     return widgets
