@@ -74,7 +74,6 @@ TEST_NEEDS = (
     Need("hypothesis", "hypothesis", "the tests", required=True),
     Need("matplotlib", "matplotlib", "the benchmark's chart", required=True),
     Need("jsonschema", "jsonschema", "the tests", required=True),
-    Need("safetensors", "safetensors", "the tests", required=True),
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
     Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),
     Need("openvino", "openvino", "the tests of the openvino backend"),

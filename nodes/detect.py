@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..backends.dropin.facade import FaceAnalysis
 from ..utils import host
+from ..utils.box_formats import BBOX_FORMATS, whole_pixel_boxes
 from ..utils.draw import annotate as draw_faces
 from ..utils.faces import Faces
 from ..utils.masks import MASK_SHAPES, face_masks
@@ -26,7 +27,6 @@ from .sockets import (
 )
 from .texts import faces_in, with_text
 
-BBOX_FORMATS = ("xywh", "xyxy")
 _MOST_PREVIEWS = 4
 
 
@@ -94,29 +94,12 @@ class FastFaceDetect:
         faces = faceanalysis.analyze(require_images(images), on_progress=reporter(node_id))
         masks = face_masks(faces, size_of(images), mask_shape, images.device)
         boxes = whole_pixel_boxes(faces, bbox_format)
-        drawn, annotated = _annotated(images, faces) if annotate else ([], images)
+        drawn, annotated = annotated_images(images, faces) if annotate else ([], images)
         outputs = (faces, or_blocked(annotated), or_blocked(masks), boxes, len(faces))
         return with_text(faces_in(faces), *outputs, **host.preview(drawn))
 
 
-def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, int, int]]:
-    """Boxes in the form most nodes with a BBOX socket take: a flat list of tuples of int.
-
-    Args:
-        faces: Their boxes are rounded, and clamped to their images.
-        bbox_format: `xywh` or `xyxy`.
-    """
-    boxes = []
-    for image, box in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
-        height, width = faces.image_sizes[image]
-        left, right = (min(max(round(x), 0), width) for x in box[::2])
-        top, bottom = (min(max(round(y), 0), height) for y in box[1::2])
-        far_corner = (right, bottom) if bbox_format == "xyxy" else (right - left, bottom - top)
-        boxes.append((left, top, *far_corner))
-    return boxes
-
-
-def _annotated(images: Tensor, faces: Faces) -> tuple[list[np.ndarray], Tensor]:
+def annotated_images(images: Tensor, faces: Faces) -> tuple[list[np.ndarray], Tensor]:
     """The pictures to show on the node, and all images `[B,H,W,3]` float32 with faces drawn."""
     faces = faces.to("cpu")
     result = torch.empty(*images.shape[:3], 3, device=images.device)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .box_formats import clamped_box
 from .faces import Faces
 from .masks import fill_face
 
 LABEL = "face"
+#: Left, top, right, bottom in whole pixels.
+Region = tuple[int, int, int, int]
 
 
 class SEG(NamedTuple):
@@ -43,7 +47,13 @@ Segs = tuple[tuple[int, int], list[SEG]]
 
 
 def segs_of_image(
-    image: Tensor, faces: Faces, shape: str, crop_factor: float, drop_size: int
+    image: Tensor,
+    faces: Faces,
+    shape: str,
+    crop_factor: float,
+    drop_size: int,
+    dilation: int = 0,
+    change_region: Callable[[Region, Region], Region] | None = None,
 ) -> Segs:
     """The faces of one image as SEGS.
 
@@ -54,6 +64,8 @@ def segs_of_image(
         crop_factor: Sides of the crop region over those of the box, at least 1.
         drop_size: Faces whose box is not longer than this in both directions are left out, in
             pixels.
+        dilation: How far the edges of the masks are moved outwards, in pixels.
+        change_region: Gets a face's `bbox` and `crop_region`, and gives the region to take.
 
     Returns:
         Height and width of the image, and a `SEG` for each face that lies in it, best score first.
@@ -61,13 +73,16 @@ def segs_of_image(
     size_hw = int(image.shape[1]), int(image.shape[2])
     segs = []
     for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True):
-        bbox = _whole(box, size_hw)
+        bbox = clamped_box(box, size_hw)
         if min(bbox[2] - bbox[0], bbox[3] - bbox[1]) <= drop_size:
             continue
         region = crop_region(bbox, size_hw, crop_factor)
+        if change_region is not None:
+            region = change_region(bbox, region)
         left, top, right, bottom = region
         mask = torch.zeros(bottom - top, right - left)
-        fill_face(mask, box, shape, (left, top))
+        mask_box = [box[0] - dilation, box[1] - dilation, box[2] + dilation, box[3] + dilation]
+        fill_face(mask, mask_box, shape, (left, top))
         crop = image[:, top:bottom, left:right]
         segs.append(SEG(crop, mask.numpy(), score, region, bbox, LABEL))
     return size_hw, segs
@@ -94,9 +109,3 @@ def _enlarged(low: int, high: int, limit: int, factor: float) -> tuple[int, int]
     if start + length > limit:
         return int(max(0, limit - length)), limit
     return start, int(min(limit, start + length))
-
-
-def _whole(box: list[float], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    left, right = (min(max(round(x), 0), size_hw[1]) for x in box[::2])
-    top, bottom = (min(max(round(y), 0), size_hw[0]) for y in box[1::2])
-    return left, top, right, bottom

@@ -1,0 +1,70 @@
+"""Boxes of faces in the forms that other nodes take."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from .faces import Faces
+
+#: What the four numbers of a BBOX are: left, top, and then the size or the far corner.
+BBOX_FORMATS = ("xywh", "xyxy")
+
+
+class BoundingBox(TypedDict):
+    """One box as ComfyUI's own nodes take it; `x`, `y`, `width` and `height` in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    label: str
+    score: float
+
+
+def bounding_boxes(faces: Faces, label: str = "face") -> list[list[BoundingBox]]:
+    """ComfyUI's BOUNDING_BOX: for each image a list of its boxes, in the faces' order.
+
+    Args:
+        faces: Boxes are rounded to whole pixels and cut off at the borders of their images.
+        label: What each box is of.
+
+    Source:
+        ComfyUI 0.33, `comfy_api/latest/_io.py` and `comfy_extras/nodes_mediapipe.py`.
+    """
+    frames: list[list[BoundingBox]] = [[] for _ in faces.image_sizes]
+    rows = zip(faces.images_of_faces(), faces.boxes.tolist(), faces.scores.tolist(), strict=True)
+    for image, box, score in rows:
+        left, top, right, bottom = clamped_box(box, faces.image_sizes[image])
+        frames[image].append(
+            {
+                "x": left,
+                "y": top,
+                "width": right - left,
+                "height": bottom - top,
+                "label": label,
+                "score": round(score, 4),
+            }
+        )
+    return frames
+
+
+def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, int, int]]:
+    """Boxes in the form most nodes with a BBOX socket take: a flat list of tuples of int.
+
+    Args:
+        faces: Their boxes are rounded, and clamped to their images.
+        bbox_format: One of `BBOX_FORMATS`.
+    """
+    boxes = []
+    for image, box in zip(faces.images_of_faces(), faces.boxes.tolist(), strict=True):
+        left, top, right, bottom = clamped_box(box, faces.image_sizes[image])
+        corner = (right, bottom) if bbox_format == "xyxy" else (right - left, bottom - top)
+        boxes.append((left, top, *corner))
+    return boxes
+
+
+def clamped_box(box: list[float], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box xyxy in whole pixels that lies in an image of this height and width."""
+    left, right = (min(max(round(x), 0), size_hw[1]) for x in box[::2])
+    top, bottom = (min(max(round(y), 0), size_hw[0]) for y in box[1::2])
+    return left, top, right, bottom
