@@ -34,7 +34,9 @@ def redact_paths(text: str, roots: Sequence[tuple[Path, str]] = ()) -> str:
         for written in dict.fromkeys((str(folder), folder.as_posix())):
             pattern = re.escape(written.rstrip("\\/")) + r"(?![^\\/\s\"'()\[\]:;,])([\\/]?)"
             text = re.sub(
-                rf"(?<![\w.\\/-]){pattern}", lambda found: _below(name, found.group(1)), text
+                rf"(?<![\w.\\/-]){pattern}",
+                lambda found, name=name: _below(name, found.group(1)),
+                text,
             )
     return _ABSOLUTE.sub(".../", text)
 

@@ -50,5 +50,5 @@ def test_too_many_interpreters(checkouts: list[Path]):
 
 
 def test_no_checkout_there(tmp_path: Path):
-    with pytest.raises(ValueError, match="where there is no main.py"):
+    with pytest.raises(ValueError, match=r"where there is no main\.py"):
         installations({"COMFYUI_PATH": str(tmp_path)})
