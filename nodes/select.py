@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..utils.choose import ORDERS, numbered, rank
+from torch import Tensor
+
+from ..backends.dropin.facade import FaceAnalysis
+from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, rank
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from .sockets import CATEGORY, EMBEDDING, FACES, similarity_input
-from .texts import faces_in, with_text
+from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES, faces_of, similarity_input
+from .texts import faces_in, quoted, with_text
+
+_AGE_TASK = "genderage"
 
 
 class FastFaceSelect:
@@ -74,7 +79,49 @@ class FastFaceSelect:
                         "tooltip": "Who is looked for: mean_embedding of FastFace Embed on one or "
                         "several photos of the person."
                     },
-                )
+                ),
+                "places": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Several places in the order at once, divided by commas and "
+                        "counted from 0, such as 0,2. Takes the place of index and count.",
+                    },
+                ),
+                "sex": (
+                    list(SEXES),
+                    {
+                        "tooltip": "Only faces of this sex, as a small network guesses it. Needs "
+                        "images and faceanalysis."
+                    },
+                ),
+                "min_age": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 120,
+                        "step": 1,
+                        "tooltip": "Lowest age in years, as a small network guesses it; 0 is no "
+                        "limit. Needs images and faceanalysis.",
+                    },
+                ),
+                "max_age": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 120,
+                        "step": 1,
+                        "tooltip": "Highest age in years; 0 is no limit. Needs images and "
+                        "faceanalysis.",
+                    },
+                ),
+                "images": ("IMAGE", {"tooltip": "For sex and age: the images of these faces."}),
+                "faceanalysis": (
+                    FACE_ANALYSIS,
+                    {"tooltip": "For sex and age. From FastFace Loader."},
+                ),
             },
         }
 
@@ -86,7 +133,17 @@ class FastFaceSelect:
         count: int = 1,
         threshold: float = 0.3,
         reference: Embedding | None = None,
+        places: str | None = None,
+        sex: str | None = None,
+        min_age: int | None = None,
+        max_age: int | None = None,
+        images: Tensor | None = None,
+        faceanalysis: FaceAnalysis | None = None,
     ) -> dict[str, Any]:
+        if (sex or "any") != "any" or min_age or max_age:
+            if images is not None and faceanalysis is not None and faces.age is None:
+                faces = faceanalysis.describe(*faces_of(faces, images), (_AGE_TASK,))
+            faces = of_sex_and_age(faces, sex or "any", min_age or 0, max_age or 0)
         similarity, remark = None, ""
         if reference is not None and not len(reference.vector):
             # Nobody is like nobody, whatever the threshold.
@@ -100,9 +157,27 @@ class FastFaceSelect:
             raise InvalidInput(
                 "`most similar` needs a reference; connect mean_embedding of FastFace Embed"
             )
-        picked = faces[numbered(faces, rank(faces, by, similarity), index, count)]
+        ranked = rank(faces, by, similarity)
+        chosen = _parsed(places or "")
+        rows = at_places(faces, ranked, chosen) if chosen else numbered(faces, ranked, index, count)
+        picked = faces[rows]
         text = f"picked {faces_in(picked)}{remark}"
         return with_text(text, picked, len(picked), len(picked) > 0)
+
+
+def _parsed(places: str) -> list[int]:
+    """Places in the order; empty where none are named.
+
+    Raises:
+        InvalidInput: It is no list of places.
+    """
+    parts = [part.strip() for part in places.split(",") if part.strip()]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InvalidInput(
+            f"got places {quoted(places)}, expected whole numbers from 0 divided by commas, such "
+            "as 0,2; or nothing, and index and count decide"
+        )
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 NODES = {"FastFaceSelect": FastFaceSelect}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -82,7 +84,10 @@ ORDERS = (
     "top to bottom",
     "nearest to the centre",
     "most similar",
+    "right to left",
+    "smallest",
 )
+SEXES = ("any", "female", "male")
 
 
 def rank(faces: Faces, order: str, similarity: Tensor | None = None) -> Tensor:
@@ -102,10 +107,14 @@ def rank(faces: Faces, order: str, similarity: Tensor | None = None) -> Tensor:
     left, top, right, bottom = faces.boxes.unbind(1)
     if order == "largest":
         key = (left - right) * (bottom - top)
+    elif order == "smallest":
+        key = (right - left) * (bottom - top)
     elif order == "best score":
         key = -faces.scores
     elif order == "left to right":
         key = left + right
+    elif order == "right to left":
+        key = -left - right
     elif order == "top to bottom":
         key = top + bottom
     elif order == "nearest to the centre":
@@ -118,6 +127,51 @@ def rank(faces: Faces, order: str, similarity: Tensor | None = None) -> Tensor:
         raise InvalidInput(f"got order {order!r}, expected one of {', '.join(ORDERS)}")
     by_key = torch.argsort(key, stable=True)
     return by_key[torch.argsort(faces.image_index[by_key], stable=True)]
+
+
+def of_sex_and_age(faces: Faces, sex: str, min_age: int, max_age: int) -> Faces:
+    """The faces of a sex and of an age in years within limits, both included.
+
+    Args:
+        faces: With `gender` and `age`, as far as they are asked for.
+        sex: One of `SEXES`.
+        min_age, max_age: 0 as `max_age` is no limit.
+
+    Raises:
+        InvalidInput: Sex or age is asked for, and not known.
+    """
+    wanted = torch.ones(len(faces), dtype=torch.bool, device=faces.device)
+    by_age = min_age > 0 or max_age > 0
+    if len(faces) and ((sex != "any" and faces.gender is None) or (by_age and faces.age is None)):
+        raise InvalidInput(
+            "got faces without age and sex; connect images and faceanalysis, with a model pack "
+            "that has genderage, such as buffalo_l"
+        )
+    if sex != "any" and faces.gender is not None:
+        wanted &= faces.gender == SEXES.index(sex) - 1
+    if by_age and faces.age is not None:
+        wanted &= faces.age >= min_age
+        if max_age:
+            wanted &= faces.age <= max_age
+    return faces[wanted]
+
+
+def at_places(faces: Faces, rows: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Of ranked rows, those at some places within their image, in the order of the places.
+
+    Args:
+        faces: That were ranked.
+        rows: `[N]`, grouped by image.
+        chosen: Places, counted from 0; those that an image does not have are passed over.
+    """
+    images = faces.image_index[rows].tolist()
+    of_image: dict[int, list[int]] = {}
+    for row, image in zip(rows.tolist(), images, strict=True):
+        of_image.setdefault(image, []).append(row)
+    picked = [
+        ranked[place] for ranked in of_image.values() for place in chosen if place < len(ranked)
+    ]
+    return torch.tensor(picked, dtype=torch.int64, device=rows.device)
 
 
 def numbered(faces: Faces, rows: Tensor, first: int, count: int) -> Tensor:

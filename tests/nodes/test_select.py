@@ -35,6 +35,8 @@ def select(faces: Faces, **kwargs: Any) -> list[tuple[int, int]]:
         ("left to right", [(0, 1), (2, 1)]),
         ("top to bottom", [(0, 0), (2, 0)]),
         ("nearest to the centre", [(0, 2), (2, 0)]),
+        ("right to left", [(0, 2), (2, 0)]),
+        ("smallest", [(0, 0), (2, 0)]),
     ],
 )
 def test_the_first_of_every_image(faces: Faces, by: str, expected: list):
@@ -53,6 +55,50 @@ def test_the_first_of_every_image(faces: Faces, by: str, expected: list):
 )
 def test_index_and_count(faces: Faces, index: int, count: int, expected: list):
     assert select(faces, by="left to right", index=index, count=count) == expected
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ("0,2", [(0, 1), (0, 2), (2, 1)]),
+        (" 2 , 0, 2", [(0, 2), (0, 1), (2, 1)]),
+        ("7", []),
+        ("", [(0, 1), (2, 1)]),
+        (" , ", [(0, 1), (2, 1)]),
+    ],
+)
+def test_places(faces: Faces, places: str, expected: list):
+    assert select(faces, by="left to right", places=places) == expected
+
+
+@pytest.mark.parametrize("places", ["a", "-1", "1.5", "0;2", "²"])
+def test_places_that_are_none(faces: Faces, places: str):
+    with pytest.raises(InvalidInput, match=r"got places .*such as 0,2"):
+        select(faces, places=places)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"sex": "female"}, [(0, 0), (0, 2), (2, 0)]),
+        ({"sex": "male"}, [(0, 1), (2, 1)]),
+        ({"min_age": 30}, [(0, 1), (0, 2), (2, 1)]),
+        ({"max_age": 30}, [(0, 0), (0, 1), (2, 0)]),
+        ({"sex": "female", "min_age": 21, "max_age": 40}, [(0, 2)]),
+        ({"sex": "any"}, [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1)]),
+    ],
+)
+def test_sex_and_age(faces: Faces, wanted: dict, expected: list):
+    known = faces.with_fields(
+        gender=torch.tensor([0, 1, 0, 0, 1]), age=torch.tensor([20, 30, 40, 18, 50])
+    )
+    assert select(known, by="best score", count=0, **wanted) == expected
+
+
+def test_sex_and_age_have_to_be_known(faces: Faces):
+    with pytest.raises(InvalidInput, match="connect images and faceanalysis"):
+        select(faces, sex="female")
+    assert select(faces[:0], sex="female") == []
 
 
 def test_no_faces(face_analysis):
