@@ -12,6 +12,12 @@ from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP
 class FastFaceAdapter:
     DISPLAY_NAME = "FastFace Adapter"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "face analysis models",
+        "ANALYSIS_MODELS",
+        "INSIGHTFACE_APP",
+        "convert insightface",
+    )
     DESCRIPTION = (
         "The loader's object for packs whose sockets have other names: cubiq's Face Analysis, "
         "ZHO's InstantID, nosiu's InstantID face swap, comfy_mtb."

@@ -90,6 +90,12 @@ class BBoxDetector:
 class FastFaceBBoxDetector:
     DISPLAY_NAME = "FastFace BBox Detector"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "impact pack",
+        "face detailer",
+        "BBOX_DETECTOR",
+        "ultralytics detector",
+    )
     DESCRIPTION = (
         "Lets Impact Pack's FaceDetailer and BBOX Detector find faces with the loader's models, "
         "instead of a YOLO model."

@@ -20,6 +20,12 @@ from .sockets import CATEGORY, image_input, readable_images
 class FastFaceBenchmark:
     DISPLAY_NAME = "FastFace Benchmark"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "face benchmark",
+        "insightface speed",
+        "compare backends",
+        "onnxruntime speed",
+    )
     DESCRIPTION = (
         "Times face analysis on this machine with your images: this pack's backends, insightface, "
         "facenet-pytorch and others that are installed, in turns, each in a process of its own; "

@@ -17,6 +17,12 @@ _MB = 1 << 20
 class FastFaceBuildEngine:
     DISPLAY_NAME = "FastFace Build Engine"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "tensorrt",
+        "trt engine",
+        "build engine",
+        "optimize insightface",
+    )
     DESCRIPTION = (
         "Builds TensorRT engines of a model pack, for the loader's backend tensorrt, and compares "
         "their answers with those of fp32. What was built before is kept. With tensorrt_rtx it "

@@ -17,6 +17,13 @@ from .texts import faces_in, with_text
 class FastFaceCompare:
     DISPLAY_NAME = "FastFace Compare"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "face similarity",
+        "same person",
+        "face distance",
+        "compare faces",
+        "face match",
+    )
     DESCRIPTION = (
         "Says how alike the faces of two groups are: the highest similarity, whether it is one "
         "person, and a picture of all pairs. Without a face in either there is no person in common."

@@ -31,6 +31,12 @@ SHAPES = ("square", "aligned 112", "aligned 224", "aligned 256", "aligned 512")
 class FastFaceCrop:
     DISPLAY_NAME = "FastFace Crop"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "crop face",
+        "align face",
+        "face cutout",
+        "extract face",
+    )
     DESCRIPTION = (
         "Cuts out faces: upright squares around the boxes, or aligned as face recognition and "
         "face restoration want them. FastFace Paste puts them back."
@@ -117,6 +123,12 @@ class FastFaceCrop:
 class FastFacePaste:
     DISPLAY_NAME = "FastFace Paste"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "paste face",
+        "uncrop face",
+        "put face back",
+        "composite face",
+    )
     DESCRIPTION = (
         "Puts edited crops of FastFace Crop back to where they were cut, with a soft edge. Where "
         "a crop was not changed, the image stays as it is."

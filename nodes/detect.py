@@ -33,6 +33,16 @@ _MOST_PREVIEWS = 4
 class FastFaceDetect:
     DISPLAY_NAME = "FastFace Detect"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "face detect",
+        "face detection",
+        "retinaface",
+        "scrfd",
+        "find faces",
+        "face bbox",
+        "face mask",
+        "yolo face",
+    )
     DESCRIPTION = (
         "Finds all faces in an image or a batch, and shows where they are. "
         "No face at all is a normal result: empty lists, black masks, count 0."

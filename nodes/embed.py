@@ -30,6 +30,14 @@ _log = logging.getLogger("FastFace")
 class FastFaceEmbed:
     DISPLAY_NAME = "FastFace Embed"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "embedding",
+        "face embedding",
+        "ArcFace",
+        "face recognition",
+        "identity",
+        "face id",
+    )
     DESCRIPTION = (
         "Describes who is in the images: one identity vector a face, and the mean of them. "
         "Give several photos of one person to get a steadier mean."

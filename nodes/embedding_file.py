@@ -34,6 +34,12 @@ def saved_names() -> list[str]:
 class FastFaceEmbeddingSave:
     DISPLAY_NAME = "FastFace Embedding Save"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "save face",
+        "save character",
+        "save embedding",
+        "my character",
+    )
     DESCRIPTION = (
         "Keeps the embedding of a person as a file, with the model pack it was made with, so that "
         "FastFace Embedding Load brings the same person into any workflow."
@@ -91,6 +97,12 @@ class FastFaceEmbeddingSave:
 class FastFaceEmbeddingLoad:
     DISPLAY_NAME = "FastFace Embedding Load"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "load face",
+        "load character",
+        "load embedding",
+        "my character",
+    )
     DESCRIPTION = (
         "Brings back a person that FastFace Embedding Save kept, as a reference for FastFace "
         "Select and Compare. It can be compared only with faces of the same model pack."

@@ -35,6 +35,12 @@ _log = logging.getLogger("FastFace")
 class FastFaceFaceModel:
     DISPLAY_NAME = "FastFace Face Model"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "reactor",
+        "face model",
+        "save face model",
+        "face swap",
+    )
     DESCRIPTION = (
         "Makes a face model for ReActor from one or several photos of a person, with all nine "
         "fields, and keeps it as a file that ReActor's Load Face Model lists."

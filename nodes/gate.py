@@ -22,6 +22,13 @@ from .texts import counted, places, with_text
 class FastFaceGate:
     DISPLAY_NAME = "FastFace Gate"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "has face",
+        "skip without face",
+        "no face",
+        "filter images",
+        "split batch",
+    )
     DESCRIPTION = (
         "Parts a batch into images with and without a face, so that one image without a face does "
         "not stop the others. What lies behind an empty output is left out, with no error."

@@ -22,6 +22,15 @@ _TASKS = {"genderage": "age", "landmark_3d_68": "pose"}
 class FastFaceInfo:
     DISPLAY_NAME = "FastFace Info"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "age",
+        "gender",
+        "sex",
+        "head pose",
+        "face count",
+        "face json",
+        "face attributes",
+    )
     DESCRIPTION = (
         "Says what is known about each face: score, box, landmarks, age, sex, pose, and how like a "
         "reference it is; as text, as JSON, and as lists with an entry for each image."

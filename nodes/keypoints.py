@@ -33,6 +33,13 @@ _log = logging.getLogger("FastFace")
 class FastFaceKeypoints:
     DISPLAY_NAME = "FastFace Keypoints"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "InstantID keypoints",
+        "face landmarks",
+        "kps",
+        "face pose image",
+        "control image",
+    )
     DESCRIPTION = (
         "Draws the keypoint image of the largest face of each image, as InstantID's own "
         "preprocessor draws it. An image without a face gives a black one, so the batch keeps its "

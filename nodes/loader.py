@@ -18,6 +18,17 @@ from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 class FastFaceLoader:
     DISPLAY_NAME = "FastFace Loader"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "insightface",
+        "InstantID face analysis",
+        "IPAdapter insightface loader",
+        "PuLID insightface",
+        "face analysis",
+        "ArcFace",
+        "antelopev2",
+        "buffalo_l",
+        "face model loader",
+    )
     DESCRIPTION = (
         "Opens face models and hands out an object that works wherever InsightFace's does "
         "(InstantID, IPAdapter FaceID, PuLID) and in the FastFace nodes. "

@@ -22,6 +22,13 @@ _OUTLINE_TASK = "landmark_2d_106"
 class FastFaceMask:
     DISPLAY_NAME = "FastFace Mask"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "face mask",
+        "face bounding box",
+        "inpaint face",
+        "face outline",
+        "BOUNDING_BOX",
+    )
     DESCRIPTION = (
         "Masks, boxes and an annotated picture of the faces that it is given, such as those that "
         "FastFace Select picked: an ellipse, a box, or the outline of each face."

@@ -18,6 +18,12 @@ ACTIONS = ("status", "preload", "unload")
 class FastFaceMemory:
     DISPLAY_NAME = "FastFace Memory"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "unload face models",
+        "free vram",
+        "preload",
+        "face models memory",
+    )
     DESCRIPTION = (
         "Shows which face models are in memory, what they were used for and how long it took; "
         "loads a pack ahead, or releases packs at once."

@@ -27,6 +27,12 @@ def _threshold(position: int, tooltip: str) -> tuple[str, dict[str, Any]]:
 class FastFaceMTCNN:
     DISPLAY_NAME = "FastFace MTCNN"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "mtcnn",
+        "facenet",
+        "facenet-pytorch",
+        "face detector parameters",
+    )
     DESCRIPTION = (
         "Parameters of facenet-pytorch's MTCNN under their own names, for FastFace Loader with one "
         "of the facenet packs. Without this node the library's defaults apply."

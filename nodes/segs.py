@@ -17,6 +17,12 @@ from .texts import counted, faces_in, with_text
 class FastFaceSEGS:
     DISPLAY_NAME = "FastFace to SEGS"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "impact pack",
+        "detailer",
+        "SEGS",
+        "face detailer",
+    )
     DESCRIPTION = (
         "Gives faces to the nodes of Impact Pack, such as its Detailer (SEGS): one SEGS an image. "
         "An image without a face gives an empty SEGS, which Impact Pack leaves as it is."

@@ -20,6 +20,15 @@ _AGE_TASK = "genderage"
 class FastFaceSelect:
     DISPLAY_NAME = "FastFace Select"
     CATEGORY = CATEGORY
+    SEARCH_ALIASES = (
+        "pick face",
+        "choose face",
+        "largest face",
+        "filter faces",
+        "person by reference",
+        "gender",
+        "age",
+    )
     DESCRIPTION = (
         "Picks faces of each image of a batch: the largest, the best, the leftmost, the second "
         "from the left, the one that is most like a reference. No fitting face is a normal result."

@@ -30,6 +30,19 @@ def test_the_nodes_of_the_design_are_there():
     assert set(nodes.NODE_DISPLAY_NAME_MAPPINGS) == set(IDS)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["insightface", "face detect", "ArcFace", "InstantID face analysis", "retinaface", "embedding"],
+)
+def test_what_people_search_for_finds_a_node(words: str):
+    found = [
+        node_id
+        for node_id, node in NODES
+        if any(words.lower() in alias.lower() for alias in node.SEARCH_ALIASES)
+    ]
+    assert found
+
+
 @pytest.mark.parametrize("node_id, node", NODES, ids=IDS)
 class TestEveryNode:
     def test_is_described(self, node_id: str, node: type):
@@ -38,6 +51,11 @@ class TestEveryNode:
         assert node.DESCRIPTION.endswith(".")
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
         assert all(tooltip.endswith(".") for tooltip in node.OUTPUT_TOOLTIPS)
+
+    def test_is_found_by_other_words(self, node_id: str, node: type):
+        aliases = node.SEARCH_ALIASES
+        assert len(aliases) >= 2 and len(set(aliases)) == len(aliases)
+        assert all(isinstance(alias, str) and alias.strip() == alias for alias in aliases)
 
     def test_every_input_has_a_tooltip_and_a_sensible_range(self, node_id: str, node: type):
         for name, (kind, options) in inputs_of(node).items():
