@@ -25,9 +25,18 @@ from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .habits import ReadingHabits
-from .models import DetectionModel, HeadModel, RecognitionModel
+from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
 from .results import PICTURES, RECORDS, Found
 from .sizes import parse_sizes
+from .verification_model import VerificationModel
+
+#: The tasks whose models offer more than every head does.
+_HEADS: dict[str, type[HeadModel]] = {
+    "recognition": RecognitionModel,
+    "landmark_2d_106": LandmarkModel,
+    "landmark_3d_68": LandmarkModel,
+    "verification": VerificationModel,
+}
 
 
 class FaceAnalysis:
@@ -79,10 +88,8 @@ class FaceAnalysis:
             if task == "recognition" and embedding_refusal:
                 # Whoever walks the models would take its embeddings for ArcFace's.
                 continue
-            if task == "recognition":
-                self.models[task] = RecognitionModel(self, task)
-            elif task in FACE_KEYS:
-                self.models[task] = HeadModel(self, task)
+            if task in FACE_KEYS:
+                self.models[task] = _HEADS.get(task, HeadModel)(self, task)
         self.model_dir = str(analyzer.pack.folder)
         self.addons: dict[str, Any] = {}
         self.liveness_mode = NORMAL_MODE
@@ -210,7 +217,7 @@ class FaceAnalysis:
             (analyzer.serial, key, found),
             lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
-        heads = [m.taskname for m in self.models.values() if isinstance(m, HeadModel)]
+        heads = [model.taskname for model in self.models.values() if _is_lazy(model)]
         frame = Frame(record, analyzer, heads, self._habits)
         if frame.needs_picture():
             frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
@@ -231,10 +238,10 @@ class FaceAnalysis:
         for task, model in self.models.items():
             if task == "recognition" and not_live:
                 face.explain({**self._absent, "embedding": not_live})
-            elif isinstance(model, HeadModel) and "get" not in vars(model):
+            elif _is_lazy(model):
                 face.expect(FACE_KEYS[model.taskname], frame, row)
             elif task != "detection":
-                model.get(img, face)  # a model or method that the consumer put there
+                model.get(img, face)  # a model, method or session that the consumer put there
         return face
 
     # The pack's own nodes ------------------------------------------------------------------------
@@ -310,3 +317,8 @@ class FaceAnalysis:
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
         return draw_like_insightface(img, faces)
+
+
+def _is_lazy(model: Any) -> bool:
+    """Whether a model of `FaceAnalysis.models` may wait until its fields are read."""
+    return isinstance(model, HeadModel) and "get" not in vars(model) and not model.has_own_network

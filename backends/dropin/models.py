@@ -11,41 +11,21 @@ import torch
 from ...utils.content import image_key
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.letterbox import stretch
+from ...utils.pose import MEAN_FACE_68
 from ..analyzer import limit_faces
 from ..interfaces import DetectionOptions
 from .frames import FACE_KEYS, face_fields, faces_from_arrays
+from .model_view import ModelView
+from .overridable import overridable
 from .results import DETECTIONS, Found
+from .scrfd_calls import ScrfdCalls
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
 
 
-class ModelView:
-    """One network of a `FaceAnalysis`."""
-
-    def __init__(self, owner: FaceAnalysis, task: str) -> None:
-        self._owner = owner
-        self.taskname = task
-
-    def prepare(self, ctx_id: int, **kwargs: Any) -> None:
-        """Below 0 moves the whole object to the CPU."""
-        if ctx_id < 0:
-            self._owner.to_cpu()
-
-    @property
-    def session(self) -> Any:
-        """The engine's own session, such as `onnxruntime.InferenceSession`; loads the model."""
-        model: Any = self._owner.analyzer.model(self.taskname)
-        session = getattr(model, "session", model)
-        return getattr(session, "raw", session)
-
-    @property
-    def model_file(self) -> str:
-        return str(self._owner.analyzer.pack.model(self.taskname).path)
-
-
-class DetectionModel(ModelView):
+class DetectionModel(ScrfdCalls):
     """The detector.
 
     Attributes:
@@ -57,7 +37,7 @@ class DetectionModel(ModelView):
     """
 
     def __init__(self, owner: FaceAnalysis, options: DetectionOptions) -> None:
-        super().__init__(owner, "detection")
+        super().__init__(owner)
         self.det_thresh = options.threshold
         self.nms_thresh = options.nms_threshold
         self._input_sizes = options.sizes_wh
@@ -138,7 +118,7 @@ class DetectionModel(ModelView):
     ) -> Found:
         """What `detect` gives, for an image whose `image_key` is known."""
         limit = max_num or self._owner.max_faces
-        analyzer = self._owner.analyzer
+        analyzer = self.runs
 
         def find() -> Found:
             faces = analyzer.detect(Images.from_bgr(img), options).to("cpu")
@@ -146,6 +126,8 @@ class DetectionModel(ModelView):
             boxes = torch.cat((faces.boxes, faces.scores[:, None]), 1).numpy()
             return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
 
+        if self.has_own_network:
+            return find()
         boxes, landmarks = DETECTIONS.get_or_make(
             (analyzer.serial, key, options, limit, metric), find
         )
@@ -161,25 +143,44 @@ class HeadModel(ModelView):
         boxes = np.array([[*face.bbox, 1.0]], dtype=np.float32)
         kps = None if face.kps is None else np.asarray(face.kps, dtype=np.float32)[None]
         faces = faces_from_arrays(boxes, kps, img.shape[:2])
-        described = self._owner.analyzer.describe(Images.from_bgr(img), faces, [self.taskname])
+        described = self.runs.describe(Images.from_bgr(img), faces, [self.taskname])
         (values,) = face_fields(described, self.taskname)
         for key, value in values.items():
             face[key] = value
         results = tuple(values[key] for key in FACE_KEYS[self.taskname])
         return results if self.taskname == "genderage" else results[0]
 
-    @property
-    def input_size(self) -> tuple[int, int] | None:
+    @overridable
+    def input_size(self) -> Any:
         """Width and height of the crops it takes."""
-        return self._owner.analyzer.pack.model(self.taskname).fixed_size_wh
+        return self.file.fixed_size_wh
 
-    @property
-    def input_mean(self) -> float:
-        return self._owner.analyzer.pack.model(self.taskname).mean
+    @overridable
+    def output_shape(self) -> list[int | str | None]:
+        """Of its one output, as the graph was released."""
+        return list(self.session.get_outputs()[0].shape)
 
-    @property
-    def input_std(self) -> float:
-        return self._owner.analyzer.pack.model(self.taskname).std
+
+class LandmarkModel(HeadModel):
+    """A network that gives dense landmarks: `[lmk_num,lmk_dim]` float32 in pixels of the image."""
+
+    @overridable
+    def lmk_dim(self) -> int:
+        return 3 if self.require_pose else 2
+
+    @overridable
+    def lmk_num(self) -> int:
+        return int(self.taskname.rpartition("_")[2])
+
+    @overridable
+    def require_pose(self) -> bool:
+        """Whether the pose of the head is worked out, too."""
+        return self.taskname == "landmark_3d_68"
+
+    @overridable
+    def mean_lmk(self) -> np.ndarray | None:
+        """InsightFace's mean face `[68,3]` float32, with which the pose is worked out, or None."""
+        return np.array(MEAN_FACE_68, dtype=np.float32) if self.require_pose else None
 
 
 class RecognitionModel(HeadModel):
@@ -187,7 +188,7 @@ class RecognitionModel(HeadModel):
 
     def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
-        recognizer = self._owner.analyzer.recognizer()
+        recognizer = self.runs.recognizer()
         crops = [
             stretch(next(Images.from_bgr(img).chunks()), (recognizer.size, recognizer.size))
             for img in (imgs if isinstance(imgs, list) else [imgs])
@@ -196,6 +197,11 @@ class RecognitionModel(HeadModel):
         with torch.no_grad():
             features = recognizer.embed(ImageBatch(pixels, tuple(range(len(pixels))), bgr=True))
         return features.cpu().numpy()
+
+    def forward(self, batch_data: np.ndarray) -> np.ndarray:
+        """Embeds planes `[B,3,112,112]` RGB 0..255: `[B,D]` float32, not normalised."""
+        feed = {self.input_name: self.normalized(batch_data)}
+        return self.session.run(self.output_names, feed)[0]
 
     def compute_sim(self, feat1: np.ndarray, feat2: np.ndarray) -> float:
         """Cosine similarity of two embeddings."""

@@ -26,10 +26,12 @@ def test_models_are_shared_and_settings_are_not(load: Load, close_up: np.ndarray
     assert (third.det_thresh, third.det_size, third.max_faces) == (0.5, (640, 640), 0)
 
 
-def test_sessions_are_the_same_objects(load: Load):
+def test_networks_are_the_same_objects_and_sessions_are_each_ones_own(load: Load):
     first, second = load(), load()
     for task in first.models:
-        assert first.models[task].session is second.models[task].session
+        assert first.models[task].session.raw is second.models[task].session.raw
+        assert first.models[task].session is first.models[task].session
+        assert first.models[task].session is not second.models[task].session
 
 
 def test_the_loaders_limit_holds_where_a_call_gives_none(load: Load, crowd: np.ndarray):

@@ -57,11 +57,13 @@ class TensorInfo:
         name: Its name in the graph.
         dtype: NumPy's name of its type; `ONNX type <n>` for exotic ones.
         shape: Size of each axis; None where the graph leaves it open. Empty if not stated.
+        axes: The same, with the name of an open axis where it has one.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    axes: tuple[int | str | None, ...] = ()
 
     def __str__(self) -> str:
         sizes = "x".join("?" if size is None else str(size) for size in self.shape)
@@ -198,32 +200,34 @@ def _initializer_name(message: Message, place: range) -> str:
 
 
 def _tensor(message: Message, place: range) -> TensorInfo:
-    name, dtype, shape = "", "unknown", ()
+    name, dtype, axes = "", "unknown", ()
     for number, payload in message.fields(place):
         if number == _VALUE_NAME and isinstance(payload, range):
             name = message.text(payload)
         elif number == _VALUE_TYPE and isinstance(payload, range):
             for tensor_type in message.places(payload, _TYPE_TENSOR):
-                dtype, shape = _tensor_type(message, tensor_type)
-    return TensorInfo(name, dtype, shape)
+                dtype, axes = _tensor_type(message, tensor_type)
+    sizes = tuple(axis if isinstance(axis, int) else None for axis in axes)
+    return TensorInfo(name, dtype, sizes, axes)
 
 
-def _tensor_type(message: Message, place: range) -> tuple[str, tuple[int | None, ...]]:
-    dtype, shape = "unknown", ()
+def _tensor_type(message: Message, place: range) -> tuple[str, tuple[int | str | None, ...]]:
+    dtype, axes = "unknown", ()
     for number, payload in message.fields(place):
         if number == _TENSOR_ELEMENT and isinstance(payload, int):
             dtype = _DTYPES.get(payload, f"ONNX type {payload}")
         elif number == _TENSOR_SHAPE and isinstance(payload, range):
-            axes = message.places(payload, _SHAPE_DIMENSION)
-            shape = tuple(_size(message, axis) for axis in axes)
-    return dtype, shape
+            places = message.places(payload, _SHAPE_DIMENSION)
+            axes = tuple(_axis(message, axis) for axis in places)
+    return dtype, axes
 
 
-def _size(message: Message, place: range) -> int | None:
-    size = None
+def _axis(message: Message, place: range) -> int | str | None:
+    """The size of an axis, or the name of an open one; None where it has neither."""
+    axis: int | str | None = None
     for number, payload in message.fields(place):
         if number == _DIMENSION_SIZE and isinstance(payload, int):
-            size = payload if 0 < payload <= _MAX_SIZE else None
+            axis = payload if 0 < payload <= _MAX_SIZE else None
         elif number == _DIMENSION_NAME:
-            size = None
-    return size
+            axis = message.text(payload) or None if isinstance(payload, range) else None
+    return axis

@@ -42,8 +42,13 @@ def expected(path: Path):
     def tensor(name: str):
         kind = values[name].type.tensor_type
         sizes = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in kind.shape.dim)
-        return name, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), sizes
+        axes = [axis.dim_value or axis.dim_param or None for axis in kind.shape.dim]
+        return name, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), sizes, axes
 
+    # Of outputs the runtime infers more than the file says.
+    assert [each.shape for each in session.get_inputs()] == [
+        tensor(each.name)[-1] for each in session.get_inputs()
+    ]
     return (
         [tensor(value.name) for value in session.get_inputs()],
         [tensor(value.name) for value in session.get_outputs()],
@@ -56,8 +61,8 @@ def expected(path: Path):
 def actual(path: Path):
     header = read_graph_header(path)
     return (
-        [(tensor.name, tensor.dtype, tensor.shape) for tensor in header.inputs],
-        [(tensor.name, tensor.dtype, tensor.shape) for tensor in header.outputs],
+        [(each.name, each.dtype, each.shape, list(each.axes)) for each in header.inputs],
+        [(each.name, each.dtype, each.shape, list(each.axes)) for each in header.outputs],
         list(zip(header.node_names, header.op_types, strict=True)),
         header.node_count,
         header.opset,
