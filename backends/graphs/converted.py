@@ -19,7 +19,7 @@ import numpy as np
 from ...utils.checksummed_file import DamagedFile
 from .cache_entries import Entry
 from .graph import Graph, Node, fold_batch_norms, graph_of, read_model
-from .graph_cache import NewFile, graph_cache
+from .graph_cache import NewFile, graph_cache, in_one_line
 
 _log = logging.getLogger("FastFace")
 
@@ -52,9 +52,9 @@ def converted_graph(path: Path, name: str) -> Graph:
     except (OSError, MemoryError) as error:
         _log.warning(
             "the weights of %s can't be kept ready to load, so that loading takes more time and "
-            "memory (%r); it is tried again next time",
+            "memory (%s); it is tried again next time",
             name,
-            error,
+            in_one_line(error),
         )
         return _folded(path, name)
 

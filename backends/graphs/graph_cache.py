@@ -157,7 +157,7 @@ class GraphCache:
                 if name in self._made_here and known and self._digest(path) == known[1]:
                     return False
             _log.warning(
-                "graph cache: %s is refused (%s); it is made again", path.name, _in_one_line(reason)
+                "graph cache: %s is refused (%s); it is made again", path.name, in_one_line(reason)
             )
             self._rejected.add(name)
             delete_entry(path.parent, name)
@@ -358,5 +358,6 @@ def _mark(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def in_one_line(error: Exception) -> str:
+    """What an error says, or its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

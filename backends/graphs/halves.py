@@ -18,7 +18,7 @@ from .batch_axis import image_shape
 from .cache_entries import Entry
 from .division import Division, Window, best_division
 from .graph import graph_of, import_onnx, read_model
-from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache, in_one_line
 from .parallel import join_parallel_convolutions
 from .trial import Untried, difference, prover, random_images, trial_runner
 
@@ -104,7 +104,9 @@ def halves_of(path: Path, model: ModelFile) -> Halves | None:
         )
     except (*PASSING_TROUBLE, Untried) as error:
         level = logging.INFO if isinstance(error, Untried) else logging.WARNING
-        _log.log(level, _WHOLE, model.path.name, f"{error!r}; it is tried again next time")
+        _log.log(
+            level, _WHOLE, model.path.name, f"{in_one_line(error)}; it is tried again next time"
+        )
         return None
 
 

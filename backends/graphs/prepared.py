@@ -15,7 +15,7 @@ from ...utils.packs import ModelFile
 from .batch_axis import image_shape, with_batch_axis
 from .cache_entries import VERSIONS, Entry
 from .graph import read_model
-from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache, in_one_line
 from .trial import Untried, difference, prover, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
@@ -89,7 +89,7 @@ def prepared_graph(model: ModelFile) -> PreparedGraph:
             proved_by=prover(),
         )
     except (*PASSING_TROUBLE, Untried) as error:
-        note = f"{_note(model, str(error) or type(error).__name__)}; it is tried again next time"
+        note = f"{_note(model, in_one_line(error))}; it is tried again next time"
         _log.warning("%s", note)
         return PreparedGraph(model.path, False, note)
 

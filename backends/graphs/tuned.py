@@ -11,7 +11,7 @@ from ...utils.packs import ModelFile
 from .batch_axis import image_shape
 from .cache_entries import Entry
 from .graph import read_model
-from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache
+from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache, in_one_line
 from .plain_prelu import write_out_prelu
 from .prepared import PreparedGraph, why_different
 from .trial import Untried, prover
@@ -69,9 +69,9 @@ def tuned_graph(prepared: PreparedGraph, model: ModelFile) -> PreparedGraph:
     except (*PASSING_TROUBLE, Untried) as error:
         _log.log(
             logging.INFO if isinstance(error, Untried) else logging.WARNING,
-            "%s runs on the CPU as it is, which is slower: it can't be optimised (%r); it is tried "
+            "%s runs on the CPU as it is, which is slower: it can't be optimised (%s); it is tried "
             "again next time",
             model.path.name,
-            error,
+            in_one_line(error),
         )
         return prepared

@@ -44,9 +44,18 @@ def engine_key(
 
 
 def graph_in(precision: str, prepared: PreparedGraph) -> tuple[bytes, tuple[str, ...]]:
-    """A serialised graph, and the names of the nodes that stay in fp32 in it; none if all do."""
+    """A serialised graph, and the names of the nodes that stay in fp32 in it; none if all do.
+
+    Raises:
+        BackendUnavailable: The graph was taken away in this moment.
+    """
     if precision == "fp32":
-        return prepared.path.read_bytes(), ()
+        try:
+            return prepared.path.read_bytes(), ()
+        except OSError as error:
+            raise BackendUnavailable(
+                f"{prepared.path} can't be read ({error}); try again"
+            ) from error
     graph, kept = half_graph(prepared.path)
     return graph.SerializeToString(), kept
 

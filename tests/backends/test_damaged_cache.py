@@ -12,17 +12,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 pytest.importorskip("onnx")
 pytest.importorskip("safetensors")
 
+from fastface.backends.base import GraphBackend
 from fastface.backends.graphs import graph_cache
 from fastface.backends.graphs.cache_entries import Entry, read_entry, write_entry
-from fastface.backends.registry import all_backends
+from fastface.backends.placement import Placement
+from fastface.backends.registry import all_backends, get_backend
+from fastface.backends.sessions.divided import DividedSession
 from fastface.utils import host
 from fastface.utils.checksummed_file import checksum, read_header
+from fastface.utils.errors import ModelError
 from fastface.utils.packs import ModelPack
+from fastface.utils.packs.read import read_pack
 from tests.backends.small_pack import BACKENDS, answers, are_same, make_small_pack
 
 Damage = Callable[[Path], object]
@@ -158,6 +164,21 @@ def test_damage_while_the_process_runs_heals(
         assert len(warnings(caplog)) == 1 and not cache.broken()
 
 
+def test_what_another_process_deletes_while_it_is_in_use(cache: Cache) -> None:
+    """The whole of a detector in halves is opened when it is first wanted."""
+    engine = get_backend(cache.backend)
+    assert isinstance(engine, GraphBackend)
+    next_start()
+    model = cache.pack.model("detection")
+    session = engine.open_session(model, Placement("cpu", "fp32"))
+    assert isinstance(session, DividedSession)
+    for path in cache.folder.glob("*-v*"):
+        path.unlink()
+    x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) - 0.5
+    assert are_same(list(session.whole.run(x)), list(session.run(x)))
+    assert are_same(cache.answers(), cache.expected) and not cache.broken()
+
+
 def test_an_entry_under_anothers_name_heals(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
     of_pass = defaultdict(list)
     for name, files in cache.entries.items():
@@ -201,9 +222,6 @@ def seal(path: Path) -> None:
 def test_a_pack_that_is_damaged_itself_is_to_blame(
     cache: Cache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from fastface.utils.errors import ModelError
-    from fastface.utils.packs.read import read_pack
-
     shutil.copytree(cache.pack.folder, tmp_path / "pack")
     pack = read_pack("pack", tmp_path / "pack")
     for model in pack.models:

@@ -264,8 +264,6 @@ def test_what_a_killed_process_left_is_cleared_away(
     made = obtain(GraphCache(folder), source, writing())
     (folder / f"{made.name}.entry").unlink()
     (folder / ".fastface-elsewhere-1-0123456789ab.tmp").touch()
-    unlocked = folder / f".fastface-{os.uname().nodename}-999999-0123456789ab.tmp"
-    unlocked.touch()
     obtain(GraphCache(folder), source, writing())
     assert names(folder) == {f"{made.name}.entry", f"{made.name}.onnx"}
     (warning,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
