@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.faces import Faces
+from ..utils.files import is_text
 from ..utils.images import ImageBatch, Images
 from ..utils.modules import has_module
 from ..utils.packs import ModelPack
@@ -67,6 +68,11 @@ class InsightFaceBackend(Backend):
         return probe.usable_devices(onnxruntime)
 
     def accepts(self, pack: ModelPack) -> str | None:
+        if not is_text(pack.folder):
+            return (
+                f"insightface can't open files in {pack.folder}, whose name is no Unicode text: "
+                "rename the folder, or choose another backend"
+            )
         return None if any(pack.folder.glob("*.onnx")) else f"{pack.folder} holds no ONNX files"
 
     def detection_sizes(

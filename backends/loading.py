@@ -8,6 +8,7 @@ from pathlib import Path
 from ..utils.errors import InvalidInput
 from ..utils.packs import TASK_ORDER, ModelPack
 from ..utils.settings import settings
+from ..utils.text import readable
 from .cascade.parameters import MtcnnParameters
 from .choices import (
     AUTO,
@@ -180,7 +181,7 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
         f"pack: {pack.name} in {pack.folder} ({pack.origin})",
         f"licence: {pack.licence}",
     ]
-    return "\n".join(lines)
+    return readable("\n".join(lines))
 
 
 def _detection_options(detection: str, det_size: int, threshold: float) -> DetectionOptions:

@@ -15,6 +15,7 @@ import torch
 from ..utils import host
 from ..utils.cores import usable_cores
 from ..utils.errors import BackendUnavailable, ModelError
+from ..utils.files import is_text, source_for_libraries
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
@@ -191,13 +192,14 @@ class OnnxRuntimeBackend(GraphBackend):
         # A failing provider is ours to report: the runtime's own fallback prints to stdout, and
         # even in the middle of a run it would go on with the CPU.
         quiet = {"enable_fallback": 0}
+        source = source_for_libraries(path)
         if row.provider in runtime.get_available_providers():
-            return runtime.InferenceSession(str(path), options, providers=providers, **quiet)
+            return runtime.InferenceSession(source, options, providers=providers, **quiet)
         # A plugin's device is picked from a list instead of by an option.
         devices = [device for device in runtime.get_ep_devices() if device.ep_name == row.provider]
         plugin_options = {k: v for k, v in providers[0][1].items() if k != "device_id"}
         options.add_provider_for_devices(devices[index : index + 1], plugin_options)
-        return runtime.InferenceSession(str(path), options, **quiet)
+        return runtime.InferenceSession(source, options, **quiet)
 
     def _engine_folder(self, row: ProviderRow) -> Path | None:
         """Where compiled engines go; None when nowhere, with a warning if that was not the plan."""
@@ -206,9 +208,9 @@ class OnnxRuntimeBackend(GraphBackend):
         folder = (self._cache_folder or host.cache_folder() / "engines") / row.device
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
+            if os.access(folder, os.W_OK) and is_text(folder):
                 return folder
-            reason = "it is not writable"
+            reason = "it is not writable" if is_text(folder) else "its name is no Unicode text"
         except OSError as error:
             reason = str(error)
         self._warn_once(

@@ -120,6 +120,24 @@ def is_possible(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is Unicode text, as most libraries in C++ want it: on Linux not all are."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def source_for_libraries(path: Path) -> str | bytes:
+    """What a library in C++ opens: the path, or the content where it could not take the path.
+
+    Raises:
+        OSError: The content has to be read, and can't be.
+    """
+    return str(path) if is_text(path) else path.read_bytes()
+
+
 def why_unwritable(path: Path, error: Exception, elsewhere: str = ELSEWHERE) -> str:
     """Why a file could not be written, and what to do, in one line.
 

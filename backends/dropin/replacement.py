@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import FastFaceError
+from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.packs.find import load_pack
 from ...utils.settings import settings
 from ..choices import AUTO
@@ -76,8 +77,9 @@ def _ours(
         FastFaceError: They can't be had; upstream is to say so, or to do it.
     """
     # A `ModelPackageDescriptor` of insightface 2.x knows its folder.
-    folder = getattr(name, "path", name)
-    pack = load_pack(str(folder), [Path(root).expanduser()], allow_path=True)
+    folder = _text("name", getattr(name, "path", name))
+    roots = [Path(os.path.expanduser(_text("root", root)))]  # noqa: PTH111  Path's raises
+    pack = load_pack(folder, roots, allow_path=True)
     # Like upstream's, it looks at two sizes until it is prepared.
     options = DetectionOptions(AUTO_SIZES)
     tasks = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
@@ -96,6 +98,14 @@ def _ours(
             ", ".join(ignored),
         )
     return app
+
+
+def _text(argument: str, value: Any) -> str:
+    """A path in any form that Python has for one: text, bytes, an object."""
+    try:
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise InvalidInput(f"got {value!r} for {argument}, expected a name or path") from error
 
 
 def _device(providers: Any, provider_options: Any) -> str:

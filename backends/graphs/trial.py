@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...utils.errors import ModelError, OutOfMemory
+from ...utils.files import source_for_libraries
 from ...utils.packs import ModelFile
 from ...utils.telemetry import decline_events
 from ..providers.check import installed_distributions
@@ -77,7 +78,8 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
     options.log_severity_level = 4  # what is wrong with it is said by whoever opens it to use it
     try:
         # A path spares the memory for a second and third copy of the weights.
-        content = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+        is_path = isinstance(graph, Path)
+        content = source_for_libraries(graph) if is_path else graph.SerializeToString()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except errors as error:
         if out_of_memory(error):

@@ -14,6 +14,7 @@ from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.pictures import packaged_photo, read_picture
 from ...utils.settings import settings
+from ...utils.text import readable
 from ..base import Backend
 from ..graphs.prepared import PreparedGraph
 from ..placement import Placement
@@ -260,10 +261,10 @@ def summary(pack: ModelPack, built: PackEngines) -> str:
     if others:
         lines.append(f"not known to be fit, so backend auto passes over: {', '.join(others)}")
     lines.append(f"engine folder: {built.folder}")
-    return "\n".join(lines)
+    return readable("\n".join(lines))
 
 
 def listing(store: EngineStore) -> str:
     """What is in an engine folder, for people."""
     lines = [f"{key.task}: {key}\n  answers: {fitness_of(store, key)}" for key in store.listed()]
-    return "\n".join([*(lines or ["no engines"]), f"engine folder: {store.folder}"])
+    return readable("\n".join([*(lines or ["no engines"]), f"engine folder: {store.folder}"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ def test_the_class_gives_our_object(upstream, test_data: Path, monkeypatch) -> N
     assert app.det_size == [(128, 128), (640, 640)]
     app.prepare(ctx_id=0, det_size=(640, 640))
     assert app.get(np.zeros((64, 64, 3), np.uint8)) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths are Unicode there")
+def test_a_path_that_is_no_text_is_a_path(upstream, test_data: Path, tmp_path: Path) -> None:
+    replace_class(upstream)
+    folder = tmp_path / os.fsdecode(b"weights-\xff")
+    folder.symlink_to(test_data / "models")
+    for name in (folder, str(folder), os.fsencode(folder)):
+        app = upstream(name=name, root=os.fsencode(tmp_path), providers=["CPUExecutionProvider"])
+        assert isinstance(app, FaceAnalysis)
+        assert app.analyzer.pack.folder == folder
+
+
+@pytest.mark.parametrize("arguments", [{"name": 3}, {"name": None}, {"root": None}, {"root": 3}])
+def test_what_is_no_path_goes_to_the_original_with_a_word(upstream, caplog, arguments) -> None:
+    replace_class(upstream)
+    with pytest.raises(Exception):  # noqa: B017  whatever the original raises
+        upstream(**arguments)
+    assert "expected a name or path" in caplog.text
 
 
 def test_allowed_modules_limit_the_models(upstream, test_data: Path) -> None:
