@@ -28,10 +28,14 @@ from .backends.benchmark.targets import targets_table
 from .backends.benchmark.weights import choose_weights
 from .backends.choices import AUTO
 from .utils.errors import FastFaceError, InvalidInput
-from .utils.pictures import packaged_photo, read_picture, write_picture
+from .utils.files import write_whole
+from .utils.pictures import USE_OUTPUT, packaged_photo, read_picture, write_picture
+from .utils.text import readable
 
 _log = logging.getLogger("FastFace")
 _OUTPUT = Path("bench_output")
+#: What a file that is no result raises.
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
@@ -155,9 +159,11 @@ def _combine(options: argparse.Namespace) -> int:
     results = []
     for number, file in enumerate(options.combine, start=1):
         try:
-            results.append(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(f"{file} can't be read as a result: {error}") from error
+            results.append(json.loads(file.read_bytes()))
+            as_text(results[-1])  # reads whatever a result has
+        except _DAMAGED as error:
+            reason = f"{file} can't be read as a result: {error!r}; name a .json that bench wrote"
+            raise InvalidInput(reason) from error
         _write(options.output, _name(number, results[-1]), results[-1])
     _write_document(options.output, results)
     return 0
@@ -203,11 +209,7 @@ def _write(folder: Path, name: str, result: dict[str, Any]) -> None:
 
 
 def _write_text(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{file} can't be written: {error}; use --output") from error
+    write_whole(file, readable(text).encode(), USE_OUTPUT)
 
 
 class _Meter:

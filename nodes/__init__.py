@@ -67,7 +67,19 @@ def _add_routes() -> None:
         _log.exception("the routes under /fastface are missing, the nodes work")
 
 
+def _clear_leftovers() -> None:
+    if not host.in_comfyui():
+        return
+    try:
+        from ..backends.leftovers import clear_all_leftovers
+
+        clear_all_leftovers()
+    except Exception:  # noqa: BLE001  what lies about must not cost the nodes
+        _log.exception("what killed processes left could not be cleared away, the nodes work")
+
+
 decline_telemetry()
+_clear_leftovers()
 _grant_wishes()
 _add_routes()
 NODE_CLASS_MAPPINGS = {

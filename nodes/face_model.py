@@ -12,6 +12,7 @@ from ..backends.dropin.face_model import (
     FACE_MODEL_TASKS,
     blended_face_model,
     caution,
+    face_models_folder,
     require_all_fields,
     save_face_model,
 )
@@ -104,7 +105,7 @@ class FastFaceFaceModel:
         face = blended_face_model(found)
         lines = [f"made of {len(found)} face(s) in {len(checked)} image(s)"]
         if name:
-            path = save_face_model(face, host.models_folder() / "reactor" / "faces", name)
+            path = save_face_model(face, face_models_folder(), name)
             lines.append(f"kept as {path.name}, where ReActor's Load Face Model finds it")
         lines += filter(None, [caution(pack)])
         info = "\n".join(lines)

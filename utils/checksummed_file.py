@@ -89,7 +89,7 @@ def _split(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
     end = data.find(b"\n", len(_MAGIC), _MOST_HEADER_BYTES)
     try:
         told = json.loads(data[len(_MAGIC) : end]) if end >= 0 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict) or {"key", "bytes", "sha256"} - set(told):
         raise DamagedFile(f"{path.name} has a damaged header")

@@ -14,7 +14,8 @@ from .names import MOST_NAME_BYTES
 from .text import readable
 from .unfinished import unfinished_file
 
-_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+#: Errors of a disk that has no room, or none for this user.
+FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 #: What to do where a folder can't be written to, unless a caller knows better.
 ELSEWHERE = "choose another folder"
@@ -148,7 +149,7 @@ def why_unwritable(path: Path, error: Exception, elsewhere: str = ELSEWHERE) -> 
     """
     number = error.errno if isinstance(error, OSError) else None
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    if number in _FULL:
+    if number in FULL:
         return f"the disk of {path.parent} is full: {path.name} was not written; free some space"
     if number in _FORBIDDEN:
         return (

@@ -1,13 +1,23 @@
-"""Picture files: read as a person sees them, written whole."""
+"""Picture files: read as a person sees them, written whole or not at all."""
 
 from __future__ import annotations
 
 import importlib.util
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InvalidInput
+from .files import write_whole
+
+#: What to do where a command's results can't be written.
+USE_OUTPUT = "choose another folder with --output"
+
+
+#: What else Pillow raises on damaged files, found by damaging some, and Python on odd paths.
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 
 
 def packaged_photo() -> Path:
@@ -33,7 +43,7 @@ def read_picture(file: Path) -> np.ndarray:
     Raises:
         InvalidInput: It can't be read, or holds numbers that are no 8- or 16-bit levels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as opened:
@@ -42,7 +52,9 @@ def read_picture(file: Path) -> np.ndarray:
             if upright.mode.startswith(("I", "F")):
                 return _from_wide_levels(np.asarray(upright), file)
             return np.array(upright.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except InvalidInput:
+        raise
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{file} can't be read as a picture: {error}") from error
 
 
@@ -68,12 +80,15 @@ def write_picture(file: Path, picture: np.ndarray) -> None:
     """Writes `[H,W,3]` uint8 RGB, in the format of the file's name; makes its folder.
 
     Raises:
-        InvalidInput: It can't be written.
+        InvalidInput: There is no picture format of that name.
+        FileError: It can't be written.
     """
     from PIL import Image
 
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(file)
-    except OSError as error:
-        raise InvalidInput(f"{file} can't be written: {error}; use --output") from error
+    formats = Image.registered_extensions()
+    kind = formats.get(file.suffix.lower())
+    if kind not in Image.SAVE:
+        raise InvalidInput(f"got the name {file.name!r} for a picture, expected one such as x.png")
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, kind)
+    write_whole(file, content.getvalue(), USE_OUTPUT)

@@ -13,19 +13,17 @@ import os
 import platform
 import re
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-if sys.platform == "win32":
-    fcntl = None
-else:
-    import fcntl
+from .locks import try_lock
 
 _log = logging.getLogger("FastFace")
+
+_ON_WINDOWS = os.name == "nt"
 
 _NAME = re.compile(r"\.fastface-(?P<host>[A-Za-z0-9]*)-(?P<pid>\d+)-[0-9a-f]{12}\.tmp")
 #: Where nothing tells whether a writer lives, its file is taken for abandoned after this time.
@@ -100,10 +98,7 @@ def _made_and_locked(folder: Path, make: _Maker) -> tuple[int | None, Path]:
         token = uuid.uuid4().hex[:12]
         path = folder / f".fastface-{_host()}-{os.getpid()}-{token}.tmp"
         handle = make(path)
-        if handle is not None and fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        if path.exists():
+        if (handle is None or try_lock(handle) is not False) and path.exists():
             return handle, path
         # Somebody who clears left-overs came between the making and the lock.
         if handle is not None:
@@ -112,23 +107,23 @@ def _made_and_locked(folder: Path, make: _Maker) -> tuple[int | None, Path]:
 
 def _make_file(path: Path) -> int | None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    if fcntl is not None:
+    if not _ON_WINDOWS:
         return handle
-    os.close(handle)  # of no use without locks, and Windows renames no open files
+    os.close(handle)  # no open file can be renamed there
     return None
 
 
 def _make_folder(path: Path) -> int | None:
     path.mkdir()
     try:
-        return None if fcntl is None else os.open(path, os.O_RDONLY)
+        return None if _ON_WINDOWS else os.open(path, os.O_RDONLY)
     except FileNotFoundError:  # cleared away as what nobody works on
         return None
 
 
 def _remove_abandoned(path: Path) -> bool:
     """Removes an unfinished file or folder whose writer lives no more; whether it did."""
-    if fcntl is None:
+    if _ON_WINDOWS:
         return _writer_is_gone(path) and _remove(path)
     try:
         access = os.O_RDONLY if path.is_dir() else os.O_RDWR
@@ -136,13 +131,10 @@ def _remove_abandoned(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # a file system without locks
-        return _writer_is_gone(path) and _remove(path)
-    else:
-        return _remove(path)
+        nobody_has_it = try_lock(handle)
+        if nobody_has_it is None:
+            nobody_has_it = _writer_is_gone(path)
+        return nobody_has_it and _remove(path)
     finally:
         os.close(handle)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...utils import host
+from ...utils.errors import FileError
+from ...utils.files import append_line
 from .report import case_title
 
 _log = logging.getLogger("FastFace")
@@ -17,6 +19,8 @@ _log = logging.getLogger("FastFace")
 _LEAST_CHANGE = 0.05
 #: Quartiles of fewer rounds say nothing about noise.
 _FEWEST_ROUNDS = 5
+#: What a line that is no whole result raises.
+_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 #: Settings without influence on what a row measures: rows are compared with rows.
 _FREE_SETTINGS = frozenset(
     {"contestants", "rounds", "jobs", "batches", "image_sizes_hw", "variants"}
@@ -31,32 +35,41 @@ def history_file() -> Path:
 def remember(result: dict[str, Any], file: Path) -> None:
     """Adds `comparison` with the last run of its kind to a result, and the result to the file.
 
-    A file that can't be written to is named in the log: what was measured is worth more.
+    A file that can't be read or written to is named in the log: what was measured is worth more. So
+    is a line that is damaged, and those before and after it count.
     """
+    line = json.dumps(result, separators=(",", ":"))
     earlier = last_like(result, file)
-    line = json.dumps(result, separators=(",", ":")) + "\n"
     result["comparison"] = compare_runs(earlier, result) if earlier else None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(line)
-    except OSError as error:
-        _log.warning("this run is not remembered, because %s can't be written: %s", file, error)
+        append_line(file, line)
+    except FileError as error:
+        _log.warning("this run is not remembered: %s", error)
 
 
 def last_like(result: Mapping[str, Any], file: Path) -> dict[str, Any] | None:
     """The latest run in a history file that can be compared with a result, if there is one."""
-    if not file.is_file():
-        return None
-    found = None
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for number, line in reversed(list(enumerate(_lines(file), start=1))):
+        if not line.strip():
+            continue
         try:
             earlier = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line that was cut off when the disk was full
-        if earlier.get("schema") == result["schema"] and _kind(earlier) == _kind(result):
-            found = earlier
-    return found
+            if earlier["schema"] == result["schema"] and _kind(earlier) == _kind(result):
+                compare_runs(earlier, result)  # reads whatever of it is read later
+                return earlier
+        except (*_DAMAGED, ZeroDivisionError) as error:
+            _log.warning("line %d of %s is damaged and left out: %r", number, file, error)
+    return None
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        _log.warning("earlier runs in %s can't be read: %s", file, error)
+        return []
 
 
 def _kind(result: Mapping[str, Any]) -> tuple[Any, ...]:

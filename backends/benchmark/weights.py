@@ -67,10 +67,8 @@ def choose_weights(
         folder = stand_in_folder or host.cache_folder() / "stand_ins"
         made = make_stand_in_pack(name.removeprefix(RANDOM_PREFIX), folder)
         return Weights(read_pack(made.name, made), random=True)
-    folder = Path(name).expanduser()
     # An installed pack first: the folder that ComfyUI runs in has one called `models`, for one.
-    is_folder = name not in find_packs(extra_roots) and folder.is_dir()
-    pack = read_pack(folder.name, folder) if is_folder else load_pack(name, extra_roots)
+    pack = load_pack(name, extra_roots, allow_path=True)
     return Weights(pack, (pack.folder / RANDOM_WEIGHTS_MARKER).is_file())
 
 

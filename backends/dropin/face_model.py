@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...utils import host
 from ...utils.errors import InvalidInput, ModelError
 from ...utils.faces import Faces
-from ...utils.files import replacing
+from ...utils.files import write_whole
+from ...utils.names import require_file_name
 from ...utils.packs import ModelPack
 from .face import Face
 from .frames import face_fields
@@ -78,6 +80,11 @@ def blended_face_model(faces: Faces) -> Face:
     return Face({key: values[key] for key in FIELDS})
 
 
+def face_models_folder() -> Path:
+    """Where ReActor looks for face models; it may not be there."""
+    return host.models_folder() / "reactor" / "faces"
+
+
 def save_face_model(face: Face, folder: Path, name: str) -> Path:
     """Writes a face model where ReActor looks for them; one of that name is replaced.
 
@@ -91,16 +98,15 @@ def save_face_model(face: Face, folder: Path, name: str) -> Path:
 
     Raises:
         InvalidInput: The name can't be one of a file in that folder.
-        OSError: It can't be written.
+        FileError: It can't be written; one of that name that was there still is.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             f"got the name {name!r} for a face model, expected up to 100 letters, digits, spaces, "
             "and -_.() that begin with a letter or digit; it is kept in ReActor's folder"
         )
-    path = folder / f"{name.strip()}.safetensors"
-    with replacing(path) as beside:
-        save_file({key: torch.tensor(face[key]) for key in FIELDS}, str(beside))
+    path = folder / require_file_name(name, ".safetensors", "a face model")
+    write_whole(path, save({key: torch.tensor(face[key]) for key in FIELDS}))
     return path

@@ -120,6 +120,6 @@ def _is_made(pack: Path, files: Iterable[str]) -> bool:
     marker = pack / RANDOM_WEIGHTS_MARKER
     return (
         marker.is_file()
-        and marker.read_text(encoding="utf-8") == _MARKER
+        and marker.read_bytes() == _MARKER.encode()
         and all((pack / file).is_file() for file in files)
     )

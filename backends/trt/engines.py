@@ -66,7 +66,7 @@ class EngineKey:
         try:
             least, best, most = (tuple(map(int, shape)) for shape in told["shapes"])
             return EngineKey(**{**told, "shapes": (least, best, most)})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DamagedFile(f"its header names no engine ({error})") from error
 
     @property
@@ -98,11 +98,12 @@ class EngineStore:
         built go: they can't be used any more.
 
         Raises:
-            OSError: It can't be written.
+            FileError: It can't be written.
         """
         path = self.path(key)
-        self.note(key, engine, facts)
+        # In this order, so that no note is ever left without its engine.
         write_checksummed(path, key.as_json(), engine)
+        self.note(key, engine, facts)
         for other in self.listed():
             same = dataclasses.replace(other, library=key.library, graph=key.graph) == key
             if same and other != key and _name(other.library) == _name(key.library):
@@ -153,7 +154,7 @@ class EngineStore:
         try:
             told = json.loads(self._inside(self._notes(key)).read_text(encoding="utf-8"))
             written = read_header(self._inside(self.path(key)))["sha256"]
-        except (OSError, ValueError, DamagedFile):
+        except (OSError, ValueError, RecursionError, DamagedFile):
             return {}
         fits = isinstance(told, dict) and told.get("engine_sha256") == written
         return told if fits else {}
@@ -187,7 +188,7 @@ class EngineStore:
         return path
 
     def _remove(self, key: EngineKey) -> None:
-        for path in (self.path(key), self._notes(key)):
+        for path in (self._notes(key), self.path(key)):
             with contextlib.suppress(OSError):  # another process may be reading it
                 path.unlink()
 

@@ -39,10 +39,19 @@ class Fitness:
     def from_json(told: Mapping[str, Any]) -> Fitness:
         """What was noted of an engine; `untested` where that says nothing."""
         try:
-            known = {name: told[name] for name in Fitness.__dataclass_fields__}
+            known = Fitness(**{**told, "reasons": tuple(told["reasons"])})
         except (KeyError, TypeError):
             return Fitness(UNTESTED, ("nothing was noted of it",))
-        return Fitness(**{**known, "reasons": tuple(known["reasons"])})
+        is_whole = (
+            known.verdict in (FIT, UNFIT, UNTESTED)
+            and all(isinstance(reason, str) for reason in known.reasons)
+            and isinstance(known.figures, dict)
+            and all(isinstance(figure, (int, float)) for figure in known.figures.values())
+            and isinstance(known.reference, str)
+            and isinstance(known.images, int)
+            and isinstance(known.faces, int)
+        )
+        return known if is_whole else Fitness(UNTESTED, ("what was noted of it is damaged",))
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {value:.5g}" for name, value in self.figures.items())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...utils.errors import BackendUnavailable, InvalidInput
+from ...utils.errors import BackendUnavailable, FileError, InvalidInput
 from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.pictures import packaged_photo, read_picture
@@ -177,7 +177,9 @@ class _Work:
             fitness = self._examine(model, key)
             with self._writing():
                 self._store.note(key, engine, {**facts, "fitness": fitness.as_json()})
-        return Made(key, len(engine), seconds, tuple(facts.get("kept_in_fp32", ())), fitness)
+        kept = facts.get("kept_in_fp32", ())
+        kept = tuple(map(str, kept)) if isinstance(kept, (list, tuple)) else ()
+        return Made(key, len(engine), seconds, kept, fitness)
 
     def _build(
         self,
@@ -205,10 +207,10 @@ class _Work:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except FileError as error:
+            folder = self._store.folder
             raise InvalidInput(
-                f"the engine folder {self._store.folder} can't be written to ({error}); make room "
-                "or give this account the right to write there"
+                f"the engine folder {folder} can't be written to: {error}"
             ) from error
 
     def _examine(self, model: ModelFile, key: EngineKey) -> Fitness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.dropin.face import Face
 from fastface.backends.dropin.face_model import (
     FIELDS,
     caution,
@@ -18,7 +20,7 @@ from fastface.backends.dropin.face_model import (
 )
 from fastface.nodes.face_model import FastFaceFaceModel
 from fastface.utils import host
-from fastface.utils.errors import InvalidInput, ModelError
+from fastface.utils.errors import FileError, InvalidInput, ModelError
 from fastface.utils.images import Images
 from tests.other_packs import function_of
 
@@ -111,6 +113,38 @@ def test_says_when_swap_models_want_another_network(full_app: FaceAnalysis, port
         "mobilefacenet" in caution(full_app.analyzer.pack)
         and caution(full_app.analyzer.pack) in info
     )
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.x", "Com1", "x.", "\u00e4" * 99 + ".", "\u9854" * 90])
+def test_names_that_are_none_everywhere(tmp_path: Path, name: str):
+    with pytest.raises(InvalidInput, match=r"got the name .* for a face model, but"):
+        save_face_model(Face(), tmp_path, name)
+    assert not list(tmp_path.iterdir())
+
+
+def plain_face() -> Face:
+    return Face({key: np.zeros(2, np.float32) for key in FIELDS})
+
+
+def test_a_file_is_as_readable_as_others(tmp_path: Path):
+    (tmp_path / "other").write_bytes(b"")
+    path = save_face_model(plain_face(), tmp_path, "me")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = save_face_model(plain_face(), tmp_path, "me")
+    before = path.read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FileError, match=r"disk of .* is full: me.safetensors was not written"):
+        save_face_model(plain_face(), tmp_path, "me")
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", "", "x" * 101, "a\0b", " x"])

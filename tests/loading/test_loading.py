@@ -185,6 +185,35 @@ def test_wrong_settings_hide_no_node():
     assert "Traceback" not in log and "FASTFACE_CACHE_MEM_LIMIT is 'garbage'" in log
 
 
+def test_what_killed_processes_left_goes_when_comfyui_starts(tmp_path: Path):
+    user, models = tmp_path / "user" / "__fastface" / "graphs", tmp_path / "models"
+    faces, packs = models / "reactor" / "faces", models / "insightface" / "models"
+    for folder in (user, faces, packs):
+        folder.mkdir(parents=True)
+        (folder / ".fastface-host-1-0123456789ab.tmp").write_bytes(b"half")
+        (folder / "kept.bin").write_bytes(b"whole")
+    (packs / ".buffalo_l.zip.lock").write_bytes(b"")
+    (packs / "buffalo_l.zip.part").write_bytes(b"half, and nothing that tells of what")
+    script = """
+        import types
+        paths = types.ModuleType("folder_paths")
+        base = os.environ["BASE"]
+        paths.models_dir = base + "/models"
+        paths.folder_names_and_paths = {}
+        paths.get_user_directory = lambda: base + "/user"
+        paths.get_temp_directory = lambda: base + "/temp"
+        paths.add_model_folder_path = lambda *_: None
+        paths.get_folder_paths = lambda key: []
+        sys.modules["folder_paths"] = paths
+        print(json.dumps(len(load(folder).NODE_CLASS_MAPPINGS)))
+        """
+    answer, log = run(script, ROOT, BASE=str(tmp_path), HOME=str(tmp_path), FASTFACE_MODELS="")
+    assert answer > 10 and "Traceback" not in log
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert [name for name in left if "/kept.bin" not in name] == []
+    assert len(left) == 3
+
+
 def test_a_broken_node_hides_no_other(copy: Path):
     with (copy / "nodes" / "keypoints.py").open("a", encoding="utf-8") as file:
         file.write("\nraise ImportError('broken on purpose')\n")

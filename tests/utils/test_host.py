@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from fastface.utils import host
+from fastface.utils.unfinished import clear_leftovers
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +218,13 @@ class TestInside:
         sizes = [Image.open(tmp_path / "temp" / e["filename"]).size for e in shown["images"]]
         assert sizes == [(1024, 205), (1, 1)]
 
+    def test_a_preview_that_can_not_be_written_costs_the_preview(
+        self, comfyui, tmp_path: Path, caplog
+    ):
+        (tmp_path / "temp").write_text("a file where a folder should be")
+        assert host.preview([np.zeros((6, 6, 3), np.uint8)]) == {"images": []}
+        assert "the preview is not shown: can't write in the folder" in caplog.text
+
     @pytest.mark.parametrize("old", [False, True])
     def test_cache_folder(self, comfyui, tmp_path: Path, old: bool):
         if old:
@@ -239,4 +247,10 @@ class TestInside:
         monkeypatch.setattr(host, "_platform_cache_folder", lambda: tmp_path / "cache")
         folder = host.cache_folder()
         assert folder.is_dir() and folder.parent == Path(tempfile.gettempdir())
+        assert host.cache_folder() == folder, "one for the process"
+        assert clear_leftovers(folder.parent) == 0 and folder.is_dir()
         folder.rmdir()
+        again = host.cache_folder()
+        assert again.is_dir()
+        host._until_exit.close()
+        assert not again.is_dir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastface.utils.errors import InvalidInput
+from fastface.utils.errors import FileError, InvalidInput
 from fastface.utils.pictures import read_picture, write_picture
 
 #: Every 8-bit level, as a picture.
@@ -68,6 +68,44 @@ def test_floating_grey(tmp_path: Path):
 def test_other_numbers_are_refused(tmp_path: Path, levels: np.ndarray):
     with pytest.raises(InvalidInput, match="grey levels that are neither"):
         read_picture(saved(tmp_path, "grey.tif", levels))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P6\n4\x7f 5 255\n" + bytes(60),
+        b"P6 90000 90000 255\n",
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\x00IHDR",
+        b"GIF89a",
+    ],
+)
+def test_what_pillow_raises_for_damaged_files_is_a_refusal(tmp_path: Path, content: bytes):
+    (tmp_path / "picture").write_bytes(content)
+    with pytest.raises(InvalidInput, match="can't be read as a picture"):
+        read_picture(tmp_path / "picture")
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 300, "\udcff.png", "."])
+def test_odd_paths_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(InvalidInput, match="can't be read as a picture"):
+        read_picture(tmp_path / name)
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch):
+    file = tmp_path / "picture.png"
+    write_picture(file, GREY)
+    before = file.read_bytes()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(FileError, match=r"is full: picture.png was not written"):
+        write_picture(file, GREY)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.docx", "picture.psd"])
+def test_a_name_of_no_format_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(InvalidInput, match=r"expected one such as x\.png"):
+        write_picture(tmp_path / name, GREY)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_picture_is_refused(tmp_path: Path):

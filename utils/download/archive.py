@@ -6,14 +6,17 @@ import re
 import shutil
 import stat
 import unicodedata
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..errors import DownloadError, ModelError
+from ..files import write_out_folder
+from ..names import why_unusable_name
+from ..unfinished import clear_leftovers, unfinished_folder
 from .disk import (
     BLOCK_BYTES,
     append_blocks,
@@ -30,7 +33,8 @@ MAX_ENTRIES = 10_000
 MAX_RATIO = 200
 RATIO_MATTERS_BYTES = 1 << 20
 
-_STAGING_SUFFIX = ".unpacking"
+#: How the folders were called in which earlier versions unpacked.
+_EARLIER_SUFFIX = ".unpacking"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _FILE_TYPES = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: made on a system without file modes
 #: Drive letters and NTFS streams, shell patterns, control characters.
@@ -71,33 +75,34 @@ def unpack_zip(
     """
     if not archive.is_file():
         raise ModelError(f"expected a zip at {archive}, but there is none; download it first")
-    staging = target_folder.with_name(f".{target_folder.name}.{uuid.uuid4().hex}{_STAGING_SUFFIX}")
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with ExitStack() as held:
+            opened = held.enter_context(zipfile.ZipFile(archive))
             wanted = _wanted(_safe_files(opened.infolist()), wanted_suffixes, max_bytes)
             require_space(target_folder.parent, sum(info.file_size for _, info in wanted))
+            with disk_errors(target_folder.parent):
+                staging = held.enter_context(unfinished_folder(target_folder.parent))
             _extract(opened, wanted, staging)
-        with disk_errors(target_folder.parent):
-            _require_content(staging, expected_sha256 or {})
-            _move(staging, target_folder)
+            with disk_errors(target_folder.parent):
+                _require_content(staging, expected_sha256 or {})
+                _move(staging, target_folder)
     except DownloadError:
         raise
     except _DAMAGED as error:
         raise _refusal(archive, f"it is damaged or no zip at all ({error})") from error
     except _Refused as refused:
         raise _refusal(archive, str(refused)) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target_folder
 
 
 def remove_leftovers(target_folder: Path) -> None:
-    """Removes what a killed process left of unpacking into the same folder.
+    """Removes what a killed process left of unpacking beside a folder.
 
     Args:
         target_folder: As given to `unpack_zip`; nobody may be unpacking into it now.
     """
-    for leftover in target_folder.parent.glob(f".{target_folder.name}.*{_STAGING_SUFFIX}"):
+    clear_leftovers(target_folder.parent)
+    for leftover in target_folder.parent.glob(f".{target_folder.name}.*{_EARLIER_SUFFIX}"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -142,6 +147,9 @@ def _require_safe_path(shown: str, name: str, parts: Parts) -> None:
         raise _Refused(f"{shown!r} leads out of its folder or is no plain file name")
     if any(part != part.rstrip(". ") for part in parts):  # Windows drops these: another name
         raise _Refused(f"{shown!r} has a part that ends in a dot or space")
+    for part in parts:
+        if reason := why_unusable_name(part):
+            raise _Refused(f"{shown!r} can't be a file everywhere: {reason}")
 
 
 def _wanted(
@@ -196,11 +204,16 @@ def _require_content(staging: Path, expected_sha256: Mapping[str, str | None]) -
 
 
 def _move(staging: Path, target_folder: Path) -> None:
+    """Puts files that are on the disk already where they belong, with their names."""
     if not target_folder.exists():
+        for folder in (staging, *(path for path in staging.rglob("*") if path.is_dir())):
+            write_out_folder(folder)
         staging.replace(target_folder)
+        write_out_folder(target_folder.parent)
         return
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
         final = target_folder / path.relative_to(staging)
         if not final.exists():
             final.parent.mkdir(parents=True, exist_ok=True)
             path.replace(final)
+            write_out_folder(final.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import os
 import shutil
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DownloadError
+from ..errors import DownloadError, FileError
+from ..files import FULL
+from ..locks import locked
 
 BLOCK_BYTES = 1 << 18
-LOCK_POLL_SECONDS = 0.25
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def megabytes(count: float) -> str:
@@ -32,7 +32,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _disk_error(error: OSError, folder: Path) -> DownloadError:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DownloadError(
             f"the disk of {folder} is full; free some space and run again: what arrived is kept"
         )
@@ -57,6 +57,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except DownloadError:
         raise
+    except FileError as error:
+        raise DownloadError(str(error)) from error
     except OSError as error:
         raise _disk_error(error, folder) from error
 
@@ -115,8 +117,8 @@ def append_blocks(
 def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Keeps other threads and processes from making the same file at the same time.
 
-    The operating system drops the lock of a process that died. The empty lock file stays: removing
-    it would let two waiting processes lock two different files of one name.
+    The operating system drops the lock of a process that died; its lock file stays until somebody
+    makes the same file again, or clears away what killed downloads left.
 
     Args:
         path: What is being made; its folder exists.
@@ -126,20 +128,12 @@ def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     Raises:
         DownloadError: The lock file can't be written.
     """
-    import filelock
-
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    while True:
-        try:
-            lock.acquire(timeout=LOCK_POLL_SECONDS)
-        except filelock.Timeout:
-            pass
-        except OSError as error:
-            raise _disk_error(error, path.parent) from error
-        else:
-            break
-        on_wait()
-    try:
+    with contextlib.ExitStack() as held:
+        with disk_errors(path.parent):
+            held.enter_context(locked(lock_file(path), on_wait))
         yield
-    finally:
-        lock.release()
+
+
+def lock_file(path: Path) -> Path:
+    """The file that is there, beside `path`, while somebody is making `path`."""
+    return path.with_name(f".{path.name}.lock")

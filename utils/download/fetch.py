@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DownloadError, ModelError
+from ..locks import left_locked
 from .archive import remove_leftovers, unpack_zip
-from .disk import disk_errors, exclusive, file_sha256
+from .disk import disk_errors, exclusive, file_sha256, lock_file
 from .transfer import Progress, Transfer
 
 logger = logging.getLogger("FastFace")
@@ -109,6 +110,9 @@ def download_pack(
     with exclusive(archive, transfer.report_waiting):
         remove_leftovers(folder)
         if known.files and not _missing_files(known, folder):
+            with disk_errors(models_root):
+                archive.unlink(missing_ok=True)
+                transfer.discard_useless()
             return folder
         put_by_hand = archive.exists()
         if not put_by_hand:
@@ -125,6 +129,30 @@ def download_pack(
     return folder
 
 
+def clear_killed_download(known: DownloadablePack, models_root: Path) -> None:
+    """Removes what a killed `download_pack` left that the next one could not go on from.
+
+    Costs a look at one name where nothing was left.
+    """
+    archive = models_root / f"{known.name}.zip"
+    with left_locked(lock_file(archive)) as left:
+        if not left:
+            return
+        folder = models_root / known.name
+        remove_leftovers(folder)
+        if known.files and all((folder / name).exists() for name in known.files):
+            with disk_errors(models_root):
+                archive.unlink(missing_ok=True)  # its content is in place
+        Transfer(known.url, archive, _unreported, TIMEOUT_SECONDS).discard_useless()
+
+
+def clear_killed_file(url: str, target: Path) -> None:
+    """The same for a killed `download_file`."""
+    with left_locked(lock_file(target)) as left:
+        if left:
+            Transfer(url, target, _unreported, TIMEOUT_SECONDS).discard_useless()
+
+
 def _unreported(done_bytes: int, total_bytes: int) -> None:
     """Progress that nobody asked for."""
 
@@ -133,6 +161,7 @@ def _obtain(transfer: Transfer, sha256: str | None) -> None:
     """Leaves the verified file at the target, downloaded if it isn't there."""
     target = transfer.target
     if target.exists():
+        transfer.discard_useless()
         if got := _wrong_hash(target, sha256):
             raise DownloadError(
                 f"{target} has the sha256 {got}, expected {sha256}; delete it and run again"

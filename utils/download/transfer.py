@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import DownloadError, InvalidInput
+from ..files import write_out_folder, write_whole
 from .disk import BLOCK_BYTES, append_blocks, disk_errors, megabytes, require_space
 
 logger = logging.getLogger("FastFace")
@@ -90,7 +91,13 @@ class Transfer:
         """Gives the whole part its final name."""
         with disk_errors(self.target.parent):
             self.part.replace(self.target)
+            write_out_folder(self.target.parent)
             self._note.unlink(missing_ok=True)
+
+    def discard_useless(self) -> None:
+        """Removes a part that no later attempt can go on from, or that has nothing to become."""
+        if self.target.exists() or self._resumable() is None:
+            self.discard()
 
     def report_waiting(self) -> None:
         """Reports how far another process has come with the same file."""
@@ -116,11 +123,8 @@ class Transfer:
 
     def _resumable(self) -> _Origin | None:
         """What the part is a part of, if just the rest of the very same file can be asked for."""
-        try:
-            origin = _Origin(**json.loads(self._note.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        if origin.url != self.url or not origin.validator or origin.total_bytes is None:
+        origin = _read_note(self._note)
+        if origin is None or origin.url != self.url or origin.total_bytes is None:
             return None
         return origin if self._arrived_bytes() <= origin.total_bytes else None
 
@@ -186,7 +190,7 @@ class Transfer:
             self.discard()
             if origin.validator:
                 with disk_errors(folder):
-                    self._note.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+                    write_whole(self._note, json.dumps(asdict(origin)).encode())
         blocks = _blocks(response, None if total is None else total - offset)
         append_blocks(self.part, blocks, lambda done: self.on_progress(done, total or 0))
         if total is not None and self._arrived_bytes() != total:
@@ -202,6 +206,20 @@ class _Origin:
     url: str
     validator: str | None
     total_bytes: int | None
+
+
+def _read_note(path: Path) -> _Origin | None:
+    """What is written down beside a part; None where that is missing or damaged."""
+    try:
+        told = json.loads(path.read_bytes())
+        url, validator, total = told["url"], told["validator"], told["total_bytes"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    # It goes into the headers of a request.
+    plain = isinstance(validator, str) and validator.isascii() and validator.isprintable()
+    if not plain or not validator or type(total) is not int:
+        return None
+    return _Origin(str(url), validator, total)
 
 
 class _BrokenError(Exception):

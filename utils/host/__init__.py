@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import inspect
 import logging
 import os
@@ -17,7 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..errors import FileError
+from ..files import file_errors
 from ..redact import redact_paths
+from ..unfinished import unfinished_file, unfinished_folder
 from ..web import Route, handler
 from .extra_paths import default_folders
 
@@ -26,6 +31,9 @@ _log = logging.getLogger("FastFace")
 #: The key under which packs register folders of InsightFace weights.
 _FOLDER_KEY = "insightface"
 _PREVIEW_MAX_SIDE_PX = 1024
+#: What is to be removed when the process ends.
+_until_exit = contextlib.ExitStack()
+atexit.register(_until_exit.close)
 
 
 class ProgressBar(Protocol):
@@ -101,12 +109,31 @@ def cache_folder() -> Path:
         cache folder, the system's temp folder. One that can't be written to is named in the log.
 
     Raises:
-        OSError: Not even the system's temp folder can be written to.
+        FileError: Not even the system's temp folder can be written to.
     """
     for folder in _cache_candidates():
         if _is_writable(folder):
             return folder
-    return Path(tempfile.mkdtemp(prefix="fastface-"))
+    folder = _temporary_folder()
+    if not folder.is_dir():  # somebody has cleaned up
+        _temporary_folder.cache_clear()
+        folder = _temporary_folder()
+    return folder
+
+
+def cache_folders() -> list[Path]:
+    """The folders that `cache_folder` may be or have been, and that are there."""
+    return [folder for folder in _cache_candidates() if folder.is_dir()]
+
+
+@lru_cache(maxsize=1)
+def _temporary_folder() -> Path:
+    """One for this process, which goes with it."""
+    parent = Path(tempfile.gettempdir())
+    with file_errors(parent / "fastface"):
+        folder = _until_exit.enter_context(unfinished_folder(parent))
+        folder.chmod(0o700)  # everybody may write to the temp folder
+        return folder
 
 
 def _cache_candidates() -> list[Path]:
@@ -118,7 +145,9 @@ def _cache_candidates() -> list[Path]:
         if hasattr(folder_paths, "get_user_directory"):
             candidates.append(Path(folder_paths.get_user_directory()) / "__fastface")
         candidates.append(Path(folder_paths.get_temp_directory()) / "fastface")
-    return [*candidates, _platform_cache_folder() / "comfyui-fastface"]
+    with contextlib.suppress(RuntimeError):  # nobody's home
+        candidates.append(_platform_cache_folder() / "comfyui-fastface")
+    return candidates
 
 
 def _platform_cache_folder() -> Path:
@@ -133,7 +162,7 @@ def _platform_cache_folder() -> Path:
 def _is_writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with unfinished_file(folder):
             return True
     except OSError as error:
         _log.warning(
@@ -248,12 +277,18 @@ def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:
     from PIL import Image
 
     folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
     shown = []
     for pixels in pictures:
         picture = Image.fromarray(pixels)
         picture.thumbnail((_PREVIEW_MAX_SIDE_PX, _PREVIEW_MAX_SIDE_PX))
-        name = f"fastface_{uuid.uuid4().hex}.png"
-        picture.save(folder / name, compress_level=1)
-        shown.append({"filename": name, "subfolder": "", "type": "temp"})
+        file = folder / f"fastface_{uuid.uuid4().hex}.png"
+        try:
+            # Not synced as other files are: ComfyUI empties this folder when it starts.
+            with file_errors(file):
+                folder.mkdir(parents=True, exist_ok=True)
+                picture.save(file, compress_level=1)
+        except FileError as error:
+            _log.warning("the preview is not shown: %s", error)
+            return {"images": []}
+        shown.append({"filename": file.name, "subfolder": "", "type": "temp"})
     return {"images": shown}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,33 @@ def test_a_damaged_line_is_passed_over_and_a_folder_that_is_none_costs_nothing(
 ):
     file = tmp_path / "history.jsonl"
     remember(copy.deepcopy(odd_result), file)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write('{"schema": 1, "cut o\n')
-    assert last_like(odd_result, file) is not None
+    whole = file.read_bytes()
+    hollow = {**copy.deepcopy(odd_result), "cases": [{"rows": [{"state": "measured"}]}]}
+    damaged = [
+        b'{"schema": 1, "cut o',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[]",
+        b"null",
+        b"3",
+        b"{}",
+        b'{"schema": %d, "machine": 3}' % odd_result["schema"],
+        json.dumps(hollow).encode(),
+        json.dumps({**odd_result, "machine": None}).encode(),
+    ]
+    for line in damaged:
+        file.write_bytes(whole + line + b"\n")
+        caplog.clear()
+        assert last_like(odd_result, file) is not None
+        assert f"line 2 of {file} is damaged and left out" in caplog.text
+    file.write_bytes(whole + b"\n".join(damaged))
+    later = copy.deepcopy(odd_result)
+    remember(later, file)
+    assert later["comparison"] is not None
+    # The line that was cut off ends here, and the new one begins on its own.
+    del later["comparison"]
+    assert json.loads(file.read_bytes().splitlines()[-1]) == later
+    file.write_bytes(b"")
+    assert last_like(odd_result, file) is None
     remember(copy.deepcopy(odd_result), file / "below")
     assert "not remembered" in caplog.text

@@ -150,8 +150,24 @@ def test_changed_file_on_the_server_starts_again(
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("note", ["", "{", "[1]", '{"url": 1}'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"url": 1}',
+        "[" * 100_000,
+        '{"url": "%s", "validator": "\\"1\\"", "total_bytes": "many"}',
+        '{"url": "%s", "validator": "\\"1\\"", "total_bytes": Infinity}',
+        '{"url": "%s", "validator": 1, "total_bytes": 1024000}',
+        '{"url": "%s", "validator": "\\n", "total_bytes": 1024000}',
+        '{"url": "%s", "validator": "\u00fc", "total_bytes": 1024000}',
+        '{"url": "%s", "validator": "", "total_bytes": 1024000}',
+    ],
+)
 def test_damaged_note_starts_again(file_server, target: Path, note: str) -> None:
+    note = note.replace("%s", file_server.url)
     file_server.content = CONTENT
     target.parent.mkdir()
     (target.parent / "pack.zip.part").write_bytes(b"rubbish")

@@ -1,0 +1,374 @@
+"""Every writer of the pack, killed at every moment: nothing is half, and the next start clears up.
+
+A writer runs in a forked process that kills itself (SIGKILL) at one of its file operations: each
+is a moment once. Then the pack starts again, and what the writer does is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastface import bench
+from fastface.backends.benchmark.history import last_like, remember
+from fastface.backends.dropin.face import Face
+from fastface.backends.dropin.face_model import FIELDS, face_models_folder, save_face_model
+from fastface.backends.leftovers import clear_all_leftovers
+from fastface.backends.trt.engines import EngineKey, EngineStore
+from fastface.utils import host
+from fastface.utils.download import transfer
+from fastface.utils.download.fetch import download_file, download_pack
+from fastface.utils.files import write_whole
+from fastface.utils.packs.known import KnownPack
+from fastface.utils.pictures import read_picture, write_picture
+from fastface.utils.unfinished import clear_leftovers
+from tests.utils.download.conftest import FileServer, file_server
+
+__all__ = ["file_server"]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+#: Audit events of file operations begin with these, and are none of these.
+_KINDS = ("open", "os", "shutil", "fcntl", "tempfile")
+_OTHERS = ("os.kill", "os.fork", "os.putenv", "os.unsetenv")
+
+
+def ends_by_itself(work: Callable[[], object], kill_at: int) -> bool:
+    """Runs work in a process of its own, killed at the file operation of this number.
+
+    Returns:
+        Whether it had fewer operations, and so ended by itself.
+    """
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            return False
+        assert os.waitstatus_to_exitcode(status) == 0, "the writer failed"
+        return True
+    try:
+        _kill_at(kill_at)
+        work()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001  the child must not go on as the test
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def _kill_at(number: int) -> None:
+    """From now on this process counts its file operations, and dies at one."""
+    left = number
+
+    def moment() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, _arguments: Any) -> None:
+        if event.partition(".")[0] in _KINDS and event not in _OTHERS:
+            moment()
+
+    sync = os.fsync
+
+    def noted_sync(handle: int) -> None:
+        moment()
+        sync(handle)
+
+    def write_in_halves(path: Path, content: bytes) -> int:
+        with path.open("wb", buffering=0) as file:
+            file.write(content[: len(content) // 2])
+            moment()
+            file.write(content[len(content) // 2 :])
+        return len(content)
+
+    os.fsync, Path.write_bytes = noted_sync, write_in_halves
+    sys.addaudithook(audit)
+
+
+def names_below(folder: Path) -> set[str]:
+    """Files, and folders that are not finished."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() or path.name.startswith(".")
+    }
+
+
+@dataclass
+class Writer:
+    """Something that writes.
+
+    Attributes:
+        write: Does it, from the working folder.
+        check: Asserts that whatever is there is whole, old or new; gets whether all must be there.
+        names: What is in the working folder when all is done.
+        before: What is there from the beginning.
+        kept: What may stay besides, between a kill and the next time it is done.
+        start: What the pack does at its next start.
+    """
+
+    write: Callable[[], object]
+    check: Callable[[bool], None]
+    names: set[str]
+    before: Callable[[], object] = lambda: None
+    kept: frozenset[str] = frozenset()
+    start: Callable[[], object] = clear_all_leftovers
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings in which everything is written below the working folder, which is this one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FASTFACE_MODELS", "packs")
+    monkeypatch.setattr(transfer, "RETRY_PAUSE_SECONDS", 0)
+    return tmp_path
+
+
+def check_at_every_moment(
+    writer: Writer, folder: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> int:
+    moments = 0
+    while True:
+        place = folder / f"{moments}"
+        (place / "packs").mkdir(parents=True)
+        monkeypatch.chdir(place)
+        host._is_writable.cache_clear()
+        writer.before()
+        before = names_below(place)
+        whole = ends_by_itself(writer.write, moments)
+        writer.check(whole)
+        writer.start()
+        left = names_below(place) - writer.names - before
+        assert left <= writer.kept, f"left behind after moment {moments}"
+        writer.check(whole)
+        if whole:
+            assert names_below(place) == writer.names
+            break
+        assert ends_by_itself(writer.write, sys.maxsize)
+        writer.check(True)
+        assert names_below(place) == writer.names, f"after moment {moments} and another try"
+        moments += 1
+    assert moments >= least
+    return moments
+
+
+def whole_file(path: str, *contents: bytes) -> Callable[[bool], None]:
+    """A check: a file is one of some, and the last of them when all is done."""
+
+    def check(done: bool) -> None:
+        here = Path(path)
+        if done or here.exists():
+            assert here.read_bytes() in (contents[-1:] if done else contents)
+
+    return check
+
+
+def test_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = b"old" * 9000, b"new" * 10_000
+    path = "cache/comfyui-fastface/graphs/x.bin"
+    writer = Writer(
+        lambda: write_whole(Path(path), new),
+        whole_file(path, old, new),
+        {path},
+        before=lambda: write_whole(Path(path), old),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 10)
+
+
+def face_of(embedding: float) -> Face:
+    values: dict[str, Any] = {key: np.zeros(4, np.float32) for key in FIELDS}
+    values |= {"embedding": np.full(512, embedding, np.float32), "age": 30, "gender": 1}
+    values["det_score"] = np.float32(0.9)
+    return Face(values)
+
+
+def test_a_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.numpy import load_file
+
+    def check(done: bool) -> None:
+        path = face_models_folder() / "anna.safetensors"
+        embedding = set(load_file(path)["embedding"].tolist())
+        assert embedding in ([{2.0}] if done else [{1.0}, {2.0}])
+
+    writer = Writer(
+        lambda: save_face_model(face_of(2), face_models_folder(), "anna"),
+        check,
+        {"models/reactor/faces/anna.safetensors"},
+        before=lambda: save_face_model(face_of(1), face_models_folder(), "anna"),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 10)
+
+
+def test_a_picture_and_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+
+    def write() -> None:
+        write_picture(Path("demo_output", "faces.png"), picture)
+        bench._write_text(Path("demo_output", "RESULTS.md"), "# all of it\n")
+
+    write_picture(folder / "first.png", picture)  # imports are no moments of ours
+
+    def check(done: bool) -> None:
+        file = Path("demo_output", "faces.png")
+        if done or file.exists():
+            assert np.array_equal(read_picture(file), picture)
+        whole_file("demo_output/RESULTS.md", b"# all of it\n")(done)
+
+    # A folder of the user's choice is looked into by the commands that write there, not by ComfyUI.
+    names = {"demo_output/faces.png", "demo_output/RESULTS.md"}
+    writer = Writer(write, check, names, start=lambda: clear_leftovers(Path("demo_output")))
+    check_at_every_moment(writer, folder, monkeypatch, 20)
+
+
+def result(made: str) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "made": made,
+        "machine": {"cpu": "x", "cores": 2, "gpus": []},
+        "settings": {"rounds": 5},
+        "weights": {"name": "models"},
+        "cases": [],
+    }
+
+
+def test_the_history_of_benchmarks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("cache", "comfyui-fastface", "benchmarks.jsonl")
+
+    def check(done: bool) -> None:
+        latest = last_like(result("now"), path)
+        assert latest is not None and latest["made"] in (["new"] if done else ["old", "new"])
+
+    writer = Writer(
+        lambda: remember(result("new"), path),
+        check,
+        {path.as_posix()},
+        before=lambda: remember(result("old"), path),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 4)
+
+
+KEY = EngineKey(
+    model="scrfd.onnx",
+    content="c0ffee",
+    task="detection",
+    precision="fp16",
+    graph="1",
+    shapes=((1, 3, 128, 128), (8, 3, 640, 640), (32, 3, 1024, 1024)),
+    takes_batches=True,
+    library="tensorrt 11.4.0",
+    device="GeForce RTX 4090 (sm89)",
+)
+
+
+def test_engines_with_notes_and_timings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replace(KEY, library="tensorrt 11.5.0")
+    old, new = b"old" * 4000, b"new" * 5000
+
+    def write() -> None:
+        store = EngineStore()
+        store.save(newer, new, {"seconds": 2})
+        store.save_timings(newer.library, newer.device, new)
+
+    def check(done: bool) -> None:
+        store = EngineStore()
+        there = {key: store.load(key) for key in store.listed()}
+        assert set(there.items()) <= {(KEY, old), (newer, new)} and there
+        assert store.timings(newer.library, newer.device) in ((new,) if done else (b"", new))
+        if done:
+            assert set(there) == {newer} and store.facts(newer)["seconds"] == 2
+        notes = {path.stem for path in store.folder.glob("*.json")}
+        assert notes <= {path.stem for path in store.folder.glob("*.engine")}
+
+    timings = EngineStore(folder)._timings(newer.library, newer.device).name
+    inside = "cache/comfyui-fastface/tensorrt"
+    stem = Path(newer.file_name).stem
+    names = {f"{inside}/{name}" for name in (f"{stem}.engine", f"{stem}.json", timings)}
+    writer = Writer(write, check, names, before=lambda: EngineStore().save(KEY, old, {}))
+    check_at_every_moment(writer, folder, monkeypatch, 30)
+
+
+DETECTOR = bytes(range(256)) * 4000
+
+
+def zipped() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in ("det", "rec"):
+            archive.writestr(f"tiny/tiny/{name}.onnx", DETECTOR)
+    return made.getvalue()
+
+
+@pytest.fixture
+def tiny(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
+    """A pack that can be downloaded here."""
+    file_server.content = zipped()
+    digest = hashlib.sha256(DETECTOR).hexdigest()
+    pack = KnownPack(name="tiny", files={"det.onnx": digest, "rec.onnx": digest})
+    monkeypatch.setattr(KnownPack, "url", file_server.url)
+    monkeypatch.setattr("fastface.backends.leftovers.KNOWN_PACKS", {"tiny": pack})
+    return pack
+
+
+@pytest.mark.parametrize("how", ["anew", "added to", "put there by hand"])
+def test_a_pack_is_downloaded_and_unpacked(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: KnownPack,
+    file_server: FileServer,
+    how: str,
+) -> None:
+    def before() -> None:
+        Path("packs", "tiny").mkdir(parents=True)
+        if how == "added to":
+            Path("packs", "tiny", "det.onnx").write_bytes(DETECTOR)
+        else:
+            Path("packs", "tiny").rmdir()
+        if how == "put there by hand":
+            Path("packs", "tiny.zip").write_bytes(file_server.content)
+
+    def check(done: bool) -> None:
+        for name in ("det.onnx", "rec.onnx"):
+            whole_file(f"packs/tiny/{name}", DETECTOR)(done)
+        whole_file("packs/tiny.zip", file_server.content)(False)
+
+    writer = Writer(
+        lambda: download_pack(tiny, Path("packs")),
+        check,
+        {"packs/tiny/det.onnx", "packs/tiny/rec.onnx"},
+        before,
+        # What the next download goes on from, or the whole zip that it unpacks.
+        frozenset({"packs/tiny.zip.part", "packs/tiny.zip.part.json", "packs/tiny.zip"}),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 30)
+
+
+def test_a_file_of_weights_is_downloaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file_server: FileServer
+) -> None:
+    file_server.content = DETECTOR
+    digest = hashlib.sha256(DETECTOR).hexdigest()
+    entry = SimpleNamespace(url=file_server.url, file_name="weights.pt")
+    monkeypatch.setattr("fastface.backends.leftovers.EMBEDDING_WEIGHTS", {"x": entry})
+    monkeypatch.setattr("fastface.backends.leftovers.weight_folders", lambda: (Path("weights"),))
+    writer = Writer(
+        lambda: download_file(file_server.url, Path("weights", "weights.pt"), sha256=digest),
+        whole_file("weights/weights.pt", DETECTOR),
+        {"weights/weights.pt"},
+        kept=frozenset({"weights/weights.pt.part", "weights/weights.pt.part.json"}),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 15)
