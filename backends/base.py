@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Protocol
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.views import FaceView
+from .graphs.foreign import foreign_graph
+from .graphs.sizes import refuse_absurd_sizes
 from .interfaces import DetectionOptions, Detector, Head, Session
 from .placement import Placement
 
@@ -160,6 +162,11 @@ class GraphBackend(Backend):
         share = 1 if placement.precision_of(model.task) == "fp32" else 2
         return model.path.stat().st_size // share
 
+    def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
+        with foreign_graph(model.path):
+            refuse_absurd_sizes(model)
+            return self.open_session(model, placement)
+
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         from .memory.residents import ModelName
         from .sessions.managed import ManagedSession
@@ -168,7 +175,7 @@ class GraphBackend(Backend):
         model = pack.model(task)
         session = ManagedSession(
             ModelName(pack.name, task, self.name, model.path.name),
-            partial(self.open_session, model),
+            partial(self._open_foreign, model),
             placement,
             self.session_bytes(model, placement),
             self.slower(placement),

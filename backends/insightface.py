@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,15 +16,18 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
-from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
+from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
 from ..utils.files import is_text
 from ..utils.images import ImageBatch, Images
+from ..utils.letterbox import Canvas, fitted_size, letterbox
 from ..utils.modules import has_module
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelFile, ModelPack
 from .base import Backend
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
+from .graphs.foreign import foreign_graph
+from .graphs.sizes import refuse_absurd_sizes
 from .interfaces import DetectionOptions, Detector, Head
 from .memory.managed import Managed
 from .memory.residents import ModelName
@@ -84,9 +87,8 @@ class InsightFaceBackend(Backend):
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         app = self._upstream(pack, placement)
-        if task == "detection":
-            return UpstreamDetector(app)
-        return UpstreamRecognizer(app) if task == "recognition" else UpstreamHead(app, task)
+        kind = {"detection": UpstreamDetector, "recognition": UpstreamRecognizer}
+        return kind.get(task, UpstreamHead)(app, pack.model(task))
 
     def _upstream(self, pack: ModelPack, placement: Placement) -> Managed[Upstream]:
         """Upstream's models, all loaded at once, as upstream does."""
@@ -151,11 +153,10 @@ def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
     listed = listed_providers(onnxruntime)
     # Upstream refuses nothing itself; strictness is checked on what came of it.
     asked, _ = session_request(row, index, strict=False, listed=listed)
-    try:
-        with _original_insightface():
-            app = FaceAnalysis(name=str(pack.folder), providers=list(asked))
-    except (AssertionError, OSError, *probe.runtime_errors(onnxruntime)) as error:
-        raise ModelError(f"insightface can't load {pack.folder}: {error!r}") from error
+    with _original_insightface(), foreign_graph(pack.folder, "loaded by insightface"):
+        for model in pack.models:
+            refuse_absurd_sizes(model)
+        app = FaceAnalysis(name=str(pack.folder), providers=list(asked))
     circumstances = probe.circumstances(onnxruntime, row, index, failure)
     runs_on = {
         task: found_out(row, index, model.session.get_providers(), None, circumstances)
@@ -184,16 +185,21 @@ class UpstreamModel:
 
     device = torch.device("cpu")
 
-    def __init__(self, app: Managed[Upstream], task: str) -> None:
+    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
         """
+        Args:
+            app: All of them.
+            file: What the pack says of it.
+
         Raises:
             ModelError: insightface finds no such model in the pack.
         """
-        self.task = task
+        self.task = file.task
         self._app = app
+        self._file = file.path
         with app.in_use() as upstream:
-            upstream.model(task)
-            self.runs_on = upstream.runs_on_by_task[task]
+            upstream.model(self.task)
+            self.runs_on = upstream.runs_on_by_task[self.task]
 
     @property
     def session(self) -> Any:
@@ -205,10 +211,9 @@ class UpstreamModel:
 class UpstreamDetector(UpstreamModel):
     """insightface's detector, image by image."""
 
-    def __init__(self, app: Managed[Upstream]) -> None:
-        super().__init__(app, "detection")
-        with app.in_use() as upstream:
-            self.fixed_size_wh = getattr(upstream.model(self.task), "static_input_size", None)
+    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
+        super().__init__(app, file)
+        self.fixed_size_wh = file.fixed_size_wh
         # Upstream keeps its thresholds on the model, which is shared here.
         self._lock = threading.Lock()
 
@@ -216,31 +221,77 @@ class UpstreamDetector(UpstreamModel):
         """Every face of a batch of equal-sized images; see `Detector.detect`.
 
         Raises:
-            InvalidInput: Several sizes were asked of an insightface older than 1.0.
+            ModelError: The network can't be run.
         """
-        images = batch.to_uint8().numpy()
-        found = []
-        with self._app.in_use() as upstream, self._lock:
+        images = batch.to_uint8()
+        bgr = images if batch.bgr else images.flip(-1)
+        fixed = self.fixed_size_wh
+        sizes = [fixed] if fixed else list(options.sizes_wh)
+        canvases = [Canvas.fitting(batch.size_hw, size, fixed) for size in sizes]
+        found: list[tuple[np.ndarray, np.ndarray | None]]
+        with self._app.in_use() as upstream, self._lock, foreign_graph(self._file, "run"):
             model = upstream.model(self.task)
-            size = _sizes_for(model, options)
             model.det_thresh = options.threshold
             model.nms_thresh = options.nms_threshold
-            for image in images:
-                bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])
-                boxes, landmarks = model.detect(bgr, input_size=size)
-                found.append(faces_from_arrays(boxes, landmarks, batch.size_hw))
-        return Faces.cat(found)
-
-
-def _sizes_for(model: Any, options: DetectionOptions) -> Any:
-    """Input sizes as a model takes them: older versions one bare pair, newer ones any number."""
-    only, *more = options.sizes_wh
-    if more and not hasattr(model, "input_sizes"):
-        raise InvalidInput(
-            "this insightface takes one detection size at a time; choose detection 'standard', "
-            "or update it with `pip install --no-deps -U insightface`"
+            if _upstream_takes(model, canvases, sizes):
+                given = sizes if len(sizes) > 1 else sizes[0]
+                found = [
+                    model.detect(np.ascontiguousarray(i), input_size=given) for i in bgr.numpy()
+                ]
+            else:
+                drawn = [
+                    letterbox(ImageBatch(bgr, batch.positions, bgr=True), canvas).pixels.numpy()
+                    for canvas in canvases
+                ]
+                found = [
+                    _found_on_canvases(model, looks, canvases) for looks in zip(*drawn, strict=True)
+                ]
+        return Faces.cat(
+            [faces_from_arrays(boxes, points, batch.size_hw) for boxes, points in found]
         )
-    return [only, *more] if more else only
+
+
+def _upstream_takes(
+    model: Any, canvases: Sequence[Canvas], sizes_wh: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether upstream's own `detect` can do it.
+
+    It counts anchors in whole strides, leaves no pixel of a thin picture, and before 1.0 takes one
+    size at a time.
+    """
+    return (len(sizes_wh) == 1 or hasattr(model, "input_sizes")) and all(
+        canvas.size_hw == size_wh[::-1]
+        and fitted_size(canvas.source_hw, size_wh, 0) == canvas.filled_hw
+        for canvas, size_wh in zip(canvases, sizes_wh, strict=True)
+    )
+
+
+def _found_on_canvases(
+    model: Any, drawn: Sequence[np.ndarray], canvases: Sequence[Canvas]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What upstream's `detect` gives, with the picture drawn on each canvas as ours are.
+
+    Args:
+        model: Upstream's detector.
+        drawn: `[H,W,3]` uint8 BGR, one a canvas.
+        canvases: Where the picture lies on each.
+
+    Returns:
+        `[N,5]` boxes with scores, best first, and `[N,5,2]` landmarks if it gives any.
+
+    Source:
+        insightface 2.1, `model_zoo/scrfd.py`, `SCRFD.detect`.
+    """
+    rows, points = [], []
+    for pixels, canvas in zip(drawn, canvases, strict=True):
+        scores, boxes, landmarks = model.forward(np.ascontiguousarray(pixels), model.det_thresh)
+        rows.append(np.hstack((np.vstack(boxes) / canvas.scale, np.vstack(scores))))
+        if model.use_kps:
+            points.append(np.vstack(landmarks) / canvas.scale)
+    found = np.vstack(rows).astype(np.float32)
+    order = np.argsort(-found[:, 4], kind="stable")
+    kept = order[model.nms(found[order])]
+    return found[kept], np.vstack(points)[kept].astype(np.float32) if points else None
 
 
 class UpstreamHead(UpstreamModel):
@@ -251,7 +302,7 @@ class UpstreamHead(UpstreamModel):
         cpu = faces.to("cpu")
         names = FACE_KEYS[self.task].values()
         values: dict[str, list[Any]] = {name: [None] * len(faces) for name in names}
-        with self._app.in_use() as upstream:
+        with self._app.in_use() as upstream, foreign_graph(self._file, "run"):
             model = upstream.model(self.task)
             for batch in images.chunks():
                 pixels = batch.to_uint8().cpu().numpy()
@@ -270,8 +321,8 @@ class UpstreamHead(UpstreamModel):
 class UpstreamRecognizer(UpstreamHead):
     """insightface's recognition network, which also takes crops that are already aligned."""
 
-    def __init__(self, app: Managed[Upstream]) -> None:
-        super().__init__(app, "recognition")
+    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
+        super().__init__(app, file)
         with app.in_use() as upstream:
             self.size: int = upstream.model(self.task).input_size[0]
 
@@ -279,6 +330,6 @@ class UpstreamRecognizer(UpstreamHead):
         """Embeds aligned crops; see `Recognizer.embed`."""
         pixels = crops.pixels if crops.bgr else crops.pixels.flip(-1)
         bgr = pixels.contiguous().numpy()
-        with self._app.in_use() as upstream:
+        with self._app.in_use() as upstream, foreign_graph(self._file, "run"):
             model = upstream.model(self.task)
             return torch.cat([torch.from_numpy(model.get_feat(crop)) for crop in bgr])

@@ -19,6 +19,7 @@ from ..utils.files import is_text, source_for_libraries
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
+from .graphs.foreign import foreign_graph
 from .graphs.prepared import PreparedGraph, prepared_graph
 from .graphs.tuned import tuned_graph
 from .interfaces import Session
@@ -231,8 +232,9 @@ def _prepared(model: ModelFile, row: ProviderRow) -> PreparedGraph:
     """The graph to open: as it was released where it can't be read here, for others to judge."""
     graph = PreparedGraph(model.path, model.takes_batches)
     try:
-        graph = prepared_graph(model)
-        return tuned_graph(graph, model) if row.provider == CPU else graph
+        with foreign_graph(model.path, "prepared"):
+            graph = prepared_graph(model)
+            return tuned_graph(graph, model) if row.provider == CPU else graph
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened as it is: %s", model.path.name, error)
         if graph.takes_batches:

@@ -16,7 +16,7 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
-from .graphs.prepared import prepared_graph
+from .graphs.prepared import PreparedGraph, prepared_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
 from .sessions.opening import open_prepared
@@ -100,7 +100,7 @@ class OpenVinoBackend(GraphBackend):
         # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
         # makes a full canvas a tenth slower.
         on_cpu = target == "CPU"
-        prepare = partial(prepared_graph, model)
+        prepare = partial(_prepared, model)
         return open_prepared(model, prepare, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
@@ -118,6 +118,23 @@ class OpenVinoBackend(GraphBackend):
         if numbered not in seen:
             raise InvalidInput(f"openvino: got device {device!r}, but it sees only {list(seen)}")
         return numbered
+
+
+def _prepared(model: ModelFile) -> PreparedGraph:
+    """The graph to open.
+
+    Raises:
+        ModelError: It was tried, and nothing can run it. OpenVINO would not say so: where the
+            shapes in a graph don't fit, release 2026.4 reads and writes beside its memory, and the
+            process ends some time later.
+    """
+    prepared = prepared_graph(model)
+    if not prepared.is_runnable:
+        raise ModelError(
+            f"{model.path} is refused: {prepared.note}; it is damaged, or made for one size of "
+            "input alone: delete it and download its pack again, or choose backend onnxruntime"
+        )
+    return prepared
 
 
 def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:

@@ -52,6 +52,11 @@ def anchor_layout(outputs: int) -> AnchorLayout:
         ) from None
 
 
+#: What an anchor's score, distances to the sides of its box and landmark offsets consist of.
+_VALUES = (1, 4, 10)
+_KINDS = "scores, boxes, landmarks"
+
+
 @dataclass(frozen=True)
 class Candidates:
     """The best anchors of each image, before suppression: K of them, in the order of the anchors.
@@ -119,6 +124,7 @@ def decode_scrfd(
     """
     layout = anchor_layout(len(outputs))
     levels = len(layout.strides)
+    _check_shapes(outputs, layout)
     counts = _anchors_of_levels(outputs[:levels], canvas_hw, layout)
     scores = torch.cat([output[..., 0] for output in outputs[:levels]], 1).float()
     passes = scores >= threshold
@@ -137,6 +143,19 @@ def decode_scrfd(
         offsets = (picked(outputs[2 * levels :]) * stride).unflatten(-1, (5, 2))
         landmarks = centre[:, :, None] + offsets
     return Candidates(boxes, scores.gather(1, anchor), passes.gather(1, anchor), passed, landmarks)
+
+
+def _check_shapes(outputs: Sequence[Tensor], layout: AnchorLayout) -> None:
+    levels = len(layout.strides)
+    for number, output in enumerate(outputs):
+        kind, level = divmod(number, levels)
+        scores = outputs[level]
+        if output.shape != (*scores.shape[:2], _VALUES[kind]) or output.is_complex():
+            raise ModelError(
+                f"output {number} of the detector has shape {tuple(output.shape)} and type "
+                f"{output.dtype}, expected [images, anchors, {_VALUES[kind]}] for {kind + 1} of "
+                f"{_KINDS}; it is no SCRFD detector, or damaged: choose another pack"
+            )
 
 
 def _anchors_of_levels(

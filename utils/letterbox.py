@@ -52,15 +52,23 @@ class Canvas:
         return self.filled_hw[0] / self.source_hw[0]
 
 
-def fitted_size(source_hw: tuple[int, int], size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an image scaled to fit, truncated exactly as InsightFace truncates."""
+def fitted_size(
+    source_hw: tuple[int, int], size_wh: tuple[int, int], least: int = 1
+) -> tuple[int, int]:
+    """Height and width of an image scaled to fit, truncated exactly as InsightFace truncates.
+
+    Args:
+        source_hw: Of the image.
+        size_wh: Width and height to fit it into.
+        least: Fewest pixels either way; InsightFace itself leaves 0 of a thin picture, and fails.
+    """
     height, width = source_hw
     ratio = height / width
     if ratio > size_wh[1] / size_wh[0]:
         new_height, new_width = size_wh[1], int(size_wh[1] / ratio)
     else:
         new_width, new_height = size_wh[0], int(size_wh[0] * ratio)
-    return max(1, new_height), max(1, new_width)
+    return max(least, new_height), max(least, new_width)
 
 
 def letterbox(

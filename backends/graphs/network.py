@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import ModelError
+from .foreign import foreign_graph
 from .graph import Graph, Node
 from .layers import Build, Value, tensor_of
 from .operators import BOUND_INPUTS, OPERATORS, OWNERS
@@ -38,6 +39,7 @@ class Network(nn.Module):
                 f"{graph.name} has operators that torch can't run here: {', '.join(unknown)} "
                 f"(first {example}); choose backend onnxruntime for this pack"
             )
+        self.name = graph.name
         self.graph_input = graph.input
         self.graph_outputs = graph.outputs
         self.layers = nn.ModuleList()
@@ -98,7 +100,16 @@ class Network(nn.Module):
 
         Returns:
             The graph's outputs in its order.
+
+        Raises:
+            ModelError: The graph can't be computed for this input.
+            OutOfMemory: There is too little memory for it.
+            BackendUnavailable: The device failed.
         """
+        with foreign_graph(self.name, "run"):
+            return self._run(x)
+
+    def _run(self, x: Tensor) -> tuple[Tensor, ...]:
         values: dict[str, Value] = dict(self._whole_numbers)
         values.update({name: getattr(self, buffer) for name, buffer in self._floats.items()})
         values[self.graph_input] = x.contiguous(memory_format=self.memory_format)
@@ -107,7 +118,8 @@ class Network(nn.Module):
             values[outputs[0]] = layer(*[values[name] for name in inputs])
             for name in done:
                 del values[name]
-        return tuple(values[name] for name in self.graph_outputs)  # type: ignore[misc]
+        results = [values[name] for name in self.graph_outputs]
+        return tuple(r if isinstance(r, Tensor) else torch.from_numpy(r) for r in results)
 
 
 def _spent_inputs(graph: Graph) -> dict[str, tuple[int, ...]]:

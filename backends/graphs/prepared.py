@@ -16,7 +16,7 @@ from .batch_axis import image_shape, with_batch_axis
 from .cache_entries import VERSIONS, Entry
 from .graph import read_model
 from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache, in_one_line
-from .trial import Untried, difference, prover, random_images, trial_runner
+from .trial import Unrunnable, Untried, difference, prover, random_images, trial_runner
 
 _log = logging.getLogger("FastFace")
 
@@ -38,11 +38,13 @@ class PreparedGraph:
         path: The rewritten file, or the original.
         takes_batches: Whether it takes any number of images; its outputs then all lead with them.
         note: Why it does not, in one line; empty when it does.
+        is_runnable: Whether the file as released ran, or was not tried.
     """
 
     path: Path
     takes_batches: bool
     note: str = ""
+    is_runnable: bool = True
 
 
 def prepared_graph(model: ModelFile) -> PreparedGraph:
@@ -91,7 +93,7 @@ def prepared_graph(model: ModelFile) -> PreparedGraph:
     except (*PASSING_TROUBLE, Untried) as error:
         note = f"{_note(model, in_one_line(error))}; it is tried again next time"
         _log.warning("%s", note)
-        return PreparedGraph(model.path, False, note)
+        return PreparedGraph(model.path, False, note, not isinstance(error, Unrunnable))
 
 
 def _note(model: ModelFile, reason: str) -> str:
@@ -112,7 +114,8 @@ def why_different(
 
     Raises:
         ModelError: `single` can't be opened at all.
-        Untried: One of them can't be run.
+        Unrunnable: It can't be run.
+        Untried: `batched` can't be run.
         OutOfMemory: There is too little memory to run them.
     """
     random = np.random.default_rng(0)
@@ -127,6 +130,9 @@ def why_different(
         expected = [
             [run(images[place : place + 1]) for place in range(_TRIAL_IMAGES)] for images in trials
         ]
+    except ModelError as error:
+        raise Unrunnable(str(error)) from error
+    try:
         if batched is not single:
             del run  # one of perhaps 500 MB in memory is enough
             run = trial_runner(batched, model)

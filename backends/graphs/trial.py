@@ -29,6 +29,10 @@ class Untried(ModelError):
     """What was made of a graph can't be run here just now, so nothing is known of its answers."""
 
 
+class Unrunnable(Untried):
+    """A graph as it was released can't be run here at the sizes at which it was tried."""
+
+
 def prover() -> str:
     """Name and version of what runs graphs on trial, without importing it."""
     runtimes = " ".join(f"{name} {version}" for name, version in installed_distributions())

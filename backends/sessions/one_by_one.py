@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile
+from ..graphs.foreign import foreign_graph
 from ..interfaces import Session
 
 
@@ -23,6 +24,7 @@ class OneByOne:
     def __init__(self, session: Session, model: ModelFile) -> None:
         """`model`: what the session runs; its task tells what the outputs are."""
         self._session = session
+        self._file_name = model.path.name
         self._finds_rows = model.task == "detection"
         self.device = session.device
         self.runs_on = session.runs_on
@@ -44,6 +46,7 @@ class OneByOne:
 
         Raises:
             InvalidInput: The batch is empty.
+            ModelError: The results of two images don't fit together.
         """
         if len(x) == 0:
             raise InvalidInput(
@@ -51,7 +54,8 @@ class OneByOne:
                 "what an empty batch gives is the caller's to say"
             )
         singles = [self._session.run(x[i : i + 1]) for i in range(len(x))]
-        return tuple(self._join(outputs) for outputs in zip(*singles, strict=True))
+        with foreign_graph(self._file_name, "run"):
+            return tuple(self._join(outputs) for outputs in zip(*singles, strict=True))
 
     def _join(self, outputs: Sequence[Tensor]) -> Tensor:
         # A detector's [anchors, K] is told by its rank, not by a first axis of 1: one anchor is

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
+from ..graphs.foreign import foreign_graph
 from ..graphs.graph_cache import graph_cache
 from ..graphs.halves import Halves, halves_of
 from ..graphs.prepared import PreparedGraph
@@ -128,7 +129,8 @@ class _Opening:
 def _halves(model: ModelFile, prepared: PreparedGraph) -> Halves | None:
     """The halves of a graph; None where it can't be read here, for the engine to judge it whole."""
     try:
-        return halves_of(prepared.path, model)
+        with foreign_graph(model.path, "divided"):
+            return halves_of(prepared.path, model)
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened whole: %s", model.path.name, error)
         return None

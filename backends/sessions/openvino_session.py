@@ -18,6 +18,8 @@ _DTYPES: dict[str, torch.dtype] = {
     "f64": torch.float64,
     "u8": torch.uint8,
 }
+#: Types of outputs that torch and numpy have too.
+_OUTPUT_TYPES = {*_DTYPES, "i8", "i16", "i32", "i64", "boolean"}
 
 
 class OpenVinoSession:
@@ -32,9 +34,15 @@ class OpenVinoSession:
             file_name: Names the graph in errors.
 
         Raises:
-            ModelError: The graph doesn't take one image tensor.
+            ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
         """
         inputs = compiled.inputs
+        given = {port.get_element_type().to_string() for port in compiled.outputs}
+        if odd := given - _OUTPUT_TYPES:
+            raise ModelError(
+                f"{file_name} has outputs of the types {', '.join(sorted(odd))}; expected numbers: "
+                "this is not a face network, remove it from the pack"
+            )
         types = [port.get_element_type().to_string() for port in inputs]
         if len(inputs) != 1 or types[0] not in _DTYPES:
             raise ModelError(

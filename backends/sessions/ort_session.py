@@ -22,6 +22,11 @@ _DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {
     "tensor(double)": (torch.float64, np.float64),
     "tensor(uint8)": (torch.uint8, np.uint8),
 }
+#: Types of outputs that torch and numpy have too.
+_OUTPUT_TYPES = (
+    *(f": {kind}" for kind in _DTYPES),
+    *(f": tensor({kind})" for kind in ("int8", "int16", "int32", "int64", "bool")),
+)
 
 
 class OrtSession:
@@ -46,7 +51,7 @@ class OrtSession:
             errors: What the runtime raises.
 
         Raises:
-            ModelError: The graph doesn't take one image tensor.
+            ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
         """
         inputs = raw.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _DTYPES:
@@ -54,6 +59,13 @@ class OrtSession:
             raise ModelError(
                 f"{file_name} has the inputs {got}; expected one image tensor of type "
                 f"{', '.join(_DTYPES)}: this is not a face network, remove it from the pack"
+            )
+        odd = [f"{entry.name}: {entry.type}" for entry in raw.get_outputs()]
+        odd = [entry for entry in odd if not entry.endswith(_OUTPUT_TYPES)]
+        if odd:
+            raise ModelError(
+                f"{file_name} has the outputs {', '.join(odd)}; expected tensors of numbers: this "
+                "is not a face network, remove it from the pack"
             )
         self.raw = raw
         self.runs_on = runs_on

@@ -11,6 +11,7 @@ from ...utils.views import FaceView
 from ..interfaces import Session
 from ..placement import RunsOn
 from .inputs import network_input, square_side
+from .outputs import values_a_face
 
 #: Side of the square over the longer side of the box.
 _EXPANSION = 1.5
@@ -34,14 +35,23 @@ class BoxHead:
     def runs_on(self) -> RunsOn:
         return self.session.runs_on
 
-    def predict(self, images: Images, faces: Faces) -> tuple[Tensor, Tensor]:
+    def predict(
+        self, images: Images, faces: Faces, least: int, multiple: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Runs the network on every face.
 
+        Args:
+            images, faces: See `Head.describe`.
+            least, multiple: How many values of a face there must be; see `values_a_face`.
+
         Returns:
-            The first output, `[N,...]` float32, and the matrices `[N,2,3]` from source to
-            crop pixels, both on the session's device.
+            The output, `[N,K]` float32, and the matrices `[N,2,3]` from source to crop pixels,
+            both on the session's device.
+
+        Raises:
+            ModelError: The network gives something else.
         """
         matrices = self.view.matrices(faces, self.session.device)
         crops = self.view.crop(images, faces, matrices)
-        (raw,) = self.session.run(network_input(crops, self.model))
-        return raw.float().reshape(len(faces), -1), matrices
+        outputs = self.session.run(network_input(crops, self.model))
+        return values_a_face(outputs, self.model, len(faces), least, multiple), matrices

@@ -20,7 +20,7 @@ class GenderAge(BoxHead):
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`gender` `[N]` int64, 0 female, 1 male; `age` `[N]` int64 in years."""
-        raw, _ = self.predict(images, faces)
+        raw, _ = self.predict(images, faces, least=3)
         return {
             "gender": raw[:, :2].argmax(1).to(faces.device),
             "age": (raw[:, 2] * 100).round().long().to(faces.device),

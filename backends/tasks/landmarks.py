@@ -23,8 +23,8 @@ class Landmarks(BoxHead):
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`landmarks_106` `[N,106,2]`, or `landmarks_68` `[N,68,3]` and `pose` `[N,3]` degrees."""
-        raw, matrices = self.predict(images, faces)
         dimensions, count = (3, 68) if self.task == "landmark_3d_68" else (2, 106)
+        raw, matrices = self.predict(images, faces, dimensions * count, dimensions)
         # The 3-D graph gives a whole mesh, of which the landmarks are the last rows.
         points = raw.view(len(raw), -1, dimensions)[:, -count:].clone()
         points[..., :2] += 1

@@ -14,6 +14,7 @@ from ...utils.views import FaceView
 from ..interfaces import Session
 from ..placement import RunsOn
 from .inputs import network_input, square_side
+from .outputs import values_a_face
 
 
 class Recognition:
@@ -53,6 +54,10 @@ class Recognition:
         return {"embeddings": self.embed(crops).to(faces.device)}
 
     def embed(self, crops: ImageBatch) -> Tensor:
-        """Embeds aligned crops `[N,size,size,3]` uint8: `[N,D]` float32."""
-        (embeddings,) = self.session.run(network_input(crops, self.model))
-        return embeddings.float().reshape(len(crops.pixels), -1)
+        """Embeds aligned crops `[N,size,size,3]` uint8: `[N,D]` float32.
+
+        Raises:
+            ModelError: The network gives no such thing.
+        """
+        outputs = self.session.run(network_input(crops, self.model))
+        return values_a_face(outputs, self.model, len(crops.pixels))

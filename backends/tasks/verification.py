@@ -28,5 +28,5 @@ class Verification(BoxHead):
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`verification` `[N]` float32, 0..1."""
-        raw, _ = self.predict(images, faces)
+        raw, _ = self.predict(images, faces, least=1)
         return {"verification": raw[:, 0].to(faces.device)}

@@ -194,6 +194,13 @@ def check_interrupted() -> None:
         throw_exception_if_processing_interrupted()
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is ComfyUI's way to stop a run, which is to pass through everything."""
+    module = sys.modules.get("comfy.model_management")
+    kind = getattr(module, "InterruptProcessingException", None)
+    return kind is not None and isinstance(error, kind)
+
+
 def blocked(instead: Any) -> Any:
     """What a node gives for an output without a value: ComfyUI leaves out the nodes behind it.
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .file_signatures import HEAD_BYTES, recognise
-from .protobuf_fields import Malformed, Message
+from .graph_tensors import check_declared_sizes
+from .protobuf_fields import MAX_FIELDS, Malformed, Message
 
 #: How many of the first nodes are described: what tells an MXNet graph from others is among them.
 FIRST_NODES = 8
 _SHOWN_TENSORS = 3
+_MOST_STEPS = 10 * MAX_FIELDS
 
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -135,7 +137,11 @@ def _read(path: Path, size: int, mtime_ns: int) -> GraphHeader:
         if hasattr(mmap, "MADV_RANDOM"):  # or the system reads the weights ahead
             data.madvise(mmap.MADV_RANDOM)
         try:
-            return _parse(Message(data), range(len(data)))
+            whole = range(len(data))
+            header = _parse(Message(data), whole)
+            # It goes through all nodes and weights, and not only to where they begin.
+            check_declared_sizes(Message(data, _MOST_STEPS), whole, path.parent)
+            return header
         except Malformed as malformed:
             known = recognise(data[:HEAD_BYTES])
             what, remedy = known or (f"a damaged or foreign file: {malformed}", "download it again")

@@ -52,9 +52,7 @@ class Message:
         """
         at, end = place.start, place.stop
         while at < end:
-            self._fields_left -= 1
-            if self._fields_left < 0:
-                raise Malformed(f"it has more than {self._max_fields:,} entries")
+            self._step()
             start = at
             key, at = self._varint(at, end)
             number, wire_type = key >> 3, key & 7
@@ -80,6 +78,21 @@ class Message:
             if found == number and isinstance(payload, range):
                 yield payload
 
+    def numbers(self, payload: int | range) -> list[int]:
+        """The whole numbers of a repeated field, unsigned: one by itself, or many packed together.
+
+        Raises:
+            Malformed: They break off, or there are more than a message may have fields.
+        """
+        if isinstance(payload, int):
+            return [payload]
+        found, at = [], payload.start
+        while at < payload.stop:
+            self._step()
+            number, at = self._varint(at, payload.stop)
+            found.append(number)
+        return found
+
     def text(self, place: range) -> str:
         """The text at a place, unreadable characters replaced.
 
@@ -89,6 +102,11 @@ class Message:
         if len(place) > MAX_TEXT_BYTES:
             raise Malformed(f"a name at byte {place.start:,} is {len(place):,} bytes long")
         return self._data[place.start : place.stop].decode("utf-8", errors="replace")
+
+    def _step(self) -> None:
+        self._fields_left -= 1
+        if self._fields_left < 0:
+            raise Malformed(f"it has more than {self._max_fields:,} entries")
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
         value = 0

@@ -1,0 +1,124 @@
+"""One case of a fuzz target: what is tried, and how it ended."""
+
+from __future__ import annotations
+
+import random
+import sys
+import traceback
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from fastface.utils.errors import FastFaceError
+
+#: A case whose process is larger afterwards by more than this took memory that its input can't be
+#: worth: files are a few megabytes, images a few thousand pixels.
+MOST_GROWTH_BYTES = 1 << 30
+
+FINE, NAMED, BARE = "fine", "named error", "bare error"
+
+
+class Broken(AssertionError):
+    """What a target finds to be wrong where nothing was raised; the message says what."""
+
+
+class Target(ABC):
+    """A part of the pack, and how odd input for it is made.
+
+    Attributes:
+        name: What users choose it by.
+        about: What is tried, in a few words.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: an empty one, for the target's own files."""
+        self.folder = folder
+
+    @abstractmethod
+    def run(self, chance: random.Random) -> None:
+        """Tries one case.
+
+        Args:
+            chance: Decides everything about the case: the same numbers make the same case.
+
+        Raises:
+            FastFaceError: What was tried is refused by name, which is as it should be.
+            Broken: Nothing was raised, but what came of it is wrong.
+            Exception: A bare error, which this is all about.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Lets go of what it holds, such as servers."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case ended.
+
+    Attributes:
+        target, number: Of the case.
+        kind: `FINE`, `NAMED` or `BARE`.
+        error: The class of what was raised; empty where nothing was.
+        place: The deepest line of this pack in its traceback, `path:line`.
+        text: What it says, and for a bare error its whole traceback.
+    """
+
+    target: str
+    number: int
+    kind: str
+    error: str = ""
+    place: str = ""
+    text: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def run_case(target: Target, seed: int, number: int) -> Outcome:
+    """Runs one case and judges it; interruptions and the end of the process pass through."""
+    # A string: unlike a tuple's, its numbers are the same in every process and version of Python.
+    chance = random.Random(f"{seed}/{target.name}/{number}")
+    before = peak_bytes()
+    try:
+        target.run(chance)
+    except FastFaceError as error:
+        return _outcome(target, number, NAMED, error)
+    except Exception as error:  # noqa: BLE001 - finding these is the purpose
+        return _outcome(target, number, BARE, error)
+    finally:
+        grown = peak_bytes() - before
+    if grown > MOST_GROWTH_BYTES:
+        text = f"the process took {grown >> 20:,} MiB more, expected at most 1,024 MiB"
+        return Outcome(target.name, number, BARE, "Growth", text=text)
+    return Outcome(target.name, number, FINE)
+
+
+def _outcome(target: Target, number: int, kind: str, error: BaseException) -> Outcome:
+    text = str(error)
+    if kind == BARE:
+        text = "".join(traceback.format_exception(error))
+    return Outcome(target.name, number, kind, type(error).__name__, _place(error), text)
+
+
+def _place(error: BaseException) -> str:
+    root = str(Path(__file__).parents[2])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(root)]
+    inner = [frame for frame in own if "/tests/" not in frame.filename.replace("\\", "/")] or own
+    if not inner:
+        return ""
+    return f"{Path(inner[-1].filename).relative_to(root).as_posix()}:{inner[-1].lineno}"
+
+
+def peak_bytes() -> int:
+    """The most main memory that this process ever had; 0 where the system doesn't say."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
