@@ -10,6 +10,7 @@ import importlib
 import logging
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..utils import host
 from ..utils.errors import FastFaceError
@@ -56,6 +57,10 @@ def _grant_wishes() -> None:
         _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 
 
+#: A portrait of Eileen Collins, NASA, public domain: the example workflows begin with it.
+EXAMPLE_PHOTO = Path(__file__).parents[1] / "example_workflows" / "input" / "fastface_example.jpg"
+
+
 def _add_routes() -> None:
     if not host.in_comfyui():
         return
@@ -82,6 +87,7 @@ decline_telemetry()
 _clear_leftovers()
 _grant_wishes()
 _add_routes()
+host.provide_input(EXAMPLE_PHOTO)
 NODE_CLASS_MAPPINGS = {
     node_id: checked(node) for node_id, node in discover(__name__, __path__).items()
 }

@@ -10,7 +10,6 @@ import inspect
 import itertools
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,10 @@ PACKS = {
     "comfyui_ipadapter_plus",
     "pulid_comfyui",
     "comfyui-impact-pack",
+    "comfyui_faceanalysis",
 }
+#: What every Load Image of the workflows asks for; the pack puts it into ComfyUI's input folder.
+EXAMPLE_PHOTO = "fastface_example.jpg"
 LARGEST_PICTURE_BYTES = 300_000
 TITLE_HEIGHT = 30
 
@@ -227,14 +229,16 @@ def as_prompt(workflow: dict[str, Any]) -> Prompt:
     return prompt
 
 
-def run(comfyui: ComfyServer, name: str) -> dict[str, dict[str, Any]]:
-    """What the nodes of a workflow show, by their titles; the photo has the name it asks for."""
-    example = comfyui.base / "input" / "example.png"
-    if not example.exists():
-        shutil.copyfile(comfyui.base / "input" / real.PHOTO, example)
+def run(comfyui: ComfyServer, name: str, photo: str = real.PHOTO) -> dict[str, dict[str, Any]]:
+    """What the nodes of a workflow show, by their titles, for a photo in the input folder."""
     workflow = read(name)
     titles = {str(node["id"]): node.get("title", node["type"]) for node in workflow["nodes"]}
-    outputs = comfyui.run(as_prompt(workflow))
+    prompt = as_prompt(workflow)
+    for node in prompt.values():
+        if node["class_type"] == "LoadImage":
+            assert node["inputs"]["image"] == EXAMPLE_PHOTO
+            node["inputs"]["image"] = photo
+    outputs = comfyui.run(prompt)
     return {titles[node_id]: output for node_id, output in outputs.items()}
 
 
@@ -267,6 +271,19 @@ class TestInComfyUI:
         mask = real.pixels(comfyui.image_path(shown["Mask"]))
         assert annotated.shape == mask.shape == photo.shape
         assert (annotated != photo).any() and set(np.unique(mask)) == {0, 255}
+
+    def test_the_first_click_gives_a_result(self, comfyui: ComfyServer):
+        shown = run(comfyui, "fastface_mask_info", photo=EXAMPLE_PHOTO)
+        (text,) = shown["What is known about it"]["text"]
+        assert text.startswith("0: score 0.") or text.startswith("0: score 1.")
+        mask = real.pixels(comfyui.image_path(shown["Soft mask"]))
+        assert mask.min() == 0 and mask.max() == 255
+
+    def test_a_saved_person_is_found_again(self, comfyui: ComfyServer, test_data: Path):
+        shown = run(comfyui, "fastface_saved_person", photo=EXAMPLE_PHOTO)
+        saved = comfyui.base / "models" / "fastface" / "embeddings" / "my character.safetensors"
+        assert saved.is_file()
+        assert shown["FastFaceSelect"]["text"] == ["picked 1 face in 1 image"]
 
     def test_mtcnn_runs(self, comfyui: ComfyServer):
         shown = run(comfyui, "fastface_mtcnn")

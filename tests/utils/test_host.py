@@ -47,6 +47,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         get_folder_paths=lambda name: list(paths[name][0]),
         get_user_directory=lambda: str(tmp_path / "user"),
         get_temp_directory=lambda: str(tmp_path / "temp"),
+        get_input_directory=lambda: str(tmp_path / "input"),
     )
     state = SimpleNamespace(interrupted=False, bars=[], folder_paths=folder_paths)
 
@@ -84,6 +85,12 @@ class TestOutside:
         host.check_interrupted()
         assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {"images": []}
         assert host.torch_device().type in ("cpu", "cuda")
+
+    def test_nothing_is_put_anywhere(self, tmp_path: Path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "photo.jpg").write_bytes(b"photo")
+        host.provide_input(tmp_path / "photo.jpg")
+        assert [path.name for path in tmp_path.rglob("*")] == ["photo.jpg"]
 
     def test_a_foreign_module_called_folder_paths_is_not_comfyui(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "folder_paths", ModuleType("folder_paths"))
@@ -254,3 +261,18 @@ class TestInside:
         assert again.is_dir()
         host._until_exit.close()
         assert not again.is_dir()
+
+
+def test_a_file_for_the_input_folder_replaces_none(comfyui, tmp_path: Path, caplog):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"photo")
+    host.provide_input(photo)
+    there = tmp_path / "input" / "photo.jpg"
+    assert there.read_bytes() == b"photo"
+    there.write_bytes(b"somebody's own")
+    host.provide_input(photo)
+    assert there.read_bytes() == b"somebody's own"
+    comfyui.folder_paths.get_input_directory = lambda: str(photo)  # a file is no folder
+    with caplog.at_level("INFO", "FastFace"):
+        host.provide_input(tmp_path / "photo.jpg")
+    assert "photo.jpg can't be put into ComfyUI's input folder" in caplog.text

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ..errors import FileError
-from ..files import file_errors
+from ..files import file_errors, write_whole
 from ..redact import redact_paths
 from ..unfinished import unfinished_file, unfinished_folder
 from ..web import Route, handler
@@ -99,6 +99,23 @@ def models_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.models_dir)
+
+
+def provide_input(file: Path) -> None:
+    """Puts a file into ComfyUI's input folder, where Load Image finds it; one that is there stays.
+
+    Nothing outside ComfyUI. A folder that can't be written to is said in the log alone.
+    """
+    if not in_comfyui():
+        return
+    import folder_paths
+
+    target = Path(folder_paths.get_input_directory()) / file.name
+    try:
+        if not target.exists():
+            write_whole(target, file.read_bytes())
+    except OSError as error:
+        _log.info("%s can't be put into ComfyUI's input folder: %s", file.name, error)
 
 
 def cache_folder() -> Path:
