@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from .face import Face, imported_class
 from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
 from .habits import ReadingHabits
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
+from .portable import Portable
 from .results import PICTURES, RECORDS, Found
 from .sizes import parse_sizes
 from .verification_model import VerificationModel
@@ -39,7 +40,7 @@ _HEADS: dict[str, type[HeadModel]] = {
 }
 
 
-class FaceAnalysis:
+class FaceAnalysis(Portable):
     """What consumers of InsightFace call: same calls, same fields, same order.
 
     Every loader call makes its own object, since consumers write to it and patch it; the models
@@ -56,6 +57,8 @@ class FaceAnalysis:
         addons: insightface 2.x's, by name; none to begin with.
         liveness_mode, liveness_threshold, det_thresh, det_size, model_dir: As upstream.
     """
+
+    _made_anew: ClassVar = {"_habits": ReadingHabits, "model_package": None}
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from ...utils.packs import ModelFile
 from ...utils.packs.graph_header import TensorInfo, read_graph_header
 from ..providers.request import devices_of_providers
 from .face import imported_class
+from .portable import Portable
 
 if TYPE_CHECKING:
     from .models import ModelView
@@ -66,7 +67,7 @@ def graph_outputs(model: ModelFile) -> list[NodeArg]:
     return [NodeArg(f"output{place}", [*shape], "tensor(float)") for place, shape in shapes]
 
 
-class ModelSession:
+class ModelSession(Portable):
     """The session of one network of one object: the network is shared, this is not.
 
     Whoever replaces `run` on it replaces it for this object alone, whether the network is loaded or

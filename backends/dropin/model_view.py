@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -10,13 +10,14 @@ from ...utils.packs import ModelFile
 from ..analyzer import Analyzer
 from .model_session import ModelSession, graph_outputs
 from .overridable import overridable
+from .portable import Portable
 from .put_session import analyzer_over
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
 
 
-class ModelView:
+class ModelView(Portable):
     """One network of a `FaceAnalysis`.
 
     Consumers may put a session of their own in `session`, or replace `run` on it: then that runs,
@@ -31,6 +32,8 @@ class ModelView:
         input_mean, input_std: The network expects `(rgb_0_to_255 - mean) / std`.
         preprocessing: The same as a pack's manifest says it.
     """
+
+    _made_anew: ClassVar = {"_around_session": lambda: None}
 
     def __init__(self, owner: FaceAnalysis, task: str) -> None:
         self._owner = owner
