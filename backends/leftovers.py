@@ -40,8 +40,8 @@ def clear_all_leftovers() -> None:
 
 
 def _written_folders() -> Iterator[Path]:
-    for cache in host.cache_folders():
-        for place, _, _ in os.walk(cache):
+    for own in (*host.cache_folders(), host.models_folder() / "fastface"):
+        for place, _, _ in os.walk(own):
             yield Path(place)
     yield face_models_folder()
     yield from pack_roots(host.insightface_roots())

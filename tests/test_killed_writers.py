@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fastface import bench
 from fastface.backends.benchmark.history import last_like, remember
@@ -30,6 +31,8 @@ from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.utils import host
 from fastface.utils.download import transfer
 from fastface.utils.download.fetch import download_file, download_pack
+from fastface.utils.embedding import Embedding
+from fastface.utils.embedding_file import load_embedding, save_embedding
 from fastface.utils.files import write_whole
 from fastface.utils.packs.known import KnownPack
 from fastface.utils.pictures import read_picture, write_picture
@@ -211,6 +214,20 @@ def test_a_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         {"models/reactor/faces/anna.safetensors"},
         before=lambda: save_face_model(face_of(1), face_models_folder(), "anna"),
     )
+    check_at_every_moment(writer, folder, monkeypatch, 10)
+
+
+def test_a_saved_embedding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("models", "fastface", "embeddings", "anna.safetensors")
+
+    def save(value: float) -> None:
+        save_embedding(path, Embedding(torch.full((1, 512), float(value)), "space"), {"pack": "x"})
+
+    def check(done: bool) -> None:
+        embedding, _ = load_embedding(path)
+        assert set(embedding.vector.flatten().tolist()) in ([{2.0}] if done else [{1.0}, {2.0}])
+
+    writer = Writer(lambda: save(2), check, {path.as_posix()}, before=lambda: save(1))
     check_at_every_moment(writer, folder, monkeypatch, 10)
 
 

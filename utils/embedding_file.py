@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .embedding import Embedding
 from .errors import InvalidInput, ModelError
-from .files import replacing
+from .files import write_whole
 
 SUFFIX = ".safetensors"
 _FORMAT = "fastface-embedding"
@@ -28,7 +28,7 @@ def save_embedding(path: Path, embedding: Embedding, facts: Mapping[str, str]) -
         InvalidInput: The embedding is empty.
         FileError: It can't be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if embedding.space is None or not len(embedding.vector):
         raise InvalidInput(
@@ -42,8 +42,7 @@ def save_embedding(path: Path, embedding: Embedding, facts: Mapping[str, str]) -
         "space": embedding.space,
     }
     vector = embedding.vector.detach().float().cpu().contiguous()
-    with replacing(path) as beside:
-        save_file({_TENSOR: vector}, str(beside), metadata)
+    write_whole(path, save({_TENSOR: vector}, metadata))
 
 
 def load_embedding(path: Path) -> tuple[Embedding, dict[str, str]]:

@@ -165,7 +165,11 @@ def _contestants_in(module: Any) -> list[Contestant]:
 
 def _module_of(file: Path, name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not file.is_file():
+    try:
+        is_there = file.is_file()
+    except OSError:  # no name that a file can have, or not ours to look at
+        is_there = False
+    if spec is None or spec.loader is None or not is_there:
         raise InvalidInput(f"got contestant file {file}, expected a Python file that is there")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from fastface.nodes import embedding_file
 from fastface.nodes.embed import FastFaceEmbed
 from fastface.nodes.embedding_file import FastFaceEmbeddingLoad, FastFaceEmbeddingSave
 from fastface.utils.embedding import Embedding
-from fastface.utils.errors import InvalidInput, ModelError
+from fastface.utils.embedding_file import save_embedding
+from fastface.utils.errors import FileError, InvalidInput, ModelError
 from tests.nodes.fakes import images_with
 
 
@@ -90,3 +92,19 @@ def test_files_that_are_none(folder: Path):
             FastFaceEmbeddingLoad().load(name)
     with pytest.raises(InvalidInput, match="got name 'missing', expected one of cut,"):
         FastFaceEmbeddingLoad().load("missing")
+
+
+def test_a_full_disk_is_told_and_the_person_of_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "models" / "anna.safetensors"
+    save_embedding(path, Embedding(torch.ones(1, 8), "space"), {})
+    before = path.read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FileError, match=r"is full: anna\.safetensors was not written"):
+        save_embedding(path, Embedding(torch.zeros(1, 8), "space"), {})
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

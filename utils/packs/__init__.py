@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
+from ..text import readable
 
 #: Tasks in the order in which InsightFace's consumers expect to walk `FaceAnalysis.models`.
 TASK_ORDER = (
@@ -111,7 +112,7 @@ class ModelPack:
         if self.space is not None:
             return self.space
         path = self.model("recognition").path
-        return f"{path.stem}@{path.stat().st_size}"
+        return f"{readable(path.stem)}@{path.stat().st_size}"
 
     def model(self, task: str) -> ModelFile:
         """The file of one task.
