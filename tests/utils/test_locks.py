@@ -94,3 +94,20 @@ def test_no_handle_is_left_open(tmp_path: Path) -> None:
         with locked(tmp_path / ".x.lock", never), left_locked(tmp_path / ".x.lock"):
             pass
     assert len(os.listdir(fds)) == before  # noqa: PTH208
+
+
+def test_a_file_that_was_removed_meanwhile_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last holder removes it between our opening and locking it: the next makes another."""
+    path, lock, waited = tmp_path / ".x.lock", locks.try_lock, []
+
+    def removed_meanwhile(handle: int) -> bool | None:
+        if not waited:
+            path.unlink()
+        return lock(handle)
+
+    monkeypatch.setattr(locks, "try_lock", removed_meanwhile)
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0)
+    with locked(path, lambda: waited.append(True)):
+        assert waited and path.exists()
