@@ -146,18 +146,22 @@ class EngineStore:
 
     def note(self, key: EngineKey, engine: bytes, facts: dict[str, Any]) -> None:
         """Writes down beside an engine what was found out about it."""
-        text = json.dumps({"engine_sha256": checksum(engine), **facts}, indent=1)
+        told = {**facts, "engine_sha256": checksum(engine)}
+        text = json.dumps({**told, "sha256": _checksum_of(told)}, indent=1)
         write_whole(self._notes(key), text.encode())
 
     def facts(self, key: EngineKey) -> dict[str, Any]:
-        """What was noted of this very engine; empty where nothing was, or it can't be read."""
+        """What was noted of this very engine; empty where nothing was, or it was changed since."""
+        path = self._notes(key)
         try:
-            told = json.loads(self._inside(self._notes(key)).read_text(encoding="utf-8"))
+            told = dict(json.loads(self._inside(path).read_text(encoding="utf-8")))
             written = read_header(self._inside(self.path(key)))["sha256"]
-        except (OSError, ValueError, RecursionError, DamagedFile):
+        except (OSError, ValueError, TypeError, RecursionError, DamagedFile):
             return {}
-        fits = isinstance(told, dict) and told.get("engine_sha256") == written
-        return told if fits else {}
+        if told.pop("sha256", None) != _checksum_of(told):
+            _log.warning("%s is not what was written and says nothing of its engine", path.name)
+            return {}
+        return told if told.get("engine_sha256") == written else {}
 
     def timings(self, library: str, device: str) -> bytes:
         """What builds by a library on a device have timed so far."""
@@ -191,6 +195,10 @@ class EngineStore:
         for path in (self._notes(key), self.path(key)):
             with contextlib.suppress(OSError):  # another process may be reading it
                 path.unlink()
+
+
+def _checksum_of(told: dict[str, Any]) -> str:
+    return checksum(json.dumps(told, sort_keys=True).encode())
 
 
 def _name(library: str) -> str:

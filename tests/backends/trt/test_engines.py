@@ -89,6 +89,22 @@ def test_a_note_of_another_engine_says_nothing(store: EngineStore):
         assert store.facts(KEY) == {}
 
 
+@pytest.mark.parametrize(
+    ("written", "changed"), [(b"unfit", b"fit"), (b"0.25", b"0.05"), (b'"sha256"', b'"sha257"')]
+)
+def test_a_note_that_was_changed_says_nothing(
+    store: EngineStore, written: bytes, changed: bytes, caplog
+):
+    store.save(KEY, b"engine", {"fitness": {"verdict": "unfit", "figures": {"box_px": 0.25}}})
+    assert store.facts(KEY)["fitness"]["verdict"] == "unfit"
+    notes = store.path(KEY).with_suffix(".json")
+    assert written in notes.read_bytes()
+    notes.write_bytes(notes.read_bytes().replace(written, changed))
+    with caplog.at_level(logging.WARNING, "FastFace"):
+        assert store.facts(KEY) == {}
+    assert "is not what was written" in caplog.text
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a right of their own on Windows")
 def test_nothing_is_read_from_outside_the_folder(store: EngineStore, tmp_path: Path, caplog):
     path = store.save(KEY, b"engine", {})
