@@ -6,7 +6,6 @@ What failed for another reason, such as a full disk or too little memory, is tri
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import stat
@@ -20,12 +19,13 @@ from typing import Any, TypeVar
 
 from ...utils import host
 from ...utils.checksummed_file import DamagedFile, Key
-from ...utils.download.disk import exclusive, file_sha256
+from ...utils.download.disk import file_sha256
 from ...utils.errors import OutOfMemory
 from ...utils.files import replacing
+from ...utils.locks import locked
 from ...utils.packs.checksums import content_sha256
 from ...utils.settings import settings
-from ...utils.unfinished import clear_leftovers, unfinished_folder
+from ...utils.unfinished import clear_leftovers
 from .cache_entries import (
     VERSIONS,
     Entry,
@@ -201,7 +201,7 @@ class GraphCache:
             entry = self._make_in(self.folder, key, make)
         except OSError as error:
             # A full or read-only disk.
-            self._scratch = self._scratch or _scratch_folder()
+            self._scratch = self._scratch or host.temporary_folder() / "graphs"
             entry = self._make_in(self._scratch, key, make)
             _log.warning(
                 "graph cache: %s; what is made of %s is kept for this run alone", error, name
@@ -276,8 +276,7 @@ class GraphCache:
     def _locked(self, wait_seconds: float) -> Iterator[None]:
         """Keeps other threads and processes from writing, and clears away what is of no use once.
 
-        Where locks don't work, as on some network drives, nothing is cleared away, and something
-        is made twice at worst.
+        Where the file system has no locks, something is made twice at worst.
         """
         until = time.monotonic() + wait_seconds
 
@@ -289,12 +288,12 @@ class GraphCache:
         with self._lock, ExitStack() as held:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive(self.folder / "entries", on_wait))
+                held.enter_context(locked(self.folder / ".entries.lock", on_wait))
                 if not self._cleared:
                     self._cleared = True
                     clear_useless(self.folder)
                     self._limit_size()
-                    for folder in (self.folder, _temporary_files()):
+                    for folder in (self.folder, Path(tempfile.gettempdir())):
                         clear_leftovers(folder)
             except _Busy:
                 if not wait_seconds:
@@ -305,7 +304,7 @@ class GraphCache:
                     self.folder,
                     wait_seconds,
                 )
-            except (OSError, NotImplementedError) as error:
+            except OSError as error:
                 _log.debug("graph cache: %s can't be locked: %s", self.folder, error)
             yield
 
@@ -326,23 +325,6 @@ def graph_cache() -> GraphCache:
     folder = host.cache_folder() / "graphs"
     with _caches_lock:
         return _caches.setdefault(folder, GraphCache(folder))
-
-
-def _temporary_files() -> Path:
-    return Path(tempfile.gettempdir())
-
-
-def _scratch_folder() -> Path:
-    """A folder that this user alone can read; removed at exit, or by the next process.
-
-    Raises:
-        OSError: It can't be made.
-    """
-    with ExitStack() as stack:
-        folder = stack.enter_context(unfinished_folder(_temporary_files()))
-        folder.chmod(0o700)
-        atexit.register(stack.pop_all().close)
-    return folder
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

@@ -172,7 +172,7 @@ def kill_starts(kills: int, seed: int, report: Callable[[str], object]) -> Found
 
 def _names(cache: Path) -> set[str]:
     folder = cache / "graphs"
-    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+    return {path.name for path in folder.iterdir()}
 
 
 def _corrupt(cache: Path) -> list[str]:

@@ -121,8 +121,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(host, "cache_folder", lambda: tmp_path / "cache")
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(graph_cache.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(host, "temporary_folder", lambda: tmp_path / "tmp")
     graph_cache._caches.clear()
     yield tmp_path / "cache" / "graphs"
     graph_cache._caches.clear()

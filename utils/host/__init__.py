@@ -131,6 +131,17 @@ def cache_folder() -> Path:
     for folder in _cache_candidates():
         if _is_writable(folder):
             return folder
+    return temporary_folder()
+
+
+def temporary_folder() -> Path:
+    """A folder among the system's temporary files for this process alone, which goes with it.
+
+    After a kill, the next one that asks for one clears it away.
+
+    Raises:
+        FileError: It can't be made.
+    """
     folder = _temporary_folder()
     if not folder.is_dir():  # somebody has cleaned up
         _temporary_folder.cache_clear()
@@ -145,7 +156,6 @@ def cache_folders() -> list[Path]:
 
 @lru_cache(maxsize=1)
 def _temporary_folder() -> Path:
-    """One for this process, which goes with it."""
     parent = Path(tempfile.gettempdir())
     with file_errors(parent / "fastface"):
         folder = _until_exit.enter_context(unfinished_folder(parent))

@@ -17,6 +17,7 @@ import pytest
 from fastface.backends.graphs import cache_entries, graph_cache
 from fastface.backends.graphs.cache_entries import Entry
 from fastface.backends.graphs.graph_cache import GraphCache, Unfit
+from fastface.utils import host, locks
 from fastface.utils.errors import ModelError
 
 DAY = 24 * 3600
@@ -35,11 +36,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the scratch folder would be."""
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where goes what the cache folder can't take."""
     path = tmp_path / "tmp"
     path.mkdir()
-    monkeypatch.setattr(graph_cache.tempfile, "gettempdir", lambda: str(path))
+    monkeypatch.setattr(host, "temporary_folder", lambda: path)
     return path
 
 
@@ -66,7 +67,11 @@ def obtain(
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+    return {path.name for path in folder.iterdir()}
+
+
+def never() -> None:
+    raise AssertionError("nobody else holds the lock")
 
 
 def test_what_was_made_is_found_by_the_next_process(folder: Path, source: Path):
@@ -126,7 +131,7 @@ def test_no_other_failure_is_remembered(folder: Path, source: Path, error: BaseE
 def test_a_full_disk_costs_the_next_start_and_not_this_one(
     folder: Path,
     source: Path,
-    temporary_files: Path,
+    temporary_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
@@ -142,13 +147,10 @@ def test_a_full_disk_costs_the_next_start_and_not_this_one(
         patched.setattr(graph_cache, "replacing", full)
         made = obtain(cache, source, writing())
         assert made.files["onnx"].read_bytes() == b"made"
-        assert temporary_files in made.files["onnx"].parents
+        assert temporary_folder in made.files["onnx"].parents
     # One line, and none when it is used again.
     assert obtain(cache, source) == made
     assert len(caplog.records) == 1 and "No space left" in caplog.text
-    if os.name == "posix":
-        (scratch,) = temporary_files.iterdir()
-        assert scratch.stat().st_mode & 0o077 == 0
     assert obtain(GraphCache(folder), source, writing()).files["onnx"].parent == folder
 
 
@@ -271,13 +273,11 @@ def test_what_a_killed_process_left_is_cleared_away(
 
 
 def test_nothing_is_cleared_away_while_another_process_writes(folder: Path, source: Path):
-    import filelock
-
     made = obtain(GraphCache(folder), source, writing())
     orphan = folder / made.name.replace(made.name[-32:], "f" * 32)
     orphan = orphan.with_name(f"{orphan.name}.onnx")
     orphan.write_bytes(b"its entry is about to be written")
-    with filelock.FileLock(folder / ".entries.lock"):
+    with locks.locked(folder / ".entries.lock", never):
         assert obtain(GraphCache(folder), source) == made
         assert orphan.exists()
     obtain(GraphCache(folder), source)
@@ -400,18 +400,14 @@ def test_several_processes_make_it_once(folder: Path, source: Path, tmp_path: Pa
 def test_a_process_that_never_ends_writing_is_not_waited_for_for_ever(
     folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    import filelock
-
     monkeypatch.setattr(graph_cache, "_WAIT_SECONDS", 0.5)
     folder.mkdir(parents=True)
-    with filelock.FileLock(folder / ".entries.lock"):
+    with locks.locked(folder / ".entries.lock", never):
         assert obtain(GraphCache(folder), source, writing()).files
     assert "goes on without waiting" in caplog.text
 
 
 def test_waiting_can_be_interrupted(folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
-    import filelock
-
     class Stop(Exception):
         pass
 
@@ -423,14 +419,11 @@ def test_waiting_can_be_interrupted(folder: Path, source: Path, monkeypatch: pyt
     obtain(cache, source, writing())
     source.write_bytes(b"another")
     monkeypatch.setattr(graph_cache.host, "check_interrupted", check_interrupted)
-    with filelock.FileLock(folder / ".entries.lock"), pytest.raises(Stop):
+    with locks.locked(folder / ".entries.lock", never), pytest.raises(Stop):
         obtain(cache, source, writing())
 
 
 def test_a_drive_without_locks_is_no_obstacle(folder: Path, source: Path, monkeypatch):
-    def unsupported(*_: Any) -> Any:
-        raise NotImplementedError("FileSystem does not appear to support flock")
-
-    monkeypatch.setattr(graph_cache, "exclusive", unsupported)
+    monkeypatch.setattr(locks, "try_lock", lambda handle: None)
     made = obtain(GraphCache(folder), source, writing())
     assert obtain(GraphCache(folder), source) == made
