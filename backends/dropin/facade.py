@@ -148,7 +148,9 @@ class FaceAnalysis(Portable):
         Raises:
             InvalidInput: No such size.
         """
-        sizes = parse_sizes(det_size)
+        model = self.det_model
+        ours = isinstance(model, DetectionModel)
+        sizes = model.sizes_of(det_size) if ours else parse_sizes(det_size)
         for task, model in self.models.items():
             if task == "detection":
                 model.prepare(ctx_id, input_size=sizes, det_thresh=det_thresh)

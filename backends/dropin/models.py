@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ...utils.content import image_key
+from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
@@ -19,7 +20,7 @@ from .model_view import ModelView
 from .overridable import overridable
 from .results import DETECTIONS, Found
 from .scrfd_calls import ScrfdCalls
-from .sizes import parse_sizes
+from .sizes import Sizes, parse_sizes
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
@@ -40,7 +41,7 @@ class DetectionModel(ScrfdCalls):
         super().__init__(owner)
         self.det_thresh = options.threshold
         self.nms_thresh = options.nms_threshold
-        self._input_sizes = options.sizes_wh
+        self._input_sizes = self._asked_last = options.sizes_wh
         self._searched = options.sizes_wh if options.robust else None
 
     @property
@@ -51,7 +52,7 @@ class DetectionModel(ScrfdCalls):
 
     @input_sizes.setter
     def input_sizes(self, value: Any) -> None:
-        self._input_sizes = parse_sizes(value)
+        self._input_sizes = self.sizes_of(value)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -60,19 +61,28 @@ class DetectionModel(ScrfdCalls):
 
     @input_size.setter
     def input_size(self, value: Any) -> None:
-        self._input_sizes = parse_sizes(value)
+        self._input_sizes = self.sizes_of(value)
 
-    def options(self, input_size: Any = None) -> DetectionOptions:
-        """What is set now, with another input size where one is given.
+    def sizes_of(self, value: Any) -> Sizes:
+        """Sizes as callers give them, for all calls or for one; see `parse_sizes`.
 
         Raises:
             InvalidInput: No such size.
         """
-        sizes = self._input_sizes if input_size is None else parse_sizes(input_size)
+        self._asked_last = sizes = parse_sizes(value, self._asked_last)
+        return sizes
+
+    def options(self, input_size: Any = None, det_thresh: Any = None) -> DetectionOptions:
+        """What is set now, with another input size or threshold where one is given.
+
+        Raises:
+            InvalidInput: No such size, or no such threshold.
+        """
+        sizes = self._input_sizes if input_size is None else self.sizes_of(input_size)
         return DetectionOptions(
             self._searched or sizes,
-            float(self.det_thresh),
-            float(self.nms_thresh),
+            _number("det_thresh", self.det_thresh if det_thresh is None else det_thresh),
+            _number("nms_thresh", self.nms_thresh),
             robust=self._searched is not None,
         )
 
@@ -100,16 +110,14 @@ class DetectionModel(ScrfdCalls):
             img: `[H,W,3]` uint8 BGR.
             input_size: For this call only: width and height, or a list of such pairs.
             max_num: Most faces; 0 takes the loader's limit.
-            metric: `default` or `max`, see `FaceAnalysis.get`.
+            metric: `max`, or anything else for `default`; see `FaceAnalysis.get`.
             det_thresh: For this call only.
 
         Returns:
             `[N,5]` float32 boxes with score, best first, and `[N,5,2]` float32 landmarks (None
             when the detector has none).
         """
-        options = self.options(input_size)
-        if det_thresh is not None:
-            options = replace(options, threshold=float(det_thresh))
+        options = self.options(input_size, det_thresh)
         img = checked_bgr(img)
         return self.found(img, image_key(img), options, max_num, metric)
 
@@ -117,7 +125,8 @@ class DetectionModel(ScrfdCalls):
         self, img: np.ndarray, key: bytes, options: DetectionOptions, max_num: int, metric: str
     ) -> Found:
         """What `detect` gives, for an image whose `image_key` is known."""
-        limit = max_num or self._owner.max_faces
+        limit = _most_faces(max_num) or self._owner.max_faces
+        metric = "max" if isinstance(metric, str) and metric == "max" else "default"
         analyzer = self.runs
 
         def find() -> Found:
@@ -133,6 +142,34 @@ class DetectionModel(ScrfdCalls):
         )
         # Callers own what they get: the cache must not change when they do.
         return boxes.copy(), None if landmarks is None else landmarks.copy()
+
+
+def _number(name: str, value: Any, expected: str = "a number from 0 to 1 such as 0.5") -> float:
+    """A number that a consumer set.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise InvalidInput(f"got {name} {value!r}, expected {expected}")
+    return number
+
+
+def _most_faces(value: Any) -> int:
+    """`max_num` as a consumer gave it; None is 0, which is no limit.
+
+    Raises:
+        InvalidInput: It is no whole number.
+    """
+    expected = "a whole number, 0 for no limit"
+    number = 0.0 if value is None else _number("max_num", value, expected)
+    if not number.is_integer():
+        raise InvalidInput(f"got max_num {value!r}, expected {expected}")
+    return int(number)
 
 
 class HeadModel(ModelView):
