@@ -85,7 +85,8 @@ class FastFaceDetect:
                         "default": True,
                         "tooltip": "On: draws the faces and previews the first images on the node. "
                         "Off: annotated is the input, unchanged and without a copy; choose it for "
-                        "long videos.",
+                        "long videos. Switching it runs everything behind faces again: FastFace "
+                        "Mask draws them without that.",
                     },
                 ),
             },

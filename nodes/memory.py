@@ -81,9 +81,11 @@ class FastFaceMemory:
         }
 
     @classmethod
-    def IS_CHANGED(cls, **_inputs: Any) -> float:
-        # What was true the last time is of no interest.
-        return float("nan")
+    def IS_CHANGED(cls, **inputs: Any) -> float | str:
+        # ComfyUI leaves out inputs without a link. With `after` the node runs when that is new:
+        # what is behind `passed`, a sampler perhaps, must not run again with every queue. Without,
+        # it is there for its report, and what was true the last time is of no interest.
+        return "" if "after" in inputs else float("nan")
 
     def run(
         self,

@@ -72,6 +72,11 @@ class TestNode:
     def test_it_runs_each_time(self):
         assert FastFaceMemory.IS_CHANGED() != FastFaceMemory.IS_CHANGED()
 
+    def test_what_is_behind_it_does_not_run_again_for_nothing(self):
+        # ComfyUI names a linked input and gives None for it.
+        first, second = (FastFaceMemory.IS_CHANGED(action="unload", after=None) for _ in range(2))
+        assert first == second
+
     def test_its_socket_takes_everything(self):
         any_type = FastFaceMemory.INPUT_TYPES()["optional"]["after"][0]
         differs = any_type != "IMAGE"  # what ComfyUI asks
