@@ -107,8 +107,14 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
         if packs:
             return packs[0]
     spare = None
-    for pack in chain(_detecting_packs(extra_roots), _backend_packs().values()):
+    own = _backend_packs()
+    for pack in chain(_detecting_packs(extra_roots), own.values()):
         if backend != AUTO or _can_run(pack):
+            if pack.name in own:
+                for sentence in misplaced_weights(extra_roots):
+                    _log.warning(
+                        "model_pack auto takes %r, as it finds none: %s", pack.name, sentence
+                    )
             return pack
         spare = spare or pack
     if spare is not None:

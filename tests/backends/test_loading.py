@@ -147,6 +147,16 @@ class TestPack:
         (message,) = [record.getMessage() for record in caplog.records]
         assert "'antelopev2'" in message and "its detector is damaged" in message
 
+    def test_auto_says_which_weights_it_could_not_find(self, world: World, monkeypatch, caplog):
+        world.backends["facenet"].own = (world.pack("facenet-mtcnn", "detection"),)
+        lost = ("x.zip is still zipped: unpack it into x",)
+        monkeypatch.setattr(choices, "misplaced_weights", lambda _roots: lost)
+        assert load_face_analysis().analyzer.pack.name == "facenet-mtcnn"
+        assert "takes 'facenet-mtcnn', as it finds none: x.zip is still zipped" in caplog.text
+        caplog.clear()
+        world.install("mine", "detection")
+        assert load_face_analysis().analyzer.pack.name == "mine" and not caplog.text
+
     def test_auto_reads_no_pack_behind_the_one_it_takes(self, world: World):
         world.install("antelopev2")
         world.installed["zzz"] = AssertionError("read for nothing")
