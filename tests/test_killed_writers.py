@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -42,6 +43,9 @@ from tests.utils.download.conftest import FileServer, file_server
 __all__ = ["file_server"]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+#: What it tells: `pytest --log-cli-level=INFO tests/test_killed_writers.py`.
+_log = logging.getLogger(__name__)
 
 #: Audit events of file operations begin with these, and are none of these.
 _KINDS = ("open", "os", "shutil", "fcntl", "tempfile")
@@ -166,6 +170,7 @@ def check_at_every_moment(
         writer.check(True)
         assert names_below(place) == writer.names, f"after moment {moments} and another try"
         moments += 1
+    _log.info("killed at %d moments", moments)
     assert moments >= least
     return moments
 
