@@ -167,7 +167,7 @@ class FastFaceBenchmark:
         result = hold(
             options,
             photos,
-            choose_weights(model_pack, host.insightface_roots()),
+            choose_weights(model_pack, host.insightface_roots(), allow_path=False),
             on_progress=reporter(node_id),
             check_interrupted=host.check_interrupted,
             command="the node FastFace Benchmark",

@@ -45,7 +45,10 @@ def weight_names(extra_roots: Sequence[Path] = ()) -> list[str]:
 
 
 def choose_weights(
-    name: str, extra_roots: Sequence[Path] = (), stand_in_folder: Path | None = None
+    name: str,
+    extra_roots: Sequence[Path] = (),
+    stand_in_folder: Path | None = None,
+    allow_path: bool = True,
 ) -> Weights:
     """The weights of a name.
 
@@ -54,10 +57,11 @@ def choose_weights(
             name or folder of a pack; or `random:` and the name of a pack that has a stand-in.
         extra_roots: Further folders to look for packs in.
         stand_in_folder: Where stand-ins are kept; by default in the pack's cache.
+        allow_path: Whether `name` may be a folder. Not for names from a workflow.
 
     Raises:
         ModelError: It is not there, or damaged.
-        InvalidInput: There is no stand-in for that pack.
+        InvalidInput: There is no stand-in for that pack, or `name` is a path, and may not be one.
     """
     if name == AUTO:
         name = _best_installed(extra_roots) or _SMALLEST
@@ -68,7 +72,7 @@ def choose_weights(
         made = make_stand_in_pack(name.removeprefix(RANDOM_PREFIX), folder)
         return Weights(read_pack(made.name, made), random=True)
     # An installed pack first: the folder that ComfyUI runs in has one called `models`, for one.
-    pack = load_pack(name, extra_roots, allow_path=True)
+    pack = load_pack(name, extra_roots, allow_path=allow_path)
     return Weights(pack, (pack.folder / RANDOM_WEIGHTS_MARKER).is_file())
 
 

@@ -30,6 +30,12 @@ def test_a_wrong_name_is_answered_with_the_list():
         FastFaceBenchmark().measure(PHOTO, "random:buffalo_s", contestants="torch, tensorflow")
 
 
+def test_a_path_is_no_pack_of_a_workflow(tmp_path: Path):
+    (tmp_path / "x.onnx").write_bytes(b"weights")
+    with pytest.raises(InvalidInput, match="expected a name, not a path"):
+        FastFaceBenchmark().measure(PHOTO, str(tmp_path))
+
+
 def test_no_image_is_refused():
     with pytest.raises(InvalidInput, match="got no image"):
         FastFaceBenchmark().measure(PHOTO[:0])
