@@ -92,7 +92,10 @@ class Face(dict):
             super().__setitem__(key, _PENDING)
 
     def refuse(self, key: str, reason: str) -> None:
-        """Makes reading a field that isn't there an error instead of None."""
+        """Makes reading a field that isn't there an error with this reason, instead of None.
+
+        The error is an AttributeError and a KeyError too: `hasattr` and `in` say that it is absent.
+        """
         self._refused[key] = reason
 
     def explain(self, reasons: Mapping[str, str]) -> None:

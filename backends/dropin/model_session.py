@@ -165,7 +165,7 @@ class ModelSession(Portable):
                 f"the one input {self.get_inputs()[0].name!r}"
             )
         (value,) = input_feed.values()
-        results = self._results(np.ascontiguousarray(value))
+        results = self._results(np.require(value, requirements=["C", "W"]))
         shaped = dict(zip(names, map(_as_released, results, outputs), strict=True))
         return [shaped[name] for name in wanted]
 

@@ -62,7 +62,7 @@ class Portable:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = memo[id(self)] = _blank(type(self))
-        for name, value in vars(self).items():
+        for name, value in list(vars(self).items()):
             if name not in self._made_anew:
                 vars(twin)[name] = _deep_copy(value, memo)
         vars(twin).update(self._anew())
@@ -86,7 +86,7 @@ def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
 def _carried(owner: Portable) -> dict[str, Any]:
     """What of an object's attributes goes into a pickle."""
     state: dict[str, Any] = {}
-    for name, value in vars(owner).items():
+    for name, value in list(vars(owner).items()):
         if name in owner._made_anew:
             continue
         if type(value) is dict:

@@ -67,5 +67,6 @@ class _PutSession:
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         view = self._view
-        results = view.session.run(view.output_names, {view.input_name: x.numpy()})
+        feed = {view.input_name: np.ascontiguousarray(x.numpy())}
+        results = view.session.run(view.output_names, feed)
         return tuple(torch.from_numpy(np.asarray(result)) for result in results)

@@ -28,7 +28,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "rounds": 1,
     },
     "FastFaceBuildEngine": {"model_pack": "buffalo_s-random"},
+    "FastFaceEmbeddingLoad": {"name": "my character"},
 }
+#: Nodes that read what another one keeps.
+AFTER = {"FastFaceEmbeddingLoad": "FastFaceEmbeddingSave"}
 #: Inputs that take what one certain node gives: its id, and which of its outputs.
 SOURCES: dict[str, dict[str, tuple[str, int]]] = {"FastFacePaste": {"crops": ("FastFaceCrop", 0)}}
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
@@ -116,7 +119,8 @@ def run_every_node(nodes: dict[str, type], values: dict[str, Any]) -> dict[str, 
         ready = [
             (node_id, given)
             for node_id, node in waiting.items()
-            if (given := inputs_of(node, values, chosen_for(node_id, outputs))) is not None
+            if AFTER.get(node_id) not in waiting
+            and (given := inputs_of(node, values, chosen_for(node_id, outputs))) is not None
         ]
         assert ready, f"nothing gives what {sorted(waiting)} want; there are {sorted(values)}"
         for node_id, given in ready:
