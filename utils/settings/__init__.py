@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 
@@ -36,6 +36,10 @@ class WrongSetting(InvalidInput):
         """`wrong`: for each variable what it is and what it may be."""
         super().__init__(f"{'; '.join(wrong.values())}; docs/SETTINGS.md says what each may be")
         self.variables = tuple(wrong)
+        self._wrong = dict(wrong)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._wrong,)
 
 
 def settings() -> Settings:

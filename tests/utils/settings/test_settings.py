@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,8 @@ def test_what_must_go_on_takes_a_wrong_variable_for_none(
     with pytest.raises(WrongSetting) as raised:
         settings()
     assert raised.value.variables == ("FASTFACE_CACHE_MEM_LIMIT",)
+    copied = pickle.loads(pickle.dumps(raised.value))
+    assert (str(copied), copied.variables) == (str(raised.value), raised.value.variables)
     assert [record.getMessage() for record in caplog.records] == [
         f"what needs the settings can't run: {raised.value}"
     ]
