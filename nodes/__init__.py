@@ -85,6 +85,7 @@ def _clear_leftovers() -> None:
 
 decline_telemetry()
 _clear_leftovers()
+host.mark_log_lines()
 _grant_wishes()
 _add_routes()
 host.provide_input(EXAMPLE_PHOTO)

@@ -29,6 +29,7 @@ class FastFaceCompare:
         "person, and a picture of all pairs. Without a face in either there is no person in common."
     )
     FUNCTION = "compare"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("FLOAT", "BOOLEAN", "IMAGE")
     RETURN_NAMES = ("similarity", "same_person", "matrix")
     OUTPUT_TOOLTIPS = (

@@ -48,6 +48,7 @@ class FastFaceDetect:
         "No face at all is a normal result: empty lists, black masks, count 0."
     )
     FUNCTION = "detect"
+    OUTPUT_NODE = True
     RETURN_TYPES = (FACES, "IMAGE", "MASK", "BBOX", "INT")
     RETURN_NAMES = ("faces", "annotated", "mask", "bbox", "count")
     OUTPUT_TOOLTIPS = (

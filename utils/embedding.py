@@ -11,7 +11,7 @@ from .errors import InvalidInput
 from .faces import Faces
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """The mean of the embeddings of some faces.
 
@@ -26,6 +26,11 @@ class Embedding:
 
     vector: Tensor
     space: str | None
+
+    def __repr__(self) -> str:
+        if not len(self.vector):
+            return "Embedding(of nobody)"
+        return f"Embedding({self.vector.shape[1]} numbers of {self.space} on {self.vector.device})"
 
     def __post_init__(self) -> None:
         shape = tuple(self.vector.shape)

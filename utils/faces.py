@@ -26,6 +26,7 @@ _ROW_SHAPES: dict[str, tuple[int | None, ...]] = {
     "age": (),
     "verification": (),
 }
+_ALWAYS_THERE = frozenset({"boxes", "scores", "image_index"})
 _INTEGER_FIELDS = frozenset({"image_index", "gender", "age"})
 
 
@@ -36,7 +37,7 @@ def empty_rows(name: str, embedding_dim: int, device: torch.device | str) -> Ten
     return torch.zeros(0, *shape, dtype=dtype, device=device)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Faces:
     """The faces of a batch of images: flat, parallel tensors, all on one device.
 
@@ -122,6 +123,15 @@ class Faces:
             image_index=torch.zeros(0, dtype=torch.int64, device=device),
             image_sizes=tuple(image_sizes),
             landmarks=torch.zeros(0, 5, 2, device=device),
+        )
+
+    def __repr__(self) -> str:
+        """One line: numbers, device, and which fields are there; reads no device."""
+        known = ", ".join(name for name, _ in self.tensors() if name not in _ALWAYS_THERE)
+        space = f" of {self.embedding_space}" if self.embedding_space else ""
+        return (
+            f"Faces({len(self)} in {len(self.image_sizes)} image(s) on {self.device}"
+            f"{f'; {known}' if known else ''}{space})"
         )
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastface.utils.embedding import mean_embedding
+from fastface.utils.embedding import Embedding, mean_embedding
 from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
 
@@ -41,3 +41,8 @@ def test_refuses_faces_that_were_not_embedded():
     faces = replace(faces_with([1.0, 0.0]), embeddings=None, embedding_space=None)
     with pytest.raises(InvalidInput, match="got 1 faces without embeddings; let FastFaceEmbed"):
         mean_embedding(faces)
+
+
+def test_repr_is_one_readable_line():
+    assert repr(Embedding(torch.ones(1, 512), "space")) == "Embedding(512 numbers of space on cpu)"
+    assert repr(Embedding(torch.ones(0, 512), None)) == "Embedding(of nobody)"

@@ -246,3 +246,11 @@ def test_empty_rows_fit_into_faces(name: str):
     )
     assert getattr(faces, name) is rows
     assert rows.shape[1:] == COLUMNS[name].shape[1:] and rows.dtype == COLUMNS[name].dtype
+
+
+def test_repr_is_one_readable_line():
+    assert repr(Faces.empty([(9, 9), (9, 9)])) == "Faces(0 in 2 image(s) on cpu; landmarks)"
+    face = Faces(torch.zeros(1, 4), torch.ones(1), torch.zeros(1, dtype=torch.int64), ((5, 5),))
+    assert repr(face) == "Faces(1 in 1 image(s) on cpu)"
+    embedded = face.with_fields(embeddings=torch.ones(1, 3), embedding_space="space")
+    assert repr(embedded) == "Faces(1 in 1 image(s) on cpu; embeddings of space)"

@@ -276,3 +276,13 @@ def test_a_file_for_the_input_folder_replaces_none(comfyui, tmp_path: Path, capl
     with caplog.at_level("INFO", "FastFace"):
         host.provide_input(tmp_path / "photo.jpg")
     assert "photo.jpg can't be put into ComfyUI's input folder" in caplog.text
+
+
+def test_lines_in_comfyuis_log_begin_with_the_packs_name(comfyui, caplog, monkeypatch):
+    log = logging.getLogger("FastFace")
+    monkeypatch.setattr(log, "filters", [])
+    host.mark_log_lines()
+    host.mark_log_lines()
+    with caplog.at_level("INFO", "FastFace"):
+        log.info("%d face(s)", 3)
+    assert caplog.messages == ["[FastFace] 3 face(s)"]

@@ -31,6 +31,7 @@ _log = logging.getLogger("FastFace")
 #: The key under which packs register folders of InsightFace weights.
 _FOLDER_KEY = "insightface"
 _PREVIEW_MAX_SIDE_PX = 1024
+_LOG_PREFIX = "[FastFace] "
 #: What is to be removed when the process ends.
 _until_exit = contextlib.ExitStack()
 atexit.register(_until_exit.close)
@@ -99,6 +100,21 @@ def models_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.models_dir)
+
+
+class _Prefix(logging.Filter):
+    """Puts the pack's name before its lines: ComfyUI's log shows messages alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith(_LOG_PREFIX):
+            record.msg = f"{_LOG_PREFIX}{record.msg}"
+        return True
+
+
+def mark_log_lines() -> None:
+    """Lets the pack's lines in ComfyUI's log begin with its name; nothing outside ComfyUI."""
+    if in_comfyui() and not any(isinstance(known, _Prefix) for known in _log.filters):
+        _log.addFilter(_Prefix())
 
 
 def provide_input(file: Path) -> None:
