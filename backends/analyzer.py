@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -16,7 +16,7 @@ from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
-from ..utils.packs.checksums import verify_sha256
+from ..utils.packs.checksums import content_of, is_replaced
 from ..utils.stages import stage
 from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head, Recognizer
@@ -36,7 +36,10 @@ _serials = itertools.count()
 class Analyzer:
     """Detects and describes faces; models are opened when first needed, and kept.
 
-    One analyzer may be shared by any number of threads and facades: it holds no settings.
+    One analyzer may be shared by any number of threads and facades: it holds no settings. It never
+    gives answers of two contents of one model: what it opened goes on when the file is replaced or
+    deleted, and what would have to be read again raises `ModelReplaced`; `pool.renewed` gives the
+    analyzer of the new content then.
     """
 
     def __init__(self, pack: ModelPack, backend: Backend, placement: Placement) -> None:
@@ -46,20 +49,72 @@ class Analyzer:
         #: Names this analyzer in cache keys; never used twice, unlike `id`.
         self.serial = next(_serials)
         self._models: dict[str, Detector | Head] = {}
+        #: Content of each model that was opened.
+        self._contents: dict[str, str] = {}
+        self._retired = False
         self._lock = threading.RLock()
 
     def model(self, task: str) -> Detector | Head:
         """The opened model of a task; the first call loads it.
 
         Raises:
+            ModelReplaced: The file has another content than when the pack was read.
             ModelError: The pack has none, or its file is damaged.
             BackendUnavailable: The backend can't run it as asked.
         """
         with self._lock:
             if task not in self._models:
-                verify_sha256(self.pack.model(task))
-                self._models[task] = self.backend.open(self.pack, task, self.placement)
+                file = self.pack.model(task)
+                with self.backend.guard(file) as (content,):
+                    model = self.backend.open(self.pack, task, self.placement)
+                self._models[task], self._contents[task] = model, content
             return self._models[task]
+
+    def is_current(self) -> bool:
+        """Whether all that it opened is in memory, or could be opened again.
+
+        Files are looked at only for what is not in memory. Those that are gone change nothing
+        before they are needed.
+        """
+        # Without the lock, which somebody may hold for as long as opening another model takes.
+        opened = tuple(self._models.items())
+        away = [task for task, model in opened if not self.backend.is_open(model)]
+        return not any(is_replaced(self.pack.model(task)) for task in away)
+
+    def takes_over(self, pack: ModelPack) -> bool:
+        """Whether it is the analyzer for a pack that was read later, which is its pack then.
+
+        It is while every model that it opened has the same content, as after a file was copied
+        over itself.
+
+        Raises:
+            ModelError: A file can't be read.
+        """
+        with self._lock:
+            if pack == self.pack:
+                return True
+            if _without_files(pack) != _without_files(self.pack):
+                return False
+            contents = self._contents.items()
+            if any(content_of(pack.model(task)) != content for task, content in contents):
+                return False
+            self.pack = pack
+            return True
+
+    @property
+    def embedding_space(self) -> str | None:
+        """What its embeddings may be compared with; see `ModelPack.embedding_space`.
+
+        Once the recognition model was opened, it is that model's, whatever happens to its file.
+        """
+        content = self._contents.get("recognition")
+        return self.pack.embedding_space if content is None else self.pack.space_of(content)
+
+    def retire(self) -> bool:
+        """Notes that another one has taken its place; whether nobody did before."""
+        with self._lock:
+            was, self._retired = self._retired, True
+            return not was
 
     def runs_on(self) -> dict[str, RunsOn]:
         """What each model opened so far really runs on, by task."""
@@ -156,9 +211,7 @@ class Analyzer:
             else:
                 columns = self._no_rows(task, faces.device)
             if "embeddings" in columns:
-                faces = faces.with_fields(
-                    **columns, embedding_space=self.pack.embedding_space or self.pack.name
-                )
+                faces = faces.with_fields(**columns, embedding_space=self.embedding_space)
             else:
                 faces = faces.with_fields(**columns)
         return faces
@@ -189,6 +242,10 @@ class Analyzer:
         if not isinstance(model, Head):
             raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")
         return model
+
+
+def _without_files(pack: ModelPack) -> ModelPack:
+    return replace(pack, models=tuple(replace(model, files=()) for model in pack.models))
 
 
 def _columns(head: Head, images: Images, faces: Faces) -> dict[str, Tensor]:

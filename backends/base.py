@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs.checksums import content_bytes, unreplaced
+from ..utils.packs.read import read_pack
 from ..utils.views import FaceView
 from .graphs.foreign import foreign_graph
 from .graphs.sizes import refuse_absurd_sizes
@@ -93,6 +96,14 @@ class Backend(ABC):
         """
         return pack
 
+    def reread(self, pack: ModelPack) -> ModelPack:
+        """A pack as its files are now.
+
+        Raises:
+            ModelError: It is not there any more, or nothing in it is usable.
+        """
+        return read_pack(pack.name, pack.folder)
+
     def with_parameters(self, parameters: Parameters) -> Backend:
         """This backend with what the user set.
 
@@ -133,10 +144,21 @@ class Backend(ABC):
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         """Loads the model of one task of a pack.
 
+        What can leave memory and come back later is guarded by `unreplaced` each time it is read.
+
         Raises:
             BackendUnavailable: It can't run as asked; the message has the remedy.
+            ModelReplaced: The file has another content than when the pack was read.
             ModelError: The file is damaged or not what the pack says.
         """
+
+    def guard(self, model: ModelFile) -> AbstractContextManager[list[str]]:
+        """Guards the opening of a model, and gives the content of its file; see `unreplaced`."""
+        return unreplaced([model])
+
+    def is_open(self, model: Detector | Head) -> bool:
+        """Whether a model that it opened has its weights in memory, and needs its file no more."""
+        return True
 
 
 class GraphBackend(Backend):
@@ -160,10 +182,10 @@ class GraphBackend(Backend):
     def session_bytes(self, model: ModelFile, placement: Placement) -> int:
         """Memory that the session of a graph is declared to take on its device."""
         share = 1 if placement.precision_of(model.task) == "fp32" else 2
-        return model.path.stat().st_size // share
+        return content_bytes(model) // share
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
-        with foreign_graph(model.path):
+        with unreplaced([model]), foreign_graph(model.path):
             refuse_absurd_sizes(model)
             return self.open_session(model, placement)
 
@@ -181,3 +203,7 @@ class GraphBackend(Backend):
             self.slower(placement),
         )
         return open_task(pack, model, session)
+
+    def is_open(self, model: Detector | Head) -> bool:
+        session = getattr(model, "session", None)
+        return getattr(session, "is_open", True)

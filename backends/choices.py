@@ -11,7 +11,13 @@ import torch
 
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
-from ..utils.packs.find import find_packs, load_pack, misplaced_weights, pack_roots
+from ..utils.packs.find import (
+    find_packs,
+    load_pack,
+    misplaced_weights,
+    model_file_states,
+    pack_roots,
+)
 from ..utils.packs.known import KNOWN_PACKS
 from ..utils.settings import settings
 from .base import Backend
@@ -58,6 +64,27 @@ def pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
 def installed_pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
     """What `model_pack` can be without a download."""
     return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *_backend_packs()]))
+
+
+def pack_file_states(name: str, extra_roots: Sequence[Path] = ()) -> list[str]:
+    """Names, sizes and times of the files of a pack, a line each; for `auto` of all packs.
+
+    Whoever loaded the pack before has another one now if these differ. No file is opened but to
+    see, once, which others it names.
+    """
+    states = {
+        pack: model_file_states(folder)
+        for pack, folder in find_packs(extra_roots).items()
+        if name in (AUTO, pack)
+    }
+    for pack in _backend_packs().values():
+        if name in (AUTO, pack.name):
+            states[pack.name] = [state for model in pack.models for state in model.files]
+    return [
+        f"{pack}/{state.path.name} {state.size} {state.mtime_ns}"
+        for pack, files in sorted(states.items())
+        for state in files
+    ]
 
 
 def backend_names() -> list[str]:

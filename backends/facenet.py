@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs.checksums import model_states
 from .base import Backend, Parameters
 from .cascade.inception import InceptionEmbedder
 from .cascade.mtcnn import Mtcnn
+from .cascade.networks import STAGES, stage_file
 from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
 from .cascade.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .interfaces import DetectionOptions, Detector, Head
@@ -50,10 +52,11 @@ class FacenetBackend(Backend):
         if spec is None or spec.origin is None:
             return ()
         folder = Path(spec.origin).parent / "data"
+        stages = [stage_file(folder, name) for name in STAGES]
         detector = ModelPack(
             name=MTCNN_PACK,
             folder=folder,
-            models=(ModelFile(path=folder / "onet.pt", task="detection"),),
+            models=(_as_it_is(ModelFile(stages[-1], "detection"), stages),),
             licence="MIT (facenet-pytorch)",
             origin="the facenet-pytorch wheel",
             det_threshold=_DET_THRESHOLD,
@@ -65,7 +68,10 @@ class FacenetBackend(Backend):
     ) -> ModelPack:
         if pack.name in EMBEDDING_WEIGHTS:
             EMBEDDING_WEIGHTS[pack.name].obtain(download, on_download)
-        return pack
+        return self.reread(pack)
+
+    def reread(self, pack: ModelPack) -> ModelPack:
+        return next(each for each in self.packs() if each.name == pack.name)
 
     def with_parameters(self, parameters: Parameters) -> Backend:
         if isinstance(parameters, MtcnnParameters):
@@ -84,7 +90,7 @@ class FacenetBackend(Backend):
         if "recognition" in pack.tasks:
             why = (
                 f"whose embeddings are not ArcFace's, though they are as long: only those of space "
-                f"{pack.embedding_space!r} can be compared with them, as FastFace Embed gives them"
+                f"{pack.space!r} can be compared with them, as FastFace Embed gives them"
             )
         else:
             why = "which has no ArcFace embedding"
@@ -113,6 +119,16 @@ class FacenetBackend(Backend):
             return InceptionEmbedder(path, device, self.parameters.margin, note)
         return Mtcnn(path.parent, device, self.parameters, note)
 
+    def is_open(self, model: Detector | Head) -> bool:
+        return getattr(model, "is_open", True)
+
+
+def _as_it_is(model: ModelFile, paths: Sequence[Path]) -> ModelFile:
+    """A model with the files it consists of, once they are there."""
+    own, *further = sorted(paths, key=lambda path: path != model.path)
+    there = all(path.is_file() for path in paths)
+    return replace(model, files=model_states(own, *further)) if there else model
+
 
 def _with_embeddings(detector: ModelPack, weights: EmbeddingWeights) -> ModelPack:
     recognition = ModelFile(
@@ -125,7 +141,7 @@ def _with_embeddings(detector: ModelPack, weights: EmbeddingWeights) -> ModelPac
     return ModelPack(
         name=weights.pack_name,
         folder=detector.folder,
-        models=(*detector.models, recognition),
+        models=(*detector.models, _as_it_is(recognition, [recognition.path])),
         licence=weights.licence,
         origin=f"the facenet-pytorch wheel, and {weights.url}",
         det_threshold=_DET_THRESHOLD,

@@ -23,6 +23,7 @@ from ..utils.images import ImageBatch, Images
 from ..utils.letterbox import Canvas, fitted_size, letterbox
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs.checksums import content_bytes, content_of, unreplaced
 from .base import Backend
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
@@ -90,20 +91,23 @@ class InsightFaceBackend(Backend):
         kind = {"detection": UpstreamDetector, "recognition": UpstreamRecognizer}
         return kind.get(task, UpstreamHead)(app, pack.model(task))
 
+    def is_open(self, model: Detector | Head) -> bool:
+        return getattr(model, "is_open", True)
+
     def _upstream(self, pack: ModelPack, placement: Placement) -> Managed[Upstream]:
         """Upstream's models, all loaded at once, as upstream does."""
         reason = self.missing()
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
         with self._lock:
-            key = (pack.folder, placement)
+            key = (pack.folder, *map(content_of, pack.models), placement)
             if key not in self._opened:
                 tasks = ", ".join(pack.tasks)
                 self._opened[key] = Managed(
                     ModelName(pack.name, tasks, self.name, pack.folder.name),
-                    partial(_open_upstream, pack),
+                    partial(_open_unreplaced, pack),
                     placement,
-                    sum(model.path.stat().st_size for model in pack.models),
+                    sum(map(content_bytes, pack.models)),
                 )
             return self._opened[key]
 
@@ -138,6 +142,11 @@ class Upstream:
                 f"insightface finds no {task} model in this pack, only {', '.join(self.models)}"
             )
         return self.models[task]
+
+
+def _open_unreplaced(pack: ModelPack, placement: Placement) -> Upstream:
+    with unreplaced(pack.models):
+        return _open_upstream(pack, placement)
 
 
 def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
@@ -184,6 +193,11 @@ class UpstreamModel:
     """One of the models, which all leave memory and come back together."""
 
     device = torch.device("cpu")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its weights are in memory."""
+        return self._app.is_open
 
     def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
         """

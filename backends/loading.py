@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..utils.errors import InvalidInput
 from ..utils.packs import TASK_ORDER, ModelPack
+from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
 from ..utils.text import readable
 from .cascade.parameters import MtcnnParameters
@@ -173,14 +174,17 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     settings = analyzer.backend.detection_settings(pack, options)
     wider = ", turned and at further sizes where no face is sure" if options.robust else ""
     limit = face_analysis.max_faces or "no limit"
+    whose = provenance(pack)
     strict = ", strict" if placement.strict else ""
     lines += [
         f"detection at {settings}{wider}, threshold {options.threshold:g}, faces an image: {limit}",
         f"backend: {analyzer.backend.name} ({face_analysis.why})",
         f"asked for: {placement.device}, {placement.precision}{strict}",
-        f"pack: {pack.name} in {pack.folder} ({pack.origin})",
-        f"licence: {pack.licence}",
+        f"pack: {pack.name} in {pack.folder} ({whose.origin})",
+        f"licence: {whose.licence}",
     ]
+    if "recognition" in pack.tasks:
+        lines.append(f"embeddings: comparable within {analyzer.embedding_space}")
     return readable("\n".join(lines))
 
 

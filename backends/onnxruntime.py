@@ -15,11 +15,12 @@ import torch
 from ..utils import host
 from ..utils.cores import usable_cores
 from ..utils.errors import BackendUnavailable, ModelError
-from ..utils.files import is_text, source_for_libraries
+from ..utils.files import is_text
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
 from .graphs.foreign import foreign_graph
+from .graphs.graph import self_contained
 from .graphs.prepared import PreparedGraph, prepared_graph
 from .graphs.tuned import tuned_graph
 from .interfaces import Session
@@ -142,9 +143,10 @@ class OnnxRuntimeBackend(GraphBackend):
         failures = [text for text in [probe.prepare(runtime, row)] if text]
         listed = listed_providers(runtime)
         raw, verified = None, True
+        whole = self_contained(graph)
         for candidate, as_strict in attempts(row, strict, listed):
             try:
-                raw = self._create(runtime, graph, candidate, index, as_strict, listed)
+                raw = self._create(runtime, whole, candidate, index, as_strict, listed)
                 verified = as_strict or not strict
                 break
             except errors as error:
@@ -174,7 +176,7 @@ class OnnxRuntimeBackend(GraphBackend):
     def _create(
         self,
         runtime: ModuleType,
-        path: Path,
+        graph: str | bytes,
         row: ProviderRow,
         index: int,
         strict: bool,
@@ -193,14 +195,13 @@ class OnnxRuntimeBackend(GraphBackend):
         # A failing provider is ours to report: the runtime's own fallback prints to stdout, and
         # even in the middle of a run it would go on with the CPU.
         quiet = {"enable_fallback": 0}
-        source = source_for_libraries(path)
         if row.provider in runtime.get_available_providers():
-            return runtime.InferenceSession(source, options, providers=providers, **quiet)
+            return runtime.InferenceSession(graph, options, providers=providers, **quiet)
         # A plugin's device is picked from a list instead of by an option.
         devices = [device for device in runtime.get_ep_devices() if device.ep_name == row.provider]
         plugin_options = {k: v for k, v in providers[0][1].items() if k != "device_id"}
         options.add_provider_for_devices(devices[index : index + 1], plugin_options)
-        return runtime.InferenceSession(source, options, **quiet)
+        return runtime.InferenceSession(graph, options, **quiet)
 
     def _engine_folder(self, row: ProviderRow) -> Path | None:
         """Where compiled engines go; None when nowhere, with a warning if that was not the plan."""

@@ -16,6 +16,7 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
+from .graphs.graph import self_contained
 from .graphs.prepared import PreparedGraph, prepared_graph
 from .interfaces import Session
 from .placement import Placement, RunsOn
@@ -139,9 +140,9 @@ def _prepared(model: ModelFile) -> PreparedGraph:
 
 def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
     """The CompiledModel of a graph that was made of `file`, which is what users know."""
-    core = _core()
+    core, whole = _core(), self_contained(path)
     try:
-        graph = core.read_model(str(path))
+        graph = core.read_model(whole)
     except RuntimeError as error:
         raise ModelError(
             f"{file} is no ONNX graph that OpenVINO can read ({error}); it may be damaged: delete "

@@ -84,7 +84,10 @@ class BBoxDetector:
         app = self._face_analysis
         options = replace(app.options(), threshold=max(float(threshold), 1e-3))
         images = readable_images(image, "image")
-        return analyze_batch(app.analyzer, images, options, app.max_faces, (), None).to("cpu")
+        faces = app.with_models(
+            lambda analyzer: analyze_batch(analyzer, images, options, app.max_faces, (), None)
+        )
+        return faces.to("cpu")
 
 
 class FastFaceBBoxDetector:

@@ -11,6 +11,7 @@ from ..utils.embedding import Embedding
 from ..utils.embedding_file import SUFFIX, load_embedding, save_embedding
 from ..utils.errors import InvalidInput
 from ..utils.names import require_file_name
+from ..utils.packs.provenance import model_provenance
 from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS
 from .texts import with_text
 
@@ -80,14 +81,18 @@ class FastFaceEmbeddingSave:
     ) -> dict[str, Any]:
         facts: dict[str, str] = {}
         if faceanalysis is not None:
-            pack = faceanalysis.analyzer.pack
-            if embedding.space not in (None, pack.embedding_space):
+            analyzer = faceanalysis.analyzer
+            pack, space = analyzer.pack, analyzer.embedding_space
+            if embedding.space not in (None, space):
                 raise InvalidInput(
                     f"got an embedding of {embedding.space!r} and a loader of pack {pack.name!r}, "
-                    f"whose embeddings are of {pack.embedding_space!r}; connect the loader that "
-                    "made the embedding, or none"
+                    f"whose embeddings are of {space!r}; connect the loader that made the "
+                    "embedding, or none"
                 )
-            facts = {"pack": pack.name, "origin": pack.origin, "licence": pack.licence}
+            facts = {"pack": pack.name}
+            if space is not None:
+                whose = model_provenance(pack, pack.model("recognition"))
+                facts |= {"origin": whose.origin, "licence": whose.licence}
         file = require_file_name(name, SUFFIX, "an embedding")
         save_embedding(embeddings_folder() / file, embedding, facts)
         info = f"kept as {file} in models/fastface/embeddings; it belongs to {embedding.space}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.cascade.parameters import MtcnnParameters
-from ..backends.choices import backend_names, device_names, pack_names
+from ..backends.choices import AUTO, backend_names, device_names, pack_file_states, pack_names
 from ..backends.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..backends.placement import PRECISIONS
 from ..utils import host
@@ -184,9 +184,11 @@ class FastFaceLoader:
         )
 
     @classmethod
-    def IS_CHANGED(cls, **_inputs: Any) -> str:
-        # A pack that was installed meanwhile changes what `auto` means.
-        return ",".join(pack_names(host.insightface_roots()))
+    def IS_CHANGED(cls, model_pack: str | None = None, **_inputs: Any) -> str:
+        # A pack that was installed meanwhile changes what `auto` means, and files that were
+        # replaced are to be loaded.
+        roots = host.insightface_roots()
+        return "\n".join((*pack_names(roots), *pack_file_states(model_pack or AUTO, roots)))
 
     def load(
         self,

@@ -99,5 +99,8 @@ def faces_key(faces: Faces) -> bytes:
 
 def _add(content: ContentHash, tensor: Tensor) -> None:
     content.add(repr((tuple(tensor.shape), tensor.dtype)).encode())
+    flat = tensor.flatten()
+    if flat.stride(0) != 1:  # one number alone, or none, keeps the step of what it is part of
+        flat = flat.clone(memory_format=torch.contiguous_format)
     # As bytes: numpy does not know all types that torch has.
-    content.add(tensor.flatten().view(torch.uint8).numpy().data)
+    content.add(flat.view(torch.uint8).numpy().data)

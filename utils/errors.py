@@ -35,6 +35,10 @@ class ModelError(FastFaceError, RuntimeError):
     """A model file is missing, damaged, or not what its pack says it is."""
 
 
+class ModelReplaced(ModelError):
+    """A model file has another content than when its pack was read, which is to be read again."""
+
+
 class FileError(FastFaceError, OSError):
     """A file can't be written; what was there before is still there."""
 

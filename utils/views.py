@@ -71,7 +71,16 @@ class FaceCrops(Images):
         }
 
     def of(self, view: FaceView, faces: Faces, device: torch.device) -> ImageBatch:
-        """The crops of some of the faces, `[N,size,size,3]` uint8 on a device."""
+        """The crops of some of the faces, `[N,size,size,3]` uint8 on a device.
+
+        Raises:
+            ModelError: They were not cut as this view shows them.
+        """
+        if view not in self._crops:
+            raise ModelError(
+                f"of this image only crops of other networks are left, and {view} is none of them; "
+                "analyse the image again"
+            )
         rows = [self._rows[name] for name in _names(faces.to("cpu"))]
         return ImageBatch(
             uploaded(self._crops[view][rows], device), tuple(range(len(rows))), self.bgr

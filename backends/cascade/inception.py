@@ -49,6 +49,11 @@ class InceptionEmbedder:
         self.runs_on = self.session.runs_on
         self._margin = margin
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the weights are in memory."""
+        return self.session.is_open
+
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,512]` float32 of length 1."""
         boxes = faces.boxes.to(self.device)

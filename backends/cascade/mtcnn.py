@@ -14,7 +14,7 @@ from ...utils.images import ImageBatch
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions
 from ..placement import RunsOn
-from .networks import open_stage
+from .networks import STAGES, open_stage, stage_file
 from .parameters import ALL, MtcnnParameters
 from .proposals import propose, pyramid_scales
 from .refinement import finish, refine
@@ -49,9 +49,13 @@ class Mtcnn:
         self.runs_on = RunsOn(str(device), "torch", note=note)
         self._parameters = parameters
         self._pnet, self._rnet, self._onet = (
-            open_stage(name, folder / f"{name.lower()}.pt", device, note)
-            for name in ("PNet", "RNet", "ONet")
+            open_stage(name, stage_file(folder, name), device, note) for name in STAGES
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the weights of all three networks are in memory."""
+        return all(session.is_open for session in (self._pnet, self._rnet, self._onet))
 
     def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
         """Every face of a batch of equal-sized images; see `Detector.detect`.

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
+from ...utils.packs import ModelFile
+from ...utils.packs.checksums import content_bytes, content_of, model_states, unreplaced
 from ..memory.residents import ModelName
 from ..placement import Placement, RunsOn
 from ..sessions.managed import ManagedSession
 from ..sessions.torch_session import TorchSession
 from .weights import MTCNN_PACK, embedding_pack
 
-#: Sessions in use by file, device and note: other parameters are no reason to load weights again.
+#: Sessions in use by name, content, device and note: other parameters are no reason to load
+#: weights again.
 _opened: weakref.WeakValueDictionary[Any, ManagedSession] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -31,8 +34,16 @@ _DAMAGED = (
     *(TypeError, pickle.UnpicklingError),
 )
 
+#: MTCNN's networks, in the order in which they see a face.
+STAGES = ("PNet", "RNet", "ONet")
+
 #: Numbers of 32 bits in a vector register of AVX-512.
 _LANES = 16
+
+
+def stage_file(folder: Path, name: str) -> Path:
+    """The weights of one of `STAGES` in the library's folder."""
+    return folder / f"{name.lower()}.pt"
 
 
 def open_stage(name: str, path: Path, device: torch.device, note: str) -> ManagedSession:
@@ -95,33 +106,31 @@ def _shared(
     build: Callable[[], nn.Module],
     prepare: Callable[[nn.Module], nn.Module],
 ) -> ManagedSession:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ModelError(f"{path} can't be read: {error}; put the released file there") from error
-    key = (path, status.st_size, status.st_mtime_ns, str(device), note)
+    file = ModelFile(path, name.task, files=model_states(path))
+    key = (name, content_of(file), str(device), note)
     with _lock:
         session = _opened.get(key)
         if session is None:
             session = ManagedSession(
                 name,
-                lambda _placement: _open(path, device, note, build, prepare),
+                lambda _placement: _open(file, device, note, build, prepare),
                 Placement(str(device)),
-                status.st_size,
+                content_bytes(file),
             )
             _opened[key] = session
         return session
 
 
 def _open(
-    path: Path,
+    file: ModelFile,
     device: torch.device,
     note: str,
     build: Callable[[], nn.Module],
     prepare: Callable[[nn.Module], nn.Module],
 ) -> TorchSession:
     network = build()
-    load_weights(network, path)
+    with unreplaced([file]):
+        load_weights(network, file.path)
     network = prepare(network).eval().requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).to(device)
     runs_on = RunsOn(str(device), "torch", note=note)

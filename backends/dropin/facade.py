@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ...utils.content import image_key
 from ...utils.draw import draw_like_insightface
-from ...utils.errors import InvalidInput
+from ...utils.errors import InvalidInput, ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
@@ -19,7 +19,7 @@ from ...utils.packs.manifest import has_manifest
 from ..analyzer import Analyzer, Progress
 from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
-from ..pool import shared_analyzer
+from ..pool import renewed, shared_analyzer
 from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
@@ -39,6 +39,11 @@ _HEADS: dict[str, type[HeadModel]] = {
     "verification": VerificationModel,
 }
 
+Result = TypeVar("Result")
+
+#: Files that are replaced again and again while they are being read are not waited for longer.
+_MOST_RENEWALS = 3
+
 
 class FaceAnalysis(Portable):
     """What consumers of InsightFace call: same calls, same fields, same order.
@@ -50,7 +55,8 @@ class FaceAnalysis(Portable):
     Attributes:
         det_model: The detector; setting its `input_size` takes effect with the next call.
         models: By task, `detection` first.
-        analyzer: The shared models.
+        analyzer: The shared models. Another one takes its place when a model file was replaced on
+            disk and the old content is not in memory any more.
         max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
         why: Why this backend was chosen, for people.
         tasks: Tasks of the pack that are offered; None offers all.
@@ -167,6 +173,36 @@ class FaceAnalysis(Portable):
                 old.pack, old.backend, replace(old.placement, device="cpu", precision="fp32")
             )
 
+    def with_models(self, work: Callable[[Analyzer], Result]) -> Result:
+        """What some work gives with the models of the files that are there now.
+
+        What is in memory is used as long as it is, whatever happens to its file.
+
+        Args:
+            work: Called with the analyzer, and again with another one when a file was replaced.
+
+        Raises:
+            ModelError: The files of the pack can't be used any more, or change all the time.
+        """
+        renewals = 0
+        while True:
+            analyzer = self.analyzer
+            if not analyzer.is_current():
+                analyzer = self.renew(analyzer)
+            try:
+                return work(analyzer)
+            except ModelReplaced:
+                if renewals == _MOST_RENEWALS:
+                    raise
+            renewals += 1
+            self.renew(analyzer)
+
+    def renew(self, old: Analyzer) -> Analyzer:
+        """Moves on to the files that are there now, unless it did already; gives the analyzer."""
+        if self.analyzer is old:
+            self.analyzer = renewed(old)
+        return self.analyzer
+
     def get(
         self,
         img: np.ndarray,
@@ -223,7 +259,7 @@ class FaceAnalysis(Portable):
             lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
         heads = [model.taskname for model in self.models.values() if _is_lazy(model)]
-        frame = Frame(record, analyzer, heads, self._habits)
+        frame = Frame(record, analyzer, heads, self._habits, self.renew)
         if frame.needs_picture():
             frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
             if key not in PICTURES:
@@ -274,8 +310,10 @@ class FaceAnalysis(Portable):
         """
         self._refuse_left_out(tasks)
         with batch_of_work():
-            return analyze_batch(
-                self.analyzer, images, self.options(), self.max_faces, tasks, on_progress
+            return self.with_models(
+                lambda analyzer: analyze_batch(
+                    analyzer, images, self.options(), self.max_faces, tasks, on_progress
+                )
             )
 
     def describe(
@@ -292,7 +330,9 @@ class FaceAnalysis(Portable):
         """
         tasks = list(tasks)
         self._refuse_left_out(tasks)
-        return describe_batch(self.analyzer, images, faces, tasks, on_progress)
+        return self.with_models(
+            lambda analyzer: describe_batch(analyzer, images, faces, tasks, on_progress)
+        )
 
     def _refuse_left_out(self, tasks: Sequence[str]) -> None:
         reason = self._left_out(tasks)

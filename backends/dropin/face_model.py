@@ -15,6 +15,9 @@ from ...utils.faces import Faces
 from ...utils.files import write_whole
 from ...utils.names import require_file_name
 from ...utils.packs import ModelPack
+from ...utils.packs.checksums import content_of
+from ...utils.packs.provenance import released_file
+from ...utils.packs.released import RELEASED_FILES, RESNET_50
 from .face import Face
 from .frames import face_fields
 
@@ -26,8 +29,6 @@ FIELDS = (
     *("bbox", "kps", "det_score", "landmark_3d_68", "pose"),
     *("landmark_2d_106", "embedding", "gender", "age"),
 )
-#: The recognition network whose embeddings ReActor's swap models were trained with.
-_SWAPPERS_NETWORK = "w600k_r50"
 _NAME = re.compile(r"\w[\w .()-]{0,99}")
 
 
@@ -47,12 +48,16 @@ def require_all_fields(pack: ModelPack) -> None:
 
 def caution(pack: ModelPack) -> str:
     """What a user should know of face models made with this pack; empty when all is well."""
-    network = pack.model("recognition").path.stem
-    if network == _SWAPPERS_NETWORK:
+    model = pack.model("recognition")
+    # By what it holds: files of that name hold other networks too.
+    if content_of(model) == RESNET_50:
         return ""
+    released = released_file(model)
+    network = released.name if released else f"an unknown network ({model.path.name})"
     return (
-        f"the embedding is {network}'s, and ReActor's swap models know those of buffalo_l "
-        f"({_SWAPPERS_NETWORK}): a swap with it will not look like the person; choose buffalo_l"
+        f"the embedding is of {network}, and ReActor's swap models know those of buffalo_l "
+        f"({RELEASED_FILES[RESNET_50].name}): a swap with it will not look like the person; choose "
+        "buffalo_l"
     )
 
 

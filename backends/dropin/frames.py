@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.views import FaceCrops, FaceView, bytes_of_crops
@@ -93,7 +94,12 @@ class Frame:
     """
 
     def __init__(
-        self, record: FrameRecord, analyzer: Analyzer, tasks: Sequence[str], habits: ReadingHabits
+        self,
+        record: FrameRecord,
+        analyzer: Analyzer,
+        tasks: Sequence[str],
+        habits: ReadingHabits,
+        renew: Callable[[Analyzer], Analyzer],
     ) -> None:
         """
         Args:
@@ -101,12 +107,14 @@ class Frame:
             analyzer: Whose models tell more about them.
             tasks: Of which fields may be read.
             habits: Of those who read them.
+            renew: Gives the analyzer of the files that are there now, where one was replaced.
         """
         self._images: Images | None = None
         self._record = record
         self._analyzer = analyzer
         self._tasks = tasks
         self._habits = habits
+        self._renew = renew
         self._is_late = False
 
     def needs_picture(self) -> bool:
@@ -152,8 +160,30 @@ class Frame:
         return view if view is not None and (can_align or view.expansion is not None) else None
 
     def read(self, row: int, key: str) -> Mapping[str, Any]:
-        """InsightFace's fields of one face that come with `key`."""
-        task = _TASK_OF_KEY[key]
+        """InsightFace's fields of one face that come with `key`.
+
+        Raises:
+            ModelReplaced: The file of the model that they come from was replaced after fields of
+                other faces of the image had been read.
+        """
+        try:
+            return self._read(row, _TASK_OF_KEY[key])
+        except ModelReplaced:
+            self._move_on(_TASK_OF_KEY[key])
+        return self._read(row, _TASK_OF_KEY[key])
+
+    def _move_on(self, task: str) -> None:
+        """Has the rest told by the model that is there now, of which nothing was told yet."""
+        with self._record.lock:
+            if self._record.fields.get(task):
+                raise ModelReplaced(
+                    f"the {task} model of pack {self._analyzer.pack.name!r} was replaced while the "
+                    "faces of this image were being read; analyse the image again"
+                )
+        self._analyzer = self._renew(self._analyzer)
+        self._record = FrameRecord(self._record.faces)
+
+    def _read(self, row: int, task: str) -> Mapping[str, Any]:
         with self._record.lock:
             expects_all = self._habits.expects_all(task, self._record)
             rows = self._record.rows_to_read(task, row, expects_all)

@@ -98,9 +98,12 @@ class ModelSession(Portable):
     @property
     def raw(self) -> Any:
         """The engine's own object for the whole graph; loads the model."""
-        model: Any = self._view.model()
-        session = getattr(model, "session", model)
-        return getattr(session, "raw", session)
+
+        def raw(model: Any) -> Any:
+            session = getattr(model, "session", model)
+            return getattr(session, "raw", session)
+
+        return self._view.with_model(raw)
 
     def get_inputs(self) -> list[NodeArg]:
         """The one input, as the released graph has it."""
@@ -112,7 +115,7 @@ class ModelSession(Portable):
 
     def get_providers(self) -> list[str]:
         """What it runs on, best first: ONNX Runtime's providers, or another engine's name."""
-        provider = self._view.model().runs_on.provider
+        provider = self._view.with_model(lambda model: model.runs_on.provider)
         cpu = "CPUExecutionProvider"
         return [provider, cpu] if self._is_ort() and provider != cpu else [provider]
 
@@ -170,7 +173,9 @@ class ModelSession(Portable):
         return [shaped[name] for name in wanted]
 
     def _results(self, value: np.ndarray) -> list[np.ndarray]:
-        model: Any = self._view.model()
+        return self._view.with_model(lambda model: self._results_of(model, value))
+
+    def _results_of(self, model: Any, value: np.ndarray) -> list[np.ndarray]:
         session: Any = getattr(model, "session", None)
         if session is None:
             raise BackendUnavailable(

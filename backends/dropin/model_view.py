@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .put_session import analyzer_over
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
+
+Result = TypeVar("Result")
 
 
 class ModelView(Portable):
@@ -67,9 +70,13 @@ class ModelView(Portable):
         """What is known of the pack's file."""
         return self.analyzer.pack.model(self.taskname)
 
-    def model(self) -> Any:
-        """The shared network, opened; the first call loads it."""
-        return self.analyzer.model(self.taskname)
+    def with_model(self, work: Callable[[Any], Result]) -> Result:
+        """What some work gives with the shared network, opened; the first call loads it.
+
+        Args:
+            work: Called again with another one when the model's file was replaced.
+        """
+        return self._owner.with_models(lambda analyzer: work(analyzer.model(self.taskname)))
 
     @property
     def has_own_network(self) -> bool:
@@ -88,6 +95,14 @@ class ModelView(Portable):
         if self._around_session is None:
             self._around_session = analyzer_over(self)
         return self._around_session
+
+    def compute(self, work: Callable[[Analyzer], Result]) -> Result:
+        """What some work gives with what computes for this model; see `runs`.
+
+        Args:
+            work: Called again with another analyzer when the model's file was replaced.
+        """
+        return work(self.runs) if self.has_own_network else self._owner.with_models(work)
 
     @overridable
     def model_file(self) -> str:

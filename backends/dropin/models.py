@@ -13,7 +13,7 @@ from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
-from ..analyzer import limit_faces
+from ..analyzer import Analyzer, limit_faces
 from ..interfaces import DetectionOptions
 from .frames import FACE_KEYS, face_fields, faces_from_arrays
 from .model_view import ModelView
@@ -127,18 +127,19 @@ class DetectionModel(ScrfdCalls):
         """What `detect` gives, for an image whose `image_key` is known."""
         limit = _most_faces(max_num) or self._owner.max_faces
         metric = "max" if isinstance(metric, str) and metric == "max" else "default"
-        analyzer = self.runs
 
-        def find() -> Found:
+        def find(analyzer: Analyzer) -> Found:
             faces = analyzer.detect(Images.from_bgr(img), options).to("cpu")
             faces = limit_faces(faces, limit, metric)
             boxes = torch.cat((faces.boxes, faces.scores[:, None]), 1).numpy()
             return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
 
         if self.has_own_network:
-            return find()
-        boxes, landmarks = DETECTIONS.get_or_make(
-            (analyzer.serial, key, options, limit, metric), find
+            return find(self.runs)
+        boxes, landmarks = self._owner.with_models(
+            lambda analyzer: DETECTIONS.get_or_make(
+                (analyzer.serial, key, options, limit, metric), lambda: find(analyzer)
+            )
         )
         # Callers own what they get: the cache must not change when they do.
         return boxes.copy(), None if landmarks is None else landmarks.copy()
@@ -180,7 +181,8 @@ class HeadModel(ModelView):
         boxes = np.array([[*face.bbox, 1.0]], dtype=np.float32)
         kps = None if face.kps is None else np.asarray(face.kps, dtype=np.float32)[None]
         faces = faces_from_arrays(boxes, kps, img.shape[:2])
-        described = self.runs.describe(Images.from_bgr(img), faces, [self.taskname])
+        images = Images.from_bgr(img)
+        described = self.compute(lambda analyzer: analyzer.describe(images, faces, [self.taskname]))
         (values,) = face_fields(described, self.taskname)
         for key, value in values.items():
             face[key] = value
@@ -225,15 +227,20 @@ class RecognitionModel(HeadModel):
 
     def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
-        recognizer = self.runs.recognizer()
-        crops = [
-            stretch(next(Images.from_bgr(img).chunks()), (recognizer.size, recognizer.size))
-            for img in (imgs if isinstance(imgs, list) else [imgs])
-        ]
-        pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
-        with torch.no_grad():
-            features = recognizer.embed(ImageBatch(pixels, tuple(range(len(pixels))), bgr=True))
-        return features.cpu().numpy()
+        images = [Images.from_bgr(img) for img in (imgs if isinstance(imgs, list) else [imgs])]
+
+        def embed(analyzer: Analyzer) -> np.ndarray:
+            recognizer = analyzer.recognizer()
+            crops = [
+                stretch(next(image.chunks()), (recognizer.size, recognizer.size))
+                for image in images
+            ]
+            pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
+            with torch.no_grad():
+                features = recognizer.embed(ImageBatch(pixels, tuple(range(len(pixels))), bgr=True))
+            return features.cpu().numpy()
+
+        return self.compute(embed)
 
     def forward(self, batch_data: np.ndarray) -> np.ndarray:
         """Embeds planes `[B,3,112,112]` RGB 0..255: `[B,D]` float32, not normalised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import InvalidInput
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelFile, ModelPack
 from ..analyzer import Analyzer
 from ..base import Backend
 from ..interfaces import Detector, Head
@@ -19,6 +20,9 @@ from ..tasks import open_task
 
 if TYPE_CHECKING:
     from .models import ModelView
+
+#: Stands for the content of what was put there, which nobody knows.
+_NO_FILE = "put there"
 
 
 def analyzer_over(view: ModelView) -> Analyzer:
@@ -49,6 +53,10 @@ class _PutBackend(Backend):
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu",)
+
+    def guard(self, model: ModelFile) -> AbstractContextManager[list[str]]:
+        # The pack's file is not what runs, and may be gone.
+        return nullcontext([_NO_FILE])
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         model = pack.model(task)

@@ -43,7 +43,8 @@ class VerificationModel(HeadModel):
             return []
         rows = np.array([[*box[:4], 1.0] for box in boxes], dtype=np.float32)
         faces = faces_from_arrays(rows, None, frame.shape[:2])
-        described = self.runs.describe(Images.from_bgr(frame), faces, [self.taskname])
+        images = Images.from_bgr(frame)
+        described = self.compute(lambda analyzer: analyzer.describe(images, faces, [self.taskname]))
         scores = described.verification
         return [] if scores is None else [{"face_probability": score} for score in scores.tolist()]
 

@@ -11,6 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import BackendUnavailable, ModelError
+from ...utils.files import source_for_libraries
+from ...utils.packs.checksums import model_states
+
+#: A protobuf message is never larger; what is has to stay in several files.
+_MOST_MESSAGE_BYTES = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,23 @@ def read_model(path: Path) -> Any:
         raise ModelError(
             f"{path} can't be read as an ONNX graph ({error}); delete it and download it again"
         ) from error
+
+
+def self_contained(path: Path) -> str | bytes:
+    """An ONNX file for an engine to open: its path, or the graph with all its weights inside.
+
+    Engines map files of external data into memory, and would go on with whatever is written to them
+    later, or end the process when they are cut short.
+
+    Raises:
+        ModelError: A file of external data is not there, or the graph can't be read.
+        BackendUnavailable: There is external data, and the onnx package is not installed.
+    """
+    states = model_states(path)
+    size_bytes = sum(state.size for state in states)
+    if len(states) == 1 or size_bytes > _MOST_MESSAGE_BYTES:
+        return source_for_libraries(path)
+    return read_model(path).SerializeToString()
 
 
 def graph_of(model: Any, name: str) -> Graph:

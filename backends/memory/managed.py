@@ -107,6 +107,11 @@ class Managed(Generic[Kind]):
     def is_loaded(self) -> bool:
         return self._opened is not None and not self._away
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its weights are in memory, if not on its device: nothing is read to go on."""
+        return self._opened is not None
+
     def status(self) -> LoadedModel | None:
         """See `Model.status`."""
         opened = self._opened

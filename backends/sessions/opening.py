@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
+from ...utils.packs.checksums import unreplaced
 from ..graphs.foreign import foreign_graph
 from ..graphs.graph_cache import graph_cache
 from ..graphs.halves import Halves, halves_of
@@ -118,12 +119,14 @@ class _Opening:
         return session if prepared.takes_batches else OneByOne(session, self.model)
 
     def _open(self, path: Path, note: str = "") -> Session:
-        try:
-            return self.open_graph(path, note)
-        except ModelError as error:
-            if path == self.model.path:
-                raise
-            raise _Refused(path, error) from error
+        # Each time: the whole graph of a divided one is opened later, and may be the file itself.
+        with unreplaced([self.model]):
+            try:
+                return self.open_graph(path, note)
+            except ModelError as error:
+                if path == self.model.path:
+                    raise
+                raise _Refused(path, error) from error
 
 
 def _halves(model: ModelFile, prepared: PreparedGraph) -> Halves | None:

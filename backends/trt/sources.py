@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
-from ...utils.packs.checksums import content_sha256
+from ...utils.packs.checksums import content_of
 from ..graphs.prepared import VERSION, PreparedGraph, prepared_graph
 from .engines import EngineKey, EngineStore
 from .fitness import FIT, UNFIT, Fitness
@@ -32,7 +32,7 @@ def engine_key(
     """The key of the engine that these make."""
     return EngineKey(
         model=model.path.name,
-        content=content_sha256(model.path),
+        content=content_of(model),
         task=model.task,
         precision=precision,
         graph=_graph_version(precision),
@@ -81,7 +81,7 @@ def find_engine(
 
     One that is fit comes before those that are not known to be, and a newer before an older one.
     """
-    content, version = content_sha256(model.path), _graph_version(precision)
+    content, version = content_of(model), _graph_version(precision)
     here = (content, precision, version, str(library), library.device_key(card))
     found = [
         (key, fitness_of(store, key))
@@ -106,7 +106,7 @@ def why_not_there(
     card: Card | None,
 ) -> str:
     """Why a model has no engine: none was built, or by another version or for another card."""
-    content = content_sha256(model.path)
+    content = content_of(model)
     others = [
         f"{key.precision} by {key.library} for {key.device}"
         for key in store.listed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.backends import lifecycle
 from fastface.backends.cascade import weights
 from fastface.backends.cascade.weights import CASIA_WEBFACE, VGGFACE2
 from fastface.backends.dropin.facade import FaceAnalysis
@@ -106,10 +108,11 @@ def test_other_weights_under_the_name_are_refused(folders: Path, photo: np.ndarr
 
 def test_nodes_get_embeddings_in_a_space_of_their_own(casia: FaceAnalysis, photo: np.ndarray):
     faces = casia.analyze(Images.from_bgr(photo), ["recognition"])
-    assert len(faces) == 6 and faces.embedding_space == "facenet-casia-webface"
+    space = faces.embedding_space
+    assert len(faces) == 6 and re.fullmatch("facenet-casia-webface@[0-9a-f]{12}", space or "")
     assert faces.embeddings is not None and faces.embeddings.shape == (6, 512)
     torch.testing.assert_close(faces.embeddings.norm(dim=1), torch.ones(6))
-    assert mean_embedding(faces).space == "facenet-casia-webface"
+    assert mean_embedding(faces).space == space
     other = faces.with_fields(embedding_space="facenet-vggface2")
     with pytest.raises(InvalidInput, match="different embedding spaces"):
         Faces.cat([faces, other])
@@ -118,7 +121,33 @@ def test_nodes_get_embeddings_in_a_space_of_their_own(casia: FaceAnalysis, photo
 def test_no_faces_have_no_embeddings(casia: FaceAnalysis):
     faces = casia.analyze(Images.from_comfy(torch.zeros(2, 64, 64, 3)), ["recognition"])
     assert faces.embeddings is not None and faces.embeddings.shape == (0, 512)
-    assert faces.embedding_space == "facenet-casia-webface"
+    assert faces.embedding_space == casia.analyzer.pack.embedding_space
+
+
+def test_replaced_weights_are_others(casia: FaceAnalysis, folders: Path, photo: np.ndarray):
+    images = Images.from_bgr(photo)
+    old = casia.analyze(images, ["recognition"])
+    path = folders / "models" / "facenet" / CASIA_WEBFACE.file_name
+    torch.manual_seed(1)
+    torch.save(facenet_pytorch.InceptionResnetV1().state_dict(), path.with_name("new"))
+    path.with_name("new").replace(path)
+    changed = photo.copy()
+    changed[:4, :4] = 0
+    held = casia.analyze(Images.from_bgr(changed), ["recognition"])
+    assert held.embedding_space == old.embedding_space, "it goes on with what it loaded"
+    app = load_face_analysis(model_pack="facenet-casia-webface", device="cpu")
+    new = app.analyze(images, ["recognition"])
+    lifecycle.unload()
+    moved = casia.analyze(images, ["recognition"])
+    assert moved.embedding_space == new.embedding_space != old.embedding_space
+    assert torch.equal(moved.embeddings, new.embeddings)  # type: ignore[arg-type]
+    assert torch.cosine_similarity(old.embeddings, new.embeddings).max() < 0.9  # type: ignore[arg-type]
+
+
+def test_the_detectors_content_is_that_of_all_its_networks():
+    (detector, *_) = FacenetBackend().packs()
+    files = detector.model("detection").files
+    assert [state.path.name for state in files] == ["onet.pt", "pnet.pt", "rnet.pt"]
 
 
 def test_arcface_consumers_are_refused(casia: FaceAnalysis, photo: np.ndarray):

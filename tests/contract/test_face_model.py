@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
+from fastface.backends.dropin import face_model
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.dropin.face import Face
 from fastface.backends.dropin.face_model import (
@@ -22,6 +24,9 @@ from fastface.nodes.face_model import FastFaceFaceModel
 from fastface.utils import host
 from fastface.utils.errors import FileError, InvalidInput, ModelError
 from fastface.utils.images import Images
+from fastface.utils.packs import ModelFile, ModelPack
+from fastface.utils.packs.checksums import content_sha256
+from fastface.utils.packs.released import RELEASED_FILES, RESNET_50
 from tests.other_packs import function_of
 
 
@@ -110,7 +115,7 @@ def test_a_pack_without_all_heads(app: FaceAnalysis, portrait: np.ndarray):
 def test_says_when_swap_models_want_another_network(full_app: FaceAnalysis, portrait: np.ndarray):
     _, info = made(full_app, comfy_image(portrait))
     assert (
-        "mobilefacenet" in caution(full_app.analyzer.pack)
+        "an unknown network (mobilefacenet.onnx)" in caution(full_app.analyzer.pack)
         and caution(full_app.analyzer.pack) in info
     )
 
@@ -145,6 +150,21 @@ def test_a_full_disk_is_told_and_what_was_there_stays(
     with pytest.raises(FileError, match=r"disk of .* is full: me.safetensors was not written"):
         save_face_model(plain_face(), tmp_path, "me")
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_network_that_swap_models_want_is_known_by_its_content(
+    full_app: FaceAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = full_app.analyzer.pack.model("recognition")
+    named = tmp_path / "w600k_r50.onnx"
+    shutil.copy(file.path, named)
+    pack = ModelPack("buffalo_l", tmp_path, (ModelFile(named, "recognition"),))
+    assert "an unknown network (w600k_r50.onnx)" in caution(pack), "its name proves nothing"
+    monkeypatch.setattr(face_model, "RESNET_50", content_sha256(file.path))
+    monkeypatch.setattr(
+        face_model, "RELEASED_FILES", {content_sha256(file.path): RELEASED_FILES[RESNET_50]}
+    )
+    assert caution(pack) == caution(full_app.analyzer.pack) == ""
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", "", "x" * 101, "a\0b", " x"])

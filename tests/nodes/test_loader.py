@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,8 @@ from fastface.nodes import loader
 from fastface.nodes.loader import FastFaceLoader
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput, ModelError
+from fastface.utils.packs import checksums
+from tests.backends.graphs.small_graphs import embedder
 
 
 def choices(name: str) -> list[str]:
@@ -57,6 +63,73 @@ def test_changes_when_a_pack_is_installed(monkeypatch):
     assert FastFaceLoader.IS_CHANGED(model_pack="auto") == before
     monkeypatch.setattr(loader, "pack_names", lambda roots: ["auto", "new"])
     assert FastFaceLoader.IS_CHANGED(model_pack="auto") != before
+
+
+class TestFilesOfAPack:
+    """The loader runs again when a file of the pack that it loads was replaced."""
+
+    @pytest.fixture
+    def packs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for name in ("mine", "other"):
+            (tmp_path / name).mkdir()
+            for file in ("det.onnx", "rec.onnx"):
+                (tmp_path / name / file).write_bytes(b"weights")
+        monkeypatch.setattr(host, "insightface_roots", lambda: (tmp_path,))
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda folder: (folder / "rec.onnx").write_bytes(b"heavier weights"),
+            lambda folder: os.utime(folder / "rec.onnx", ns=(1, 1)),
+            lambda folder: (folder / "rec.onnx").unlink(),
+            lambda folder: (folder / "rec.onnx").rename(folder / "2.onnx"),
+            lambda folder: (folder / "new.onnx").touch(),
+            lambda folder: (folder / "manifest.json").write_text("{}"),
+        ],
+        ids=["size", "time", "deleted", "renamed", "added", "manifest"],
+    )
+    def test_what_changes_it(self, packs: Path, change: Callable[[Path], Any]):
+        names = ("mine", "auto", None)
+        before = [FastFaceLoader.IS_CHANGED(model_pack=name) for name in names]
+        assert [FastFaceLoader.IS_CHANGED(model_pack=name) for name in names] == before
+        other = FastFaceLoader.IS_CHANGED(model_pack="other")
+        change(packs / "mine")
+        after = [FastFaceLoader.IS_CHANGED(model_pack=name) for name in names]
+        assert all(one != two for one, two in zip(before, after, strict=True))
+        assert FastFaceLoader.IS_CHANGED(model_pack="other") == other, "another pack's matter"
+
+    def test_weights_in_other_files_count(self, packs: Path):
+        onnx = pytest.importorskip("onnx")
+        model = embedder("flatten")
+        onnx.save(
+            model,
+            str(packs / "mine" / "rec.onnx"),
+            save_as_external_data=True,
+            location="rec.data",
+            size_threshold=0,
+        )
+        before = FastFaceLoader.IS_CHANGED(model_pack="mine")
+        os.utime(packs / "mine" / "rec.data", ns=(1, 1))
+        assert FastFaceLoader.IS_CHANGED(model_pack="mine") != before
+
+    def test_a_manifests_files_count(self, packs: Path):
+        (packs / "mine" / "weights").mkdir()
+        (packs / "mine" / "weights" / "rec.onnx").write_bytes(b"weights")
+        manifest = {
+            "manifest_version": 2,
+            "model_id": "mine",
+            "license": "MODEL.LICENSE",
+            "tasks": {"recognition": {"file": "weights/rec.onnx"}},
+        }
+        (packs / "mine" / "manifest.json").write_text(json.dumps(manifest))
+        before = FastFaceLoader.IS_CHANGED(model_pack="mine")
+        os.utime(packs / "mine" / "weights" / "rec.onnx", ns=(1, 1))
+        assert FastFaceLoader.IS_CHANGED(model_pack="mine") != before
+
+    def test_no_weights_are_read_for_it(self, packs: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(checksums, "file_sha256", lambda path: pytest.fail("read"))
+        assert "mine/rec.onnx 7 " in FastFaceLoader.IS_CHANGED(model_pack="mine")
 
 
 def test_hands_out_one_object_twice_and_shows_the_info(monkeypatch, face_analysis, tmp_path: Path):

@@ -13,8 +13,18 @@ import pytest
 import torch
 import xxhash
 
-from fastface.utils.content import image_key, images_key
+from fastface.utils.content import faces_key, image_key, images_key
+from fastface.utils.faces import Faces
 from fastface.utils.images import Images
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_faces_have_a_key_however_they_lie_in_memory(count: int):
+    rows = torch.arange(5.0 * count).reshape(count, 5)
+    index = torch.zeros(count, dtype=torch.int64)
+    views = Faces(rows[:, :4], rows[:, 4], index, ((8, 8),))
+    copies = Faces(rows[:, :4].clone(), rows[:, 4].clone().contiguous(), index, ((8, 8),))
+    assert faces_key(views) == faces_key(copies) == faces_key(views.clone())
 
 
 class TestImageKey:

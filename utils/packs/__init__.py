@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
-from ..text import readable
+from .checksums import content_of
+from .file_state import FileState
+from .released import RELEASED_FILES
 
 #: Tasks in the order in which InsightFace's consumers expect to walk `FaceAnalysis.models`.
 TASK_ORDER = (
@@ -27,6 +29,12 @@ TASK_FIELDS = {
     "verification": ("verification",),
 }
 
+#: Names the embedding space of weights that nobody is known to have released. File names differ
+#: from machine to machine, so they are no part of it.
+UNNAMED_SPACE = "custom"
+#: How many digits of the weights' hash an embedding space shows.
+SPACE_DIGITS = 12
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -42,6 +50,8 @@ class ModelFile:
         mean, std: The network expects `(rgb_0_to_255 - mean) / std`.
         sha256: Declared hash of the file, or None.
         expansion: Verification crops are this much larger than the box.
+        files: The file and what it keeps in others, as they were when the pack was read: a model
+            of another content is another model. Empty where nothing was read.
     """
 
     path: Path
@@ -53,6 +63,7 @@ class ModelFile:
     std: float = 128.0
     sha256: str | None = None
     expansion: float = 1.3
+    files: tuple[FileState, ...] = ()
 
     @property
     def fixed_size_wh(self) -> tuple[int, int] | None:
@@ -84,11 +95,12 @@ class ModelPack:
         name: As users choose it.
         folder: Where the files are.
         models: One file a task, in `TASK_ORDER`.
-        licence: What the weights may be used for, in one line.
-        origin: Where they come from, in one line.
+        licence: What the weights may be used for by what lies beside them, in one line. Where they
+            are known by their content, `provenance` knows better.
+        origin: Where they come from, likewise.
         det_threshold: Lowest score that tells a face from none with this detector, 0..1.
         left_out: Why other files of the folder are not among the models, a line each.
-        space: Name of its embedding space; by default made from the recognition file.
+        space: Name of its embeddings, for people; by default that of the network.
     """
 
     name: str
@@ -106,13 +118,25 @@ class ModelPack:
 
     @property
     def embedding_space(self) -> str | None:
-        """What its embeddings may be compared with: those of the very same recognition weights."""
+        """What its embeddings may be compared with: those of the very same recognition weights.
+
+        A name for people, and the beginning of the weights' hash: `w600k_r50@4c06341c33c2`. It is
+        the same on every machine, wherever the weights lie and whatever their file is called. The
+        first call reads them.
+
+        Raises:
+            ModelReplaced: The weights are others than when the pack was read.
+            ModelError: They can't be read.
+        """
         if "recognition" not in self.tasks:
             return None
-        if self.space is not None:
-            return self.space
-        path = self.model("recognition").path
-        return f"{readable(path.stem)}@{path.stat().st_size}"
+        return self.space_of(content_of(self.model("recognition")))
+
+    def space_of(self, content: str) -> str:
+        """The embedding space of recognition weights, by their `content_sha256`."""
+        released = RELEASED_FILES.get(content)
+        name = self.space or (released.name if released else UNNAMED_SPACE)
+        return f"{name}@{content[:SPACE_DIGITS]}"
 
     def model(self, task: str) -> ModelFile:
         """The file of one task.

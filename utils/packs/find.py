@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,10 @@ from ..errors import InvalidInput, ModelError
 from ..settings import settings_or_defaults
 from ..text import readable
 from . import ModelPack
+from .checksums import model_states
+from .file_state import FileState, state_of
 from .known import KNOWN_PACKS
-from .manifest import MANIFEST_NAME, has_manifest
+from .manifest import MANIFEST_NAME, has_manifest, read_manifest
 from .misplaced import misplaced
 from .read import is_model_name, read_pack
 
@@ -71,6 +73,29 @@ def find_packs(extra_roots: Sequence[Path] = ()) -> dict[str, Path]:
     return packs
 
 
+def model_file_states(folder: Path) -> list[FileState]:
+    """The files in a pack's folder that decide what the pack is, as they are now, by path.
+
+    Args:
+        folder: As `find_packs` gives it.
+
+    Returns:
+        Its `.onnx` files, the files in which these keep weights, and its manifest with the files
+        that it names. What can't be read is left out.
+    """
+    names = _names_in(folder)
+    files = {folder / name for name in names if is_model_name(name)}
+    if MANIFEST_NAME in names:
+        files.add(folder / MANIFEST_NAME)
+        with suppress(ModelError):
+            if manifest := read_manifest(folder):
+                files.update(model.path for model in manifest.models)
+    for path in [path for path in files if path.suffix == ".onnx"]:
+        with suppress(ModelError):
+            files.update(state.path for state in model_states(path))
+    return sorted(_states_of(files), key=lambda state: state.path)
+
+
 def load_pack(
     name: str | Path, extra_roots: Sequence[Path] = (), *, allow_path: bool = False
 ) -> ModelPack:
@@ -104,6 +129,12 @@ def load_pack(
         f"there is no model pack {name!r}; {_choice(packs)}. Searched: {searched}. "
         f"{_where_else(extra_roots, name)}{_how_to_get(name, roots[0])}"
     )
+
+
+def _states_of(paths: Iterable[Path]) -> Iterator[FileState]:
+    for path in paths:
+        with suppress(ModelError):
+            yield state_of(path)
 
 
 def misplaced_weights(extra_roots: Sequence[Path] = (), name: str | None = None) -> tuple[str, ...]:

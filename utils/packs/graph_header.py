@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import mmap
 import stat
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelError
+from .external_data import ExternalData, external_files
 from .file_signatures import HEAD_BYTES, recognise
+from .file_state import ByState, state_of
 from .graph_tensors import check_declared_sizes
 from .protobuf_fields import MAX_FIELDS, Malformed, Message
 
@@ -83,6 +84,7 @@ class GraphHeader:
         node_names, op_types: Of the first `FIRST_NODES` nodes.
         node_count: How many nodes there are.
         opset: Version of the standard operators, or None if not stated.
+        external_data: What the graph says of other files in which it keeps weights.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -91,6 +93,7 @@ class GraphHeader:
     op_types: tuple[str, ...]
     node_count: int
     opset: int | None
+    external_data: tuple[ExternalData, ...] = ()
 
     def __str__(self) -> str:
         return f"inputs {_listed(self.inputs)} -> outputs {_listed(self.outputs)}"
@@ -105,34 +108,42 @@ def read_graph_header(path: Path) -> GraphHeader:
     """Reads the header of an ONNX file; a few pages of it, however large it is.
 
     Args:
-        path: The file. Its header is remembered until its size or time of change differs.
+        path: The file. Its header is remembered until its `FileState` differs.
 
     Returns:
         Inputs, outputs and first nodes of its graph.
 
     Raises:
-        ModelError: It is missing, unreadable, cut short, damaged, or no ONNX model; the message
-            says what it looks like and what to do.
+        ModelError: It is missing, unreadable, cut short, damaged, or no ONNX model, or so is a file
+            in which it keeps weights; the message says what it looks like and what to do.
     """
+    header = read_own_header(path)
+    external_files(path, header.external_data)
+    return header
+
+
+def read_own_header(path: Path) -> GraphHeader:
+    """`read_graph_header` without a look at the other files that the graph names."""
+    state = state_of(path)
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise ModelError(f"{path} is a folder, expected an ONNX file; name a file in it")
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(mode):
             raise ModelError(f"{path} is no ordinary file, expected an ONNX file; replace it")
-        if status.st_size == 0:
+        if state.size == 0:
             raise ModelError(f"{path} is empty, expected an ONNX file; download it again")
-        return _read(path, status.st_size, status.st_mtime_ns)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no file {path}; download the pack it belongs to") from error
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return _headers.get_or_read(state, _read)
+    except OSError as error:
         raise ModelError(
             f"{path} can't be read: {error}; check the rights to the file and the disk it is on"
         ) from error
 
 
-@lru_cache(maxsize=256)
-def _read(path: Path, size: int, mtime_ns: int) -> GraphHeader:
+_headers: ByState[GraphHeader] = ByState(256)
+
+
+def _read(path: Path) -> GraphHeader:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if hasattr(mmap, "MADV_RANDOM"):  # or the system reads the weights ahead
             data.madvise(mmap.MADV_RANDOM)
@@ -140,13 +151,13 @@ def _read(path: Path, size: int, mtime_ns: int) -> GraphHeader:
             whole = range(len(data))
             header = _parse(Message(data), whole)
             # It goes through all nodes and weights, and not only to where they begin.
-            check_declared_sizes(Message(data, _MOST_STEPS), whole, path.parent)
-            return header
+            external = check_declared_sizes(Message(data, _MOST_STEPS), whole)
+            return replace(header, external_data=external)
         except Malformed as malformed:
             known = recognise(data[:HEAD_BYTES])
             what, remedy = known or (f"a damaged or foreign file: {malformed}", "download it again")
             raise ModelError(
-                f"{path} ({size:,} bytes) is no usable ONNX file but {what}; {remedy}"
+                f"{path} ({len(data):,} bytes) is no usable ONNX file but {what}; {remedy}"
             ) from malformed
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
+from .external_data import ExternalData
 from .protobuf_fields import Malformed, Message
 
 _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
@@ -38,7 +38,7 @@ _BITS = {
 }
 
 
-def check_declared_sizes(message: Message, place: range, folder: Path) -> None:
+def check_declared_sizes(message: Message, place: range) -> tuple[ExternalData, ...]:
     """Holds the sizes that a model's tensors claim against the bytes that there are for them.
 
     A few bytes can claim to be a tensor of terabytes, which whoever opens the file would make room
@@ -47,13 +47,19 @@ def check_declared_sizes(message: Message, place: range, folder: Path) -> None:
     Args:
         message: The file.
         place: Where the model lies in it.
-        folder: Where the files lie in which it keeps weights.
+
+    Returns:
+        What it says of the files in which it keeps weights, one for each file, by its name.
 
     Raises:
         Malformed: A tensor claims another size.
     """
+    furthest: dict[str, ExternalData] = {}
     for tensor in _tensors(message, place):
-        _check_tensor(message, tensor, folder)
+        data = _check_tensor(message, tensor)
+        if data and data.end >= furthest.get(data.location, data).end:
+            furthest[data.location] = data
+    return tuple(furthest[location] for location in sorted(furthest))
 
 
 def _tensors(message: Message, place: range) -> Iterator[range]:
@@ -118,7 +124,8 @@ def _of_sparse(message: Message, place: range) -> Iterator[range]:
 _MOST_SPARSE = 1000
 
 
-def _check_tensor(message: Message, place: range, folder: Path) -> None:
+def _check_tensor(message: Message, place: range) -> ExternalData | None:
+    """What a tensor says of the other file in which it lies; None where it lies in this one."""
     dims: list[int] = []
     element, name, held, external = 0, "", 0, {}
     is_raw = is_external = False
@@ -143,31 +150,28 @@ def _check_tensor(message: Message, place: range, folder: Path) -> None:
             is_external = part == _EXTERNAL_LOCATION
     if any(size >= _SIGN for size in dims):
         raise Malformed(f"tensor {name!r} has an axis of negative size")
-    claims = f"tensor {name!r} claims the shape {dims}"
+    tensor = f"tensor {name!r}"
+    claims = f"{tensor} claims the shape {dims}"
     elements = math.prod(dims)
     wanted = -(-elements * _BITS.get(element, 8) // 8)
     if is_external:
-        _check_external(claims, wanted, external, folder)
-    elif is_raw and element in _BITS and held != wanted:
+        return _external(tensor, f"{claims}, {wanted:,} bytes", wanted, external)
+    if is_raw and element in _BITS and held != wanted:
         raise Malformed(f"{claims}, {wanted:,} bytes, and has {held:,}")
-    elif not is_raw and min(elements, wanted) > held:
+    if not is_raw and min(elements, wanted) > held:
         raise Malformed(f"{claims}, {elements:,} numbers, and has at most {held:,}")
+    return None
 
 
-def _check_external(claims: str, wanted: int, entries: dict[str, str], folder: Path) -> None:
-    """Compares a tensor with the file that holds it; where that may lie is for others to say."""
-    file = folder / entries.get("location", "")
+def _external(tensor: str, claims: str, wanted: int, entries: dict[str, str]) -> ExternalData:
+    """What a tensor says of where it lies, held against its shape; the file is not looked at."""
     try:
-        offset = int(entries.get("offset") or 0)
-        size = file.stat().st_size
-        length = int(entries.get("length") or size - offset)
-    except (OSError, ValueError) as error:
-        raise Malformed(f"{claims} in another file, which can't be read ({error})") from error
-    if min(offset, length) < 0 or offset + length > size or length < wanted:
-        raise Malformed(
-            f"{claims}, {wanted:,} bytes, in {length:,} bytes from byte {offset:,} of "
-            f"{file.name}, which has {size:,}"
-        )
+        offset, length = (int(entries.get(name) or 0) for name in ("offset", "length"))
+    except ValueError as error:
+        raise Malformed(f"{claims}, in another file, where no number says ({error})") from error
+    if min(offset, length) < 0 or 0 < length < wanted:
+        raise Malformed(f"{claims}, in {length:,} bytes from byte {offset:,} of another file")
+    return ExternalData(entries.get("location", ""), offset + max(length, wanted), tensor)
 
 
 def _entry(message: Message, place: range) -> tuple[str, str]:

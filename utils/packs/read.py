@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..errors import ModelError
 from . import TASK_ORDER, ModelFile, ModelPack
+from .checksums import model_states
 from .classify import classify
 from .graph_header import GraphHeader, read_graph_header
-from .known import KNOWN_PACKS, NON_COMMERCIAL
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 
 log = logging.getLogger("FastFace")
@@ -39,6 +40,8 @@ def read_pack(name: str, folder: Path) -> ModelPack:
     damaged: list[str] = []
     for path, describe in _declared(manifest) if manifest else _classified(folder):
         try:
+            # Before anything is read: what is read then is of these states, or a later one's.
+            files = model_states(path)
             header = read_graph_header(path)
             model = describe(header)
         except ModelError as error:
@@ -51,7 +54,7 @@ def read_pack(name: str, folder: Path) -> ModelPack:
         elif model.task in found:
             left_out.append(f"{path.name}: {found[model.task].path.name} serves {model.task}")
         else:
-            found[model.task] = model
+            found[model.task] = replace(model, files=files)
     if not found:
         none = f"its {MANIFEST_NAME} declares no file" if manifest else "it has no .onnx file"
         reasons = "".join(f"\n- {line}" for line in damaged + left_out) or f" {none}"
@@ -64,7 +67,7 @@ def read_pack(name: str, folder: Path) -> ModelPack:
     for line in left_out:
         log.debug("pack %r leaves out %s", name, line)
     models = tuple(found[task] for task in TASK_ORDER if task in found)
-    licence, origin = _provenance(name, manifest, models)
+    licence, origin = _declared_provenance(manifest, models)
     refused = tuple(damaged + left_out)
     return ModelPack(name, folder, models, licence, origin, left_out=refused)
 
@@ -97,17 +100,14 @@ def _classified(folder: Path) -> _Files:
         yield folder / name, partial(classify, folder / name)
 
 
-def _provenance(
-    name: str, manifest: Manifest | None, models: tuple[ModelFile, ...]
+def _declared_provenance(
+    manifest: Manifest | None, models: tuple[ModelFile, ...]
 ) -> tuple[str, str]:
-    """Licence and origin, a line each."""
+    """Licence and origin as the folder itself states them, a line each."""
     if manifest:
         path = manifest.licence_path
-        licence = f"see {path}" if path.is_file() else NON_COMMERCIAL
+        licence = f"see {path}" if path.is_file() else ModelPack.licence
         return licence, f"{manifest.display_name} (by its manifest {manifest.model_id})"
     if (models[0].path.parent / RANDOM_WEIGHTS_MARKER).is_file():
         return "none needed", "RANDOM WEIGHTS: made on the spot for benchmarks, recognises nobody"
-    known = KNOWN_PACKS.get(name)
-    if known and all(model.path.name in known.files for model in models):
-        return known.licence, known.url
     return ModelPack.licence, ModelPack.origin

@@ -220,6 +220,7 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
 
     monkeypatch.setattr("fastface.backends.sessions.opening.halves_of", refuse)
     model = ModelFile(tmp_path / "detector.onnx", "detection")
+    model.path.write_bytes(b"for others to read")
     opened: list[Path] = []
 
     def open_graph(path: Path, note: str) -> Front:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastface.backends.base import Backend
 from fastface.backends.interfaces import Detector, Head
 from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.trt.examination import Examination
@@ -30,6 +31,14 @@ ANSWERS: dict[str, dict[str, Tensor]] = {
     "genderage": {"gender": torch.tensor([0, 1]), "age": torch.tensor([30, 40])},
     "recognition": {"embeddings": torch.rand(2, 16) + 0.1},
 }
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are opened from files."""
+    monkeypatch.chdir(tmp_path)
+    for model in MODELS:
+        model.path.write_bytes(b"weights")
 
 
 class FakeDetector:
@@ -64,7 +73,7 @@ class FakeHead:
         return self._answer
 
 
-class Reference:
+class Reference(Backend):
     """A backend whose answers are the ones above."""
 
     name = "reference"
@@ -72,12 +81,18 @@ class Reference:
     def __init__(self, faces: int = 2) -> None:
         self._faces = faces
 
+    def missing(self) -> str | None:
+        return None
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         return FakeDetector(faces=self._faces) if task == "detection" else FakeHead(task)
 
 
 def examination(faces: int = 2) -> Examination:
-    return Examination(PACK, Reference(faces), IMAGES, ((640, 640),))  # type: ignore[arg-type]
+    return Examination(PACK, Reference(faces), IMAGES, ((640, 640),))
 
 
 @pytest.mark.parametrize("task", TASKS)

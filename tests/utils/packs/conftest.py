@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fastface.utils.packs import file_state
+
 Shape = Sequence[int | str | None]
 WriteOnnx = Callable[..., Path]
 
@@ -70,6 +72,12 @@ def write_onnx() -> WriteOnnx:
         return path
 
     return write
+
+
+@pytest.fixture
+def aged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as old as soon as they are written: what was read of them is remembered."""
+    monkeypatch.setattr(file_state, "_CLOCK_STEP_NS", 0)
 
 
 @pytest.fixture

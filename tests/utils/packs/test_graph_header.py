@@ -102,7 +102,7 @@ def test_sizes_that_are_none_are_open_axes(tmp_path):
     assert header.outputs[0].shape == ()
 
 
-def test_sees_that_a_file_was_replaced(write_onnx, tmp_path):
+def test_sees_that_a_file_was_replaced(write_onnx, tmp_path, aged):
     path = write_onnx(tmp_path / "model.onnx", [[1, 3, 112, 112]])
     first = read_graph_header(path)
     assert read_graph_header(path) is first
