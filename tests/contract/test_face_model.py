@@ -103,7 +103,7 @@ def test_no_face_is_no_error(
 ):
     monkeypatch.setattr(host, "blocked", lambda instead: "blocked")
     face, info = made(full_app, comfy_image(landscape), "nobody")
-    assert face == "blocked" and info == "no face in 1 image(s): no face model was made"
+    assert face == "blocked" and info == "no face in 1 image: no face model was made"
     assert not list(models_folder.iterdir())
 
 
