@@ -59,9 +59,10 @@ class ComfyServer:
         self.log_file = base / "comfyui.log"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
         arguments = [
-            *("--cpu", "--listen", "127.0.0.1", "--port", str(self._port)),
+            *("--cpu", "--listen", "127.0.0.1", "--port", str(port)),
             *("--base-directory", str(base), "--disable-auto-launch"),
         ]
         if "--disable-api-nodes" in options:
@@ -130,7 +131,7 @@ class ComfyServer:
         return json.loads(text) if text else None
 
     def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._port}{urllib.parse.quote(path)}"
+        return f"{self.address}{urllib.parse.quote(path)}"
 
     def queue(self, prompt: Prompt) -> str:
         """Queues a prompt and returns its id; a refusal fails the test with ComfyUI's reasons."""

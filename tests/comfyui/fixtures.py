@@ -102,6 +102,22 @@ def options(checkout: Path, python: str) -> str:
     return known
 
 
+def fill(base: Path, pack_folder: str, installed: dict[str, str], instantid: Path | None) -> None:
+    """Puts this pack, InstantID, a photo and what weights there are where a ComfyUI looks."""
+    link(ROOT, base / "custom_nodes" / pack_folder)
+    if instantid:
+        link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
+    # A copy: ComfyUI refuses input files that are links to outside its folder.
+    (base / "input").mkdir()
+    photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
+    shutil.copyfile(photo, base / "input" / PHOTO)
+    weights = os.environ.get("FASTFACE_TEST_DATA")
+    if weights:
+        packs = base / "models" / "insightface" / "models"
+        for file in (Path(weights) / "models").glob("*.onnx"):
+            link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
+
+
 @pytest.fixture(scope="module")
 def comfyui(
     checkout: Path,
@@ -112,23 +128,17 @@ def comfyui(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComfyServer]:
     base = tmp_path_factory.mktemp("comfyui")
-    link(ROOT, base / "custom_nodes" / PACK_FOLDER)
-    if instantid:
-        link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
-    large = base / "custom_nodes" / "large_model" / "__init__.py"
-    large.parent.mkdir(parents=True)
-    large.write_text(LARGE_MODEL, encoding="utf-8")
-    # A copy: ComfyUI refuses input files that are links to outside its folder.
-    (base / "input").mkdir()
-    photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
-    shutil.copyfile(photo, base / "input" / PHOTO)
-    weights = os.environ.get("FASTFACE_TEST_DATA")
-    if weights:
-        packs = base / "models" / "insightface" / "models"
-        for file in (Path(weights) / "models").glob("*.onnx"):
-            link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
+    fill(base, PACK_FOLDER, installed, instantid)
+    add_node(base, "large_model", LARGE_MODEL)
     with ComfyServer(checkout, python, base, options) as server:
         yield server
+
+
+def add_node(base: Path, name: str, code: str) -> None:
+    """Puts a pack of a test's own into the custom_nodes of a ComfyUI."""
+    file = base / "custom_nodes" / name / "__init__.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(code, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
