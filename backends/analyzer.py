@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..utils import host
 from ..utils.boxes import largest_or_central
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced
+from ..utils.progress import Progress, heard_by, is_heard, may_stop, part
 from ..utils.stages import stage
 from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head, Recognizer
@@ -27,8 +30,8 @@ from .placement import Placement, RunsOn
 from .search.robust import search_wider
 from .search.types import MakeBatch
 
-#: Called with work done and work in all between pieces of work; what it raises passes through.
-Progress = Callable[[int, int], None]
+#: The first pass as a share of the work of a search in images without a sure face.
+_FIRST_PASS_SHARE = 0.05
 
 _serials = itertools.count()
 
@@ -64,6 +67,7 @@ class Analyzer:
         """
         with self._lock:
             if task not in self._models:
+                may_stop()  # opening is the longest step of all
                 file = self.pack.model(task)
                 with self.backend.guard(file) as (content,):
                     model = self.backend.open(self.pack, task, self.placement)
@@ -131,7 +135,8 @@ class Analyzer:
         Args:
             images: Any sizes, any device; they go to the model's device a chunk at a time.
             options: Input sizes and thresholds.
-            on_progress: Called with images done and images in all after each chunk.
+            on_progress: Called with images done, as a fraction too, and images in all, between
+                chunks and steps within them; what it raises passes through.
 
         Returns:
             Faces on the model's device, in the images' order, best score first within each.
@@ -139,7 +144,19 @@ class Analyzer:
         Raises:
             InvalidInput: Images hold NaN, infinite or absurd values.
         """
+        with listened_to(on_progress, len(images)):
+            return self._detect(images, options)
+
+    def _detect(self, images: Images, options: DetectionOptions) -> Faces:
         detector = self._detector()
+        if not options.robust:
+            return self._detect_once(detector, images, options)
+        with part(0.0, _FIRST_PASS_SHARE):
+            found = self._detect_once(detector, images, options)
+        with part(_FIRST_PASS_SHARE, 1.0):
+            return search_wider(images, found, options, partial(_detect_batches, detector))
+
+    def _detect_once(self, detector: Detector, images: Images, options: DetectionOptions) -> Faces:
         sizes = (detector.fixed_size_wh,) if detector.fixed_size_wh else options.sizes_wh
         largest = max(sizes, key=lambda size_wh: size_wh[0] * size_wh[1])
         find = partial(detector.detect, options=options)
@@ -153,28 +170,15 @@ class Analyzer:
                 batch = chunk.to(detector.device)
             # The caller's pixels are kept, not the copy on the device: that is to be let go.
             again = partial(chunk.to, detector.device)
-            results = halving_when_full(batch, find)
+            until = done + len(chunk)
+            with part(done / len(images), until / len(images)):
+                results = halving_when_full(batch, find)
             pieces.append(_Piece(again, results, chunk, batch.extremes()))
             positions += chunk.positions
-            done += len(chunk.positions)
-            if on_progress:
-                on_progress(done, len(images))
+            done = until
         if not pieces:
             return Faces.empty(device=detector.device)
-        found = Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
-        if not options.robust:
-            return found
-
-        def detect_batches(makers: Iterable[MakeBatch], options: DetectionOptions) -> list[Faces]:
-            find = partial(detector.detect, options=options)
-            pieces = []
-            for make in makers:
-                pieces.append(_Piece(make, halving_when_full(make(), find)))
-                if on_progress:
-                    on_progress(len(images), len(images))  # the end is near; it may be interrupted
-            return _settled(pieces, find)
-
-        return search_wider(images, found, options, detect_batches)
+        return Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
 
     @batch_of_work()
     @torch.no_grad()
@@ -191,8 +195,13 @@ class Analyzer:
             images: Those in which `faces` were found.
             faces: On any device; the result stays there.
             tasks: Such as `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`.
-            on_progress: Called with face descriptions done and in all after each run.
+            on_progress: Called with face descriptions done, as a fraction too, and in all, between
+                runs and steps within them; what it raises passes through.
         """
+        with listened_to(on_progress, len(tasks) * len(faces)):
+            return self._describe(images, faces, tasks)
+
+    def _describe(self, images: Images, faces: Faces, tasks: Sequence[str]) -> Faces:
         at_once = faces_at_once()
         total = len(tasks) * len(faces)
         done = 0
@@ -201,11 +210,10 @@ class Analyzer:
             parts: list[dict[str, Tensor]] = []
             for start in range(0, len(faces), at_once):
                 some = faces if len(faces) <= at_once else faces[start : start + at_once]
-                with stage(task):
+                until = done + len(some)
+                with stage(task), part(done / total, until / total):
                     parts += halving_when_full(some, partial(_columns, head, images))
-                done += len(some)
-                if on_progress:
-                    on_progress(done, total)
+                done = until
             if parts:
                 columns = parts[0] if len(parts) == 1 else _joined(parts)
             else:
@@ -246,6 +254,42 @@ class Analyzer:
 
 def _without_files(pack: ModelPack) -> ModelPack:
     return replace(pack, models=tuple(replace(model, files=()) for model in pack.models))
+
+
+@contextmanager
+def listened_to(on_progress: Progress | None, total: int) -> Iterator[None]:
+    """Hands what is done inside to a callback, in units of which there are so many in all.
+
+    Without a callback it is left to whoever listens already; where nobody does, a node of another
+    pack may be waiting in ComfyUI, which then can be stopped.
+    """
+    listener = None
+    if on_progress is not None:
+        listener = partial(_count, on_progress, total)
+    elif not is_heard() and (check := host.node_interruption()) is not None:
+        listener = partial(_check_only, check)
+    with nullcontext() if listener is None else heard_by(listener):
+        yield
+
+
+def _count(on_progress: Progress, total: int, share: float) -> None:
+    on_progress(round(share * total, 3), total)
+
+
+def _check_only(check: Callable[[], None], share: float) -> None:
+    check()
+
+
+def _detect_batches(
+    detector: Detector, makers: Sequence[MakeBatch], options: DetectionOptions
+) -> list[Faces]:
+    """See `DetectBatches`."""
+    find = partial(detector.detect, options=options)
+    pieces = []
+    for number, make in enumerate(makers):
+        with part(number / len(makers), (number + 1) / len(makers)):
+            pieces.append(_Piece(make, halving_when_full(make(), find)))
+    return _settled(pieces, find)
 
 
 def _columns(head: Head, images: Images, faces: Faces) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from ..utils.letterbox import Canvas, fitted_size, letterbox
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, content_of, unreplaced
+from ..utils.progress import advance, may_stop
 from .base import Backend
 from .dropin.face import Face
 from .dropin.frames import FACE_KEYS, faces_from_arrays
@@ -249,17 +250,19 @@ class UpstreamDetector(UpstreamModel):
             model.nms_thresh = options.nms_threshold
             if _upstream_takes(model, canvases, sizes):
                 given = sizes if len(sizes) > 1 else sizes[0]
-                found = [
-                    model.detect(np.ascontiguousarray(i), input_size=given) for i in bgr.numpy()
-                ]
+                found = []
+                for number, pixels in enumerate(bgr.numpy()):
+                    advance(number / len(bgr))
+                    found.append(model.detect(np.ascontiguousarray(pixels), input_size=given))
             else:
                 drawn = [
                     letterbox(ImageBatch(bgr, batch.positions, bgr=True), canvas).pixels.numpy()
                     for canvas in canvases
                 ]
-                found = [
-                    _found_on_canvases(model, looks, canvases) for looks in zip(*drawn, strict=True)
-                ]
+                found = []
+                for number, looks in enumerate(zip(*drawn, strict=True)):
+                    advance(number / len(bgr))
+                    found.append(_found_on_canvases(model, looks, canvases))
         return Faces.cat(
             [faces_from_arrays(boxes, points, batch.size_hw) for boxes, points in found]
         )
@@ -323,6 +326,7 @@ class UpstreamHead(UpstreamModel):
                 for position, image in zip(batch.positions, pixels, strict=True):
                     bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])
                     for row in (cpu.image_index == position).nonzero()[:, 0].tolist():
+                        may_stop()
                         face = Face(bbox=cpu.boxes[row].numpy())
                         if cpu.landmarks is not None:
                             face.kps = cpu.landmarks[row].numpy()

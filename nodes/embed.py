@@ -11,7 +11,7 @@ from ..backends.dropin.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.embedding import mean_embedding
 from ..utils.faces import Faces
-from .progress import reporter
+from ..utils.progress import part
 from .sockets import (
     CATEGORY,
     EMBEDDING,
@@ -78,11 +78,12 @@ class FastFaceEmbed:
         faces: Faces | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        report = reporter(node_id)
-        checked, faces = given_or_found(faces, faceanalysis, images, report)
+        with part(0.0, 0.5):
+            checked, faces = given_or_found(faces, faceanalysis, images)
         if which == "largest":
             faces = faces[largest_of_each_image(faces)]
-        faces = faceanalysis.describe(checked, faces, ("recognition",), on_progress=report)
+        with part(0.5, 1.0):
+            faces = faceanalysis.describe(checked, faces, ("recognition",))
         text = f"embeddings of {faces_in(faces)}"
         if len(faces) == 0:
             text = f"{faces_in(faces)}: the mean embedding is empty"

@@ -19,7 +19,7 @@ from ..backends.dropin.face_model import (
 from ..utils import host
 from ..utils.choose import largest_of_each_image
 from ..utils.faces import Faces
-from .progress import reporter
+from ..utils.progress import part
 from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
@@ -93,15 +93,16 @@ class FastFaceFaceModel:
     ) -> dict[str, Any]:
         pack = faceanalysis.analyzer.pack
         require_all_fields(pack)
-        report = reporter(node_id)
-        checked, found = given_or_found(faces, faceanalysis, images, report)
+        with part(0.0, 0.5):
+            checked, found = given_or_found(faces, faceanalysis, images)
         if faces is None:
             found = found[largest_of_each_image(found)]
         if not len(found):
             info = f"{faces_in(found)}: no face model was made"
             _log.warning(info)
             return with_text(info, host.blocked(None), info)
-        found = faceanalysis.describe(checked, found, FACE_MODEL_TASKS, on_progress=report)
+        with part(0.5, 1.0):
+            found = faceanalysis.describe(checked, found, FACE_MODEL_TASKS)
         face = blended_face_model(found)
         lines = [f"made of {len(found)} face(s) in {len(checked)} image(s)"]
         if name:

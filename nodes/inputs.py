@@ -1,7 +1,6 @@
-"""What arrives at a node is checked against what the node declares, before its code runs.
+"""What every node gets when it is found, and a new one by existing: checked inputs, a stop button.
 
-ComfyUI checks the values of widgets; what comes through a link may be anything. Every node gets
-these checks when it is found, so that a new node has them by existing.
+ComfyUI checks the values of widgets; what comes through a link may be anything.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import InvalidInput
+from ..utils.progress import heard_by
+from .progress import listener
 from .sockets import SOCKETS
 from .texts import quoted
 
@@ -25,11 +26,12 @@ _LOOKED_UP = ("model_pack",)
 
 
 def checked(node: type) -> type:
-    """Makes the function of a node refuse what its `INPUT_TYPES` does not allow.
+    """Makes the function of a node refuse what its `INPUT_TYPES` does not allow, and stoppable.
 
     INT, FLOAT, BOOLEAN, STRING and lists of choices are checked by what is declared; the types of
     `SOCKETS` by their own checks; others are handed on. Numbers of numpy, and whole numbers that
-    came as floats, arrive as Python's own.
+    came as floats, arrive as Python's own. Whatever the function calls may say how far it is, see
+    `utils/progress.py`: that moves the node's progress bar, and ends it when the user presses stop.
 
     Args:
         node: A node class; its method named by `FUNCTION` is replaced.
@@ -44,7 +46,8 @@ def checked(node: type) -> type:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(self, *args, **kwargs)
         check_inputs(type(self).INPUT_TYPES(), given.arguments)
-        return function(*given.args, **given.kwargs)
+        with heard_by(listener(given.arguments.get("node_id"))):
+            return function(*given.args, **given.kwargs)
 
     setattr(node, node.FUNCTION, run)  # pyright: ignore[reportAttributeAccessIssue]
     return node

@@ -13,7 +13,7 @@ from ..utils.choose import largest_of_each_image
 from ..utils.draw import draw_keypoints
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
-from .progress import reporter
+from ..utils.progress import may_stop
 from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
@@ -68,7 +68,7 @@ class FastFaceKeypoints:
         faces: Faces | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        checked, faces = given_or_found(faces, faceanalysis, images, reporter(node_id))
+        checked, faces = given_or_found(faces, faceanalysis, images)
         faces = faces[largest_of_each_image(faces)].to("cpu")
         if faces.landmarks is None:
             raise ModelError(
@@ -79,6 +79,7 @@ class FastFaceKeypoints:
         for position, landmarks in zip(
             faces.image_index.tolist(), faces.landmarks.numpy(), strict=True
         ):
+            may_stop()
             drawn = draw_keypoints(landmarks, size_of(images))
             keypoints[position] = torch.from_numpy(drawn).float() / 255
         without = sorted(set(range(len(checked))) - set(faces.image_index.tolist()))

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES
+from ..utils.progress import advance
 from ..utils.segs import segs_of_image
 from .sockets import CATEGORY, faces_of, images_with_faces, list_or_blocked
 from .texts import counted, faces_in, with_text
@@ -84,10 +85,11 @@ class FastFaceSEGS:
         faces = faces_of(faces, images)[1].to("cpu")
         colours = floating_rgb(images)
         single = [colours[place : place + 1] for place in range(len(images))]
-        segs = [
-            segs_of_image(image, faces.of_image(place), mask_shape, crop_factor, drop_size)
-            for place, image in enumerate(single)
-        ]
+        segs = []
+        for place, image in enumerate(single):
+            advance(place / len(single))
+            of_image = faces.of_image(place)
+            segs.append(segs_of_image(image, of_image, mask_shape, crop_factor, drop_size))
         made = sum(len(found) for _, found in segs)
         text = f"{faces_in(faces)}: {counted(made, 'SEG')}"
         return with_text(text, list_or_blocked(segs), list_or_blocked(single))

@@ -95,7 +95,6 @@ def given_or_found(
     faces: Faces | None,
     face_analysis: FaceAnalysis,
     images: Tensor,
-    on_progress: Callable[[float, int], None],
 ) -> tuple[Images, Faces]:
     """A node's images, and the faces on its optional input, or else those found now.
 
@@ -104,7 +103,7 @@ def given_or_found(
     """
     if faces is None:
         found_in = require_images(images)
-        return found_in, face_analysis.analyze(found_in, on_progress=on_progress)
+        return found_in, face_analysis.analyze(found_in)
     return faces_of(faces, images)
 
 

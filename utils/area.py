@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .progress import may_stop
 from .resize import opencv_is_there
 
 
@@ -33,6 +34,7 @@ def summed_area_table(pixels: Tensor) -> Tensor:
         import cv2
 
         for image, sums in zip(pixels.numpy(), table.numpy(), strict=True):
+            may_stop()
             cv2.integral(image, sum=sums, sdepth=cv2.CV_32S)
         return table
     table[:, 1:, 1:] = pixels.cumsum(2, dtype=torch.int32).cumsum(1, dtype=torch.int32)

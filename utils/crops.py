@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,14 @@ from torch import Tensor
 from .align import apply_affine, invert_affine
 from .devices import widest_float
 from .errors import InvalidInput
+from .progress import advance, may_stop
 
 #: A change of this size, of 0..1, is a change; below, the image's own pixels shine through, which
 #: no crop can hold as exactly.
 _CHANGE = 4 / 255
+
+#: Pixels that are sampled at once: more take memory for coordinates, and time without a break.
+_PIXELS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +51,19 @@ def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: 
         side: Of the crops, in pixels.
     """
     inverse = invert_affine(matrices.to(widest_float(images.device)))
-    # All crops of an image are one tall grid: no image is copied, and each is sampled once.
-    rows = apply_affine(inverse, _pixels((0, 0, side, side), inverse)).view(-1, side, 2)
-    crops, first = [], 0
-    for image, group in itertools.groupby(image_of_crop):
-        last = first + len(list(group)) * side
-        tall = sampled(images[image : image + 1], rows[None, first:last])
-        crops.append(tall.view(-1, side, side, 3))
-        first = last
+    shape = (len(image_of_crop), side, side, 3)
+    pixels = torch.empty(shape, dtype=torch.float32, device=images.device)
+    source, source_place = images[:0], -1
+    for row, image in enumerate(image_of_crop):
+        if image != source_place:  # once an image: it may be a copy
+            source, source_place = images[image : image + 1].float(), image
+        one = inverse[row : row + 1]
+        for top, bottom in _strips(0, side, side):
+            advance((row + top / side) / len(image_of_crop))
+            at = apply_affine(one, _pixels((0, top, side, bottom), one))
+            at = at.view(1, bottom - top, side, 2)
+            pixels[row, top:bottom] = sampled(source, at)[0]
     sizes = ((images.shape[1], images.shape[2]),) * len(images)
-    pixels = torch.cat([images.new_zeros(0, side, side, 3, dtype=torch.float32), *crops])
     return FaceCrops(pixels, matrices, image_of_crop, sizes)
 
 
@@ -93,6 +100,7 @@ def paste(
     masks = result.new_zeros(result.shape[:3])
     # Backwards: where faces overlap, the one with the best score is on top.
     for row in reversed(range(len(crops))):
+        advance(1 - (row + 1) / len(crops))
         image = crops.image_of_crop[row]
         _paste_one(result[image], masks[image], crops, row, edited[row : row + 1], feather)
     return result, masks
@@ -101,6 +109,7 @@ def paste(
 def _paste_one(
     image: Tensor, mask: Tensor, crops: FaceCrops, row: int, edited: Tensor, feather: float
 ) -> None:
+    """Pastes one crop into its image `[H,W,3]`, and into its mask `[H,W]`."""
     matrix = crops.matrices[row : row + 1].to(image.device, widest_float(image.device))
     side = crops.pixels.shape[1]
     ends = matrix.new_tensor([[[-0.5, -0.5], [side, -0.5], [-0.5, side], [side, side]]])
@@ -113,11 +122,30 @@ def _paste_one(
     right, bottom = min(width, high[0] + 1), min(height, high[1] + 1)
     if left >= right or top >= bottom:
         return
-    at = apply_affine(matrix, _pixels((left, top, right, bottom), matrix))
+    new, old = edited.to(image.device).float(), crops.pixels[row : row + 1].to(image.device)
+    for strip_top, strip_bottom in _strips(top, bottom, right - left):
+        may_stop()
+        region = (left, strip_top, right, strip_bottom)
+        _paste_region(image, mask, matrix, old, new, region, feather)
+
+
+def _paste_region(
+    image: Tensor,
+    mask: Tensor,
+    matrix: Tensor,
+    cut_crop: Tensor,
+    edited: Tensor,
+    ltrb: tuple[int, int, int, int],
+    feather: float,
+) -> None:
+    """Pastes what of a crop lies in a region of its image (left, top, right, bottom)."""
+    left, top, right, bottom = ltrb
+    side = cut_crop.shape[1]
+    at = apply_affine(matrix, _pixels(ltrb, matrix))
     at = at.view(1, bottom - top, right - left, 2)
     ratio = edited.shape[1] / side
-    new = sampled(edited.to(image.device)[..., :3].float(), (at + 0.5) * ratio - 0.5)[0]
-    old = sampled(crops.pixels[row : row + 1].to(image.device), at)[0]
+    new = sampled(edited, (at + 0.5) * ratio - 0.5)[0]
+    old = sampled(cut_crop, at)[0]
     region = image[top:bottom, left:right]
     # The edge is measured from the centres of the outermost pixels: beyond them is no picture.
     inset = torch.minimum(at, side - 1 - at).amin(-1)[0]
@@ -145,6 +173,13 @@ def sampled(images: Tensor, at: Tensor) -> Tensor:
     planes = images.permute(0, 3, 1, 2).float()
     taken = torch.nn.functional.grid_sample(planes, grid, align_corners=False)
     return taken.permute(0, 2, 3, 1)
+
+
+def _strips(first: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows `first..stop` of this many pixels each, as many at once as may be sampled at once."""
+    step = max(1, _PIXELS_AT_ONCE // max(1, width))
+    for top in range(first, stop, step):
+        yield top, min(stop, top + step)
 
 
 def _pixels(region: tuple[int, int, int, int], like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .devices import uploaded
 from .errors import InvalidInput
 from .images import ImageBatch, Images
+from .progress import may_stop
 
 #: Cuts the faces `chosen`, which lie in the images `rows` `[K]` int64 of a batch: `[K,S,S,3]` uint8
 #: in the batch's own channel order.
@@ -46,6 +47,7 @@ def cut_faces(
     parts = [torch.zeros(0, size, size, 3, dtype=torch.uint8, device=device)]
     faces_done: list[int] = []
     for batch in images.chunks(max_images, wanted=set(image_of_face)):
+        may_stop()
         row_of_image = {image: row for row, image in enumerate(batch.positions)}
         chosen = [face for face, image in enumerate(image_of_face) if image in row_of_image]
         rows = _indices([row_of_image[image_of_face[face]] for face in chosen], device)

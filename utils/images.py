@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import InvalidInput
 from .levels import extremes, quantised
+from .progress import may_stop
 
 _log = logging.getLogger("FastFace")
 
@@ -131,8 +132,12 @@ class Images:
         Raises:
             InvalidInput: Names the images and the values.
         """
-        found = [(batch, batch.extremes()) for batch in self.chunks(max_bytes=None)]
-        known = [(batch, limits) for batch, limits in found if limits is not None]
+        known = []
+        for batch in self.chunks():
+            may_stop()
+            limits = batch.extremes()
+            if limits is not None:
+                known.append((batch, limits))
         if known:
             told = torch.stack([limits for _, limits in known]).tolist()
             _refuse_values([(batch, *row) for (batch, _), row in zip(known, told, strict=True)])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .errors import InvalidInput
 from .faces import Faces
+from .progress import may_stop
 
 MASK_SHAPES = ("ellipse", "box")
 
@@ -38,6 +39,7 @@ def face_masks(
     height, width = size_hw
     masks = torch.zeros(len(faces.image_sizes), height, width, device=device)
     for image, box in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
+        may_stop()
         fill_face(masks[image], box, shape)
     return masks
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from .box_formats import clamped_box
 from .faces import Faces
 from .masks import fill_face
+from .progress import may_stop
 
 LABEL = "face"
 #: Left, top, right, bottom in whole pixels.
@@ -73,6 +74,7 @@ def segs_of_image(
     size_hw = int(image.shape[1]), int(image.shape[2])
     segs = []
     for box, score in zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True):
+        may_stop()
         bbox = clamped_box(box, size_hw)
         if min(bbox[2] - bbox[0], bbox[3] - bbox[1]) <= drop_size:
             continue

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .boxes import greedy_keep
+from .progress import may_stop
 
 #: `[G,K,4]`, `[G,L,4]` xyxy -> the overlap of every pair `[G,K,L]`.
 Overlap = Callable[[Tensor, Tensor], Tensor]
@@ -77,6 +78,7 @@ def suppress_groups(
     parts, start = [], 0
     step = 1 if keep_of is _by_torchvision else _GROUPS_AT_ONCE
     for first in range(0, groups, step):
+        may_stop()
         some = counts[first : first + step]
         rows = order[start : start + sum(some)]
         start += len(rows)

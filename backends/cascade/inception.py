@@ -14,11 +14,14 @@ from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ...utils.planes import rgb_planes
+from ...utils.progress import may_stop
 from .networks import open_inception
 from .parameters import IMAGE_SIZE
 
 #: Images whose sums are held at once.
 _IMAGES_AT_ONCE = 4
+#: Crops at once on the CPU, where more are not faster and whoever presses stop waits for all.
+_CROPS_ON_CPU = 4
 
 
 class InceptionEmbedder:
@@ -71,8 +74,13 @@ class InceptionEmbedder:
 
     def embed(self, crops: ImageBatch) -> Tensor:
         """Embeds crops `[N,160,160,3]` uint8: `[N,512]` float32 of length 1."""
-        (embeddings,) = self.session.run(rgb_planes(crops).sub_(127.5).div_(128.0))
-        return embeddings.float()
+        planes = rgb_planes(crops).sub_(127.5).div_(128.0)
+        pieces = planes.split(_CROPS_ON_CPU) if self.device.type == "cpu" else (planes,)
+        embeddings = []
+        for piece in pieces:
+            may_stop()
+            embeddings.append(self.session.run(piece)[0].float())
+        return torch.cat(embeddings)
 
 
 def crop_pixels(

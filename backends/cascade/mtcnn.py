@@ -11,6 +11,7 @@ from ...utils.choose import select_boxes
 from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
+from ...utils.progress import part
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions
 from ..placement import RunsOn
@@ -18,6 +19,9 @@ from .networks import STAGES, open_stage, stage_file
 from .parameters import ALL, MtcnnParameters
 from .proposals import propose, pyramid_scales
 from .refinement import finish, refine
+
+#: What is done of the cascade after its table of sums, PNet and RNet, as shares of its time.
+_SUMS_SHARE, _PNET_SHARE, _RNET_SHARE = 0.02, 0.7, 0.9
 
 
 class Mtcnn:
@@ -84,15 +88,15 @@ class Mtcnn:
         scales = pyramid_scales(batch.size_hw, parameters.min_face_size, parameters.factor)
         if not scales or not sizes:
             return Faces.empty(sizes, self.device)
-        with stage("sums"):
+        with stage("sums"), part(0.0, _SUMS_SHARE):
             pixels = batch.to_uint8()
             table = summed_area_table(pixels.flip(-1) if batch.bgr else pixels)
         after_pnet, after_rnet, after_onet = parameters.thresholds
-        with stage("pnet"):
+        with stage("pnet"), part(_SUMS_SHARE, _PNET_SHARE):
             found = propose(self._pnet, table, scales, after_pnet)
-        with stage("rnet"):
+        with stage("rnet"), part(_PNET_SHARE, _RNET_SHARE):
             found = refine(self._rnet, table, found, after_rnet)
-        with stage("onet"):
+        with stage("onet"), part(_RNET_SHARE, 1.0):
             found, landmarks = finish(self._onet, table, found, after_onet)
         return Faces(
             boxes=found.boxes,

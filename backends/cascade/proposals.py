@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from ...utils.area import area_resize
+from ...utils.progress import advance
 from ...utils.suppression import suppress_groups
 from ..interfaces import Session
 
@@ -87,10 +90,11 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
         facenet-pytorch 2.6, `detect_face`, first stage.
     """
     images = len(table)
+    shares = _shares_done(_source_hw(table), scales)
     boxes, scores, offsets, image_index, level_index = [], [], [], [], []
     for level, scale in enumerate(scales):
-        for first_image, first_row, found in _runs(pnet, table, scale):
-            regression, probability = found
+        for first_image, first_row, done, results in _runs(pnet, table, scale):
+            regression, probability = results
             image, row, column = (probability[:, 1] >= threshold).nonzero(as_tuple=True)
             scores.append(probability[image, 1, row, column])
             offsets.append(regression[image, :, row, column])
@@ -100,6 +104,7 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
             )
             image_index.append(image + first_image)
             level_index.append(torch.full_like(image, level))
+            advance(shares[level] + (shares[level + 1] - shares[level]) * done)
     found = Candidates(torch.cat(boxes), torch.cat(scores), torch.cat(image_index))
     offset = torch.cat(offsets)
     # Level by level: groups of like size are suppressed together.
@@ -112,12 +117,25 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
     return Candidates(found.boxes + offset * sides, found.scores, found.image_index)
 
 
+def _source_hw(table: Tensor) -> tuple[int, int]:
+    return table.shape[1] - 1, table.shape[2] - 1
+
+
+def _shares_done(source_hw: tuple[int, int], scales: list[float]) -> list[float]:
+    """What of all levels' pixels lies before each level, and 1 at the end."""
+    pixels = [math.prod(level_size(source_hw, scale)) for scale in scales]
+    return [done / sum(pixels) for done in accumulate(pixels, initial=0)]
+
+
 def _runs(
     pnet: Session, table: Tensor, scale: float
-) -> Iterator[tuple[int, int, tuple[Tensor, ...]]]:
-    """Runs PNet on one level, piece by piece: first image, first row of its results, results."""
-    source_hw = table.shape[1] - 1, table.shape[2] - 1
-    height, width = size_hw = level_size(source_hw, scale)
+) -> Iterator[tuple[int, int, float, tuple[Tensor, ...]]]:
+    """Runs PNet on one level, piece by piece.
+
+    Yields:
+        First image, first row of its results, the share of the level that is done then, results.
+    """
+    height, width = size_hw = level_size(_source_hw(table), scale)
     at_once = _PIXELS_ON_CPU if table.device.type == "cpu" else _PIXELS_ON_GPU
     images = max(1, at_once // (height * width))
     # Two convolutions, a pooling that rounds up, and two convolutions more.
@@ -132,4 +150,6 @@ def _runs(
             if row + rows >= result_rows:
                 stop = height
             level = area_resize(some, size_hw, (row * STRIDE, stop))
-            yield first, row, pnet.run(normalised(level))
+            results = pnet.run(normalised(level))
+            some_done = min(1.0, (row + rows) / result_rows) * len(some)
+            yield first, row, (first + some_done) / len(table), results

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...utils.area import area_crops
+from ...utils.progress import advance
 from ...utils.suppression import overlap_of_smaller, suppress_groups
 from ..interfaces import Session
 from .proposals import Candidates, normalised
@@ -132,4 +133,5 @@ def _looked_at(
         rows = slice(first, first + step)
         crops = area_crops(table, found.image_index[rows], pixels[rows], side)
         parts.append(network.run(normalised(crops)))
+        advance(min(first + step, len(found)) / len(found))
     return [torch.cat(results) for results in zip(*parts, strict=True)]

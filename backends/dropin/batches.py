@@ -9,7 +9,8 @@ from ...utils.content import faces_key, images_key
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
-from ..analyzer import Analyzer, Progress, limit_faces
+from ...utils.progress import Progress, part
+from ..analyzer import Analyzer, limit_faces, listened_to
 from ..interfaces import DetectionOptions
 from .results import BATCHES
 
@@ -24,18 +25,19 @@ def analyze_batch(
 ) -> Faces:
     """Detects the faces of a batch and describes them; see `FaceAnalysis.analyze`."""
     with METRICS.call("analyze") as call:
-        steps = _Steps(on_progress, 1 + len(tasks))
-        key = _batch_key(analyzer, images)
-        faces = _known(
-            analyzer,
-            None if key is None else ("detection", options, key),
-            lambda: analyzer.detect(images, options, steps.part(0)),
-        )
-        steps.done(0)
-        faces = limit_faces(faces, max_faces)
-        for number, task in enumerate(tasks, start=1):
-            faces = _described(analyzer, images, key, faces, task, steps.part(number))
-            steps.done(number)
+        steps = 1 + len(tasks)
+        with listened_to(on_progress, steps * max(1, len(images))):
+            key = _batch_key(analyzer, images)
+            with part(0.0, 1 / steps):
+                faces = _known(
+                    analyzer,
+                    None if key is None else ("detection", options, key),
+                    lambda: analyzer.detect(images, options),
+                )
+            faces = limit_faces(faces, max_faces)
+            for number, task in enumerate(tasks, start=1):
+                with part(number / steps, (number + 1) / steps):
+                    faces = _described(analyzer, images, key, faces, task)
         call.images, call.faces = len(images), len(faces)
         return faces
 
@@ -49,11 +51,12 @@ def describe_batch(
 ) -> Faces:
     """Adds what the models of these tasks tell about faces that were found."""
     with METRICS.call("describe") as call:
-        steps = _Steps(on_progress, len(tasks))
-        key = _batch_key(analyzer, images)
-        for number, task in enumerate(tasks):
-            faces = _described(analyzer, images, key, faces, task, steps.part(number))
-            steps.done(number)
+        steps = len(tasks)
+        with listened_to(on_progress, steps * max(1, len(faces))):
+            key = _batch_key(analyzer, images)
+            for number, task in enumerate(tasks):
+                with part(number / steps, (number + 1) / steps):
+                    faces = _described(analyzer, images, key, faces, task)
         call.images, call.faces = len(images), len(faces)
         return faces
 
@@ -64,13 +67,12 @@ def _described(
     key: bytes | None,
     faces: Faces,
     task: str,
-    on_progress: Progress | None,
 ) -> Faces:
     known = key is not None and faces.device.type == "cpu"
     return _known(
         analyzer,
         (task, faces_key(faces), key) if known else None,
-        lambda: analyzer.describe(images, faces, [task], on_progress),
+        lambda: analyzer.describe(images, faces, [task]),
     )
 
 
@@ -88,28 +90,3 @@ def _known(analyzer: Analyzer, key: tuple[Any, ...] | None, find: Callable[[], F
         return find()
     # Callers own what they get: the cache must not change when they do.
     return BATCHES.get_or_make((analyzer.serial, *key), find).clone()
-
-
-class _Steps:
-    """Makes one progress report of several steps that each report their own."""
-
-    def __init__(self, on_progress: Progress | None, steps: int) -> None:
-        self._on_progress = on_progress
-        self._steps = steps
-        self._finished = 0
-
-    def part(self, number: int) -> Callable[[int, int], None] | None:
-        if self._on_progress is None:
-            return None
-        report = self._on_progress
-
-        def on_part(done: int, total: int) -> None:
-            self._finished = number + 1 if done == total else number
-            report(number * total + done, self._steps * total)
-
-        return on_part
-
-    def done(self, number: int) -> None:
-        """Reports the end of a step that had nothing to report itself: no image, no face."""
-        if self._on_progress is not None and self._finished <= number:
-            self._on_progress(number + 1, self._steps)

@@ -16,7 +16,8 @@ from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.metrics import METRICS
 from ...utils.packs.manifest import has_manifest
-from ..analyzer import Analyzer, Progress
+from ...utils.progress import Progress
+from ..analyzer import Analyzer
 from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
 from ..pool import renewed, shared_analyzer
@@ -303,7 +304,8 @@ class FaceAnalysis(Portable):
         Args:
             images: Any sizes, any device.
             tasks: What to add, such as `recognition`.
-            on_progress: Called with work done and work in all between pieces of work.
+            on_progress: Called with work done and work in all between pieces of work; what it
+                raises passes through.
 
         Returns:
             Faces on the model's device.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import ModelError
+from ...utils.progress import may_stop
 from .foreign import foreign_graph
 from .graph import Graph, Node
 from .layers import Build, Value, tensor_of
@@ -115,6 +116,8 @@ class Network(nn.Module):
         values[self.graph_input] = x.contiguous(memory_format=self.memory_format)
         steps = zip(self.layers, self._inputs, self._outputs, self._last_uses, strict=True)
         for layer, inputs, outputs, done in steps:
+            if x.device.type == "cpu":  # other devices only note here what they will compute
+                may_stop()
             values[outputs[0]] = layer(*[values[name] for name in inputs])
             for name in done:
                 del values[name]

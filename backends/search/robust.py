@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
+from ...utils.progress import part
 from ..interfaces import DetectionOptions
 from ..pieces import images_at_once
 from .confirm import FACE_PX, look_again, steady_landmarks
@@ -26,6 +28,9 @@ LOOKS = (
     Look(1280, 1280, (0, 1, 2, 3)),
     Look(128, 256, (0, 1, 2, 3)),
 )
+
+#: Of the whole search, what is done after the proofs, the looks, and the second opinions.
+_PROOF_SHARE, _LOOKS_SHARE, _CONFIRM_SHARE = 0.1, 0.8, 0.95
 
 #: Landmarks of a face that leans more than this are a tenth of the distance between the eyes off.
 _LEANING_DEG = 20.0
@@ -60,7 +65,10 @@ def search_wider(
     doubted = first.at(needs_proof(first, options.threshold))
     if len(doubted.scores):
         all_turns = torch.ones_like(doubted.image, dtype=torch.bool)
-        proof = look_again(images, doubted, options, detect_batches, faces.device, turned=all_turns)
+        with part(0.0, _PROOF_SHARE):
+            proof = look_again(
+                images, doubted, options, detect_batches, faces.device, turned=all_turns
+            )
         sure -= set(doubted.image[proof.better_turned].tolist())
     unsure = set(range(len(images))) - sure
     if not unsure:
@@ -68,11 +76,13 @@ def search_wider(
     places = sorted(unsure)
     pixels = max(height * width for height, width in images.sizes_hw)
     seen = []
+    shares = _shares_done(looks)
     for number, look in enumerate(looks, start=1):
         at_once = images_at_once(faces.device, look.size_wh, pixels)
         groups = _groups(images, places, at_once, look)
         makers = [partial(_canvases, images, group, look, faces.device) for group in groups]
-        found = detect_batches(makers, replace(options, sizes_wh=(look.size_wh,), robust=False))
+        with part(shares[number - 1], shares[number]):
+            found = detect_batches(makers, replace(options, sizes_wh=(look.size_wh,), robust=False))
         for group, some in zip(groups, found, strict=True):
             sizes = [images.sizes_hw[place] for place in group]
             sightings = look.back_in(some, sizes, number)
@@ -81,9 +91,10 @@ def search_wider(
         torch.tensor([image in unsure for image in first.image.tolist()], dtype=torch.bool)
     )
     found = together([known, *seen])
-    again = look_again(
-        images, found, options, detect_batches, faces.device, turned=seems_upright(found)
-    )
+    with part(_LOOKS_SHARE, _CONFIRM_SHARE):
+        again = look_again(
+            images, found, options, detect_batches, faces.device, turned=seems_upright(found)
+        )
     rows = merge(found, again.scores, again.better_turned, options)
     first_side = max(max(size_wh) for size_wh in options.sizes_wh)
     sides = torch.tensor([first_side, *(look.image_side for look in looks)])[found.look]
@@ -95,8 +106,16 @@ def search_wider(
     better = _where(coarse, again.landmarks, found.landmarks)
     found = replace(found, landmarks=better).at(rows)
     small = face_px[rows] < FACE_PX
-    steady = steady_landmarks(images, found, small, options, detect_batches, faces.device)
+    with part(_CONFIRM_SHARE, 1.0):
+        steady = steady_landmarks(images, found, small, options, detect_batches, faces.device)
     return _replaced(faces, replace(found, landmarks=steady), unsure)
+
+
+def _shares_done(looks: Sequence[Look]) -> list[float]:
+    """What of the whole search is done before each look, and after the last."""
+    pixels = [look.canvas_side**2 * len(look.turns) for look in looks]
+    scale = (_LOOKS_SHARE - _PROOF_SHARE) / sum(pixels)
+    return [_PROOF_SHARE + done * scale for done in accumulate(pixels, initial=0)]
 
 
 def _where(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | None:

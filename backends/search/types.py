@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
@@ -11,4 +11,4 @@ from ..interfaces import DetectionOptions
 #: Makes a batch on the detector's device; called again when the batch must be detected again.
 MakeBatch = Callable[[], ImageBatch]
 #: Detects the faces of batches, with one read of the device for all of them.
-DetectBatches = Callable[[Iterable[MakeBatch], DetectionOptions], list[Faces]]
+DetectBatches = Callable[[Sequence[MakeBatch], DetectionOptions], list[Faces]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from ...utils.errors import ModelError
 from ..placement import RunsOn
 from ..providers.table import CPU
+from .ending import endings
 from .refusals import check_input, explained
 
 #: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.
@@ -96,21 +98,29 @@ class OrtSession:
             OutOfMemory: The provider has too little memory for it.
             BackendUnavailable: The provider failed otherwise.
             ModelError: The graph can't be computed for this input.
+            BaseException: What whoever listens to this thread's work raised; it ends the run.
         """
         check_input(x, self.device, self._shape, self._file_name)
         x = x.detach().to(self._dtype).contiguous()
         try:
             with self._lock:
-                return self._run_bound(x) if self._binds else self._run_on_host(x)
+                return self._run(x)
         except self._errors as error:
             on_cpu = self.runs_on.provider == CPU
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
 
-    def _run_on_host(self, x: Tensor) -> tuple[Tensor, ...]:
-        results = self.raw.run(self._outputs, {self._input: x.numpy()})
+    def _run(self, x: Tensor) -> tuple[Tensor, ...]:
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        run = self._run_bound if self._binds else self._run_on_host
+        return endings.run(partial(run, x, options), partial(setattr, options, "terminate", True))
+
+    def _run_on_host(self, x: Tensor, options: Any) -> tuple[Tensor, ...]:
+        results = self.raw.run(self._outputs, {self._input: x.numpy()}, options)
         return tuple(torch.from_numpy(result) for result in results)
 
-    def _run_bound(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _run_bound(self, x: Tensor, options: Any) -> tuple[Tensor, ...]:
         # The runtime computes on a stream of its own, which knows nothing of torch's: what torch
         # has queued to make x must be done before the runtime reads it.
         stream = torch.cuda.current_stream(self.device)
@@ -122,7 +132,7 @@ class OrtSession:
             # Without a buffer the runtime allocates: only it knows how many rows there will be.
             binding.bind_output(name, *where)
         # Returns when the runtime's stream is done.
-        self.raw.run_with_iobinding(binding)
+        self.raw.run_with_iobinding(binding, options)
         values = binding.get_outputs_as_ortvaluevector()
         # Cloned, because the runtime's arena would hand the memory to its next run as soon as torch
         # lets go of it, even while torch's stream is still reading; and it dies with the session.

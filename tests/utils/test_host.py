@@ -49,7 +49,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         get_temp_directory=lambda: str(tmp_path / "temp"),
         get_input_directory=lambda: str(tmp_path / "input"),
     )
-    state = SimpleNamespace(interrupted=False, bars=[], folder_paths=folder_paths)
+    state = SimpleNamespace(interrupted=False, bars=[], folder_paths=folder_paths, context=None)
 
     class ProgressBar:
         def __init__(self, total: int, node_id: str | None = None) -> None:
@@ -69,9 +69,13 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     management.__dict__.update(
         throw_exception_if_processing_interrupted=throw_exception_if_processing_interrupted,
         get_torch_device=lambda: torch.device("meta"),
+        processing_interrupted=lambda: state.interrupted,
+        InterruptProcessingException=Interrupted,
     )
+    execution, context = ModuleType("comfy_execution"), ModuleType("comfy_execution.utils")
+    context.__dict__["get_executing_context"] = lambda: state.context
     server.__dict__["PromptServer"] = SimpleNamespace(instance=SimpleNamespace())
-    for module in (folder_paths, comfy, utils, management, server):
+    for module in (folder_paths, comfy, utils, management, server, execution, context):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     state.utils, state.server = utils, server
     return state
@@ -83,6 +87,7 @@ class TestOutside:
         assert host.insightface_roots() == ()
         host.progress_bar(3, "1").update_absolute(1, 3)
         host.check_interrupted()
+        assert host.node_interruption() is None
         assert host.preview([np.zeros((2, 2, 3), np.uint8)]) == {"images": []}
         assert host.torch_device().type in ("cpu", "cuda")
 
@@ -215,6 +220,21 @@ class TestInside:
             server.routes = SimpleNamespace(route=route)
         host.add_routes([Route("GET", "/fastface/x", lambda body: as_json(1))])
         assert list(added) == ([("GET", "/fastface/x")] if has_server else [])
+
+    def test_code_that_a_node_of_others_calls_can_be_stopped(self, comfyui):
+        assert host.node_interruption() is None, "no node runs in this thread"
+        comfyui.context = SimpleNamespace(prompt_id="1", node_id="2")
+        check = host.node_interruption()
+        assert check is not None
+        check()
+        comfyui.interrupted = True
+        for _ in range(2):  # the flag stays for those who come after a node that catches it
+            with pytest.raises(Interrupted):
+                check()
+
+    def test_a_comfyui_that_does_not_say_which_thread_runs_a_node(self, comfyui, monkeypatch):
+        monkeypatch.setitem(sys.modules, "comfy_execution.utils", None)
+        assert host.node_interruption() is None
 
     def test_preview_is_small(self, comfyui, tmp_path: Path):
         from PIL import Image

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 
 from ..errors import FileError
 from ..files import file_errors, write_whole
+from ..progress import may_stop
 from ..redact import redact_paths
 from ..unfinished import unfinished_file, unfinished_folder
 from ..web import Route, handler
@@ -244,6 +245,31 @@ def is_interruption(error: BaseException) -> bool:
     return kind is not None and isinstance(error, kind)
 
 
+def node_interruption() -> Callable[[], None] | None:
+    """What raises when the user pressed stop, for code of ours that a node of another pack calls.
+
+    It leaves ComfyUI's flag as it is: if that node catches the interruption, the next one sees it.
+
+    Returns:
+        None where this thread runs no node: what others do there is not to be stopped by that.
+    """
+    if not in_comfyui():
+        return None
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:  # versions before 0.3.46 don't say which thread runs a node
+        return None
+    if get_executing_context() is None:
+        return None
+    from comfy.model_management import InterruptProcessingException, processing_interrupted
+
+    def check() -> None:
+        if processing_interrupted():
+            raise InterruptProcessingException
+
+    return check
+
+
 def blocked(instead: Any) -> Any:
     """What a node gives for an output without a value: ComfyUI leaves out the nodes behind it.
 
@@ -329,6 +355,7 @@ def preview(pictures: Sequence[np.ndarray]) -> dict[str, Any]:
     folder = Path(folder_paths.get_temp_directory())
     shown = []
     for pixels in pictures:
+        may_stop()
         picture = Image.fromarray(pixels)
         picture.thumbnail((_PREVIEW_MAX_SIDE_PX, _PREVIEW_MAX_SIDE_PX))
         file = folder / f"fastface_{uuid.uuid4().hex}.png"

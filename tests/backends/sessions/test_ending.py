@@ -1,0 +1,156 @@
+"""Runs are ended from outside, with real engines: a network of seconds ends within a fraction."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastface.backends.graphs.graph import graph_of
+from fastface.backends.graphs.network import Network
+from fastface.backends.interfaces import Session
+from fastface.backends.placement import RunsOn
+from fastface.backends.sessions.ending import Endings
+from fastface.backends.sessions.ort_session import OrtSession
+from fastface.backends.sessions.torch_session import TorchSession
+from fastface.utils.progress import heard_by
+
+#: A run of so many takes several times as long as it may take to end it, on a busy machine too.
+_CONVOLUTIONS = 1500
+_SOON_SECONDS = 10.0
+
+
+class Stop(BaseException):
+    pass
+
+
+def stop_when(flag: threading.Event) -> Callable[[float], None]:
+    def listen(_done: float) -> None:
+        if flag.is_set():
+            raise Stop
+
+    return listen
+
+
+@pytest.fixture
+def own() -> Iterator[Endings]:
+    made = Endings()
+    yield made
+    made.close()
+
+
+class TestEndings:
+    def test_where_nobody_listens_no_thread_is_started(self, own: Endings):
+        assert own.run(lambda: 7, pytest.fail) == 7
+        assert own._thread is None
+
+    def test_a_run_that_nobody_stops_gives_its_result(self, own: Endings):
+        with heard_by(lambda _done: None):
+            assert own.run(lambda: time.sleep(0.25) or 7, pytest.fail) == 7
+
+    def test_a_run_is_told_to_end_and_what_was_raised_comes_out(self, own: Endings):
+        told, wanted = threading.Event(), threading.Event()
+
+        def run() -> None:
+            wanted.set()
+            assert told.wait(10)
+            raise RuntimeError("terminated")  # as engines do
+
+        with heard_by(stop_when(wanted)), pytest.raises(Stop):
+            own.run(run, told.set)
+
+    def test_a_run_that_ends_before_it_hears_is_left_too(self, own: Endings):
+        told, wanted = threading.Event(), threading.Event()
+        with heard_by(stop_when(wanted)), pytest.raises(Stop):
+            own.run(lambda: wanted.set() or told.wait(10), told.set)
+
+    def test_an_error_of_the_run_itself_passes(self, own: Endings):
+        def run() -> None:
+            raise ZeroDivisionError
+
+        with heard_by(lambda _done: None), pytest.raises(ZeroDivisionError):
+            own.run(run, pytest.fail)
+
+    def test_one_run_is_ended_and_another_goes_on(self, own: Endings):
+        wanted, told = threading.Event(), threading.Event()
+        results: list[object] = []
+
+        def other() -> None:
+            with heard_by(lambda _done: None):
+                results.append(own.run(lambda: told.wait(10) and 7, pytest.fail))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        with heard_by(stop_when(wanted)), pytest.raises(Stop):
+            own.run(lambda: wanted.set() or told.wait(10), told.set)
+        thread.join(10)
+        assert results == [7]
+
+    def test_after_closing_nothing_waits_for_a_thread(self, own: Endings):
+        with heard_by(lambda _done: None):
+            own.run(lambda: 7, pytest.fail)
+        thread = own._thread
+        own.close()
+        assert thread is not None and not thread.is_alive()
+
+
+def long_graph() -> Any:
+    """Hundreds of convolutions one after another: half a minute on a CPU, each a fraction."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    channels = 32
+    weight = numpy_helper.from_array(
+        np.full((channels, channels, 3, 3), 1 / (9 * channels), np.float32), "w"
+    )
+    names = ["x", *(f"y{number}" for number in range(_CONVOLUTIONS))]
+    nodes = [
+        helper.make_node("Conv", [before, "w"], [after], pads=[1, 1, 1, 1])
+        for before, after in itertools.pairwise(names)
+    ]
+    shape = [1, channels, "h", "w_"]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name in (names[0], names[-1])
+    ]
+    graph = helper.make_graph(nodes, "long", ends[:1], ends[1:], [weight])
+    opset = helper.make_opsetid("", 13)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def onnxruntime_session(model: Any) -> Session:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    raw = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    runs_on = RunsOn("cpu", "CPUExecutionProvider")
+    return OrtSession(raw, runs_on, None, "long.onnx", (RuntimeError,))
+
+
+def torch_session(model: Any) -> Session:
+    network = Network(graph_of(model, "long")).eval()
+    return TorchSession(network, torch.device("cpu"), torch.float32, RunsOn("cpu", "torch"))
+
+
+@pytest.mark.parametrize("open_session", [onnxruntime_session, torch_session])
+def test_a_long_run_of_an_engine_is_ended(open_session: Callable[[Any], Session]):
+    session = open_session(long_graph())
+    small, large = (torch.rand(1, 32, side, side) for side in (8, 512))
+    (expected,) = session.run(small)
+    flag = threading.Event()
+    timer = threading.Timer(0.5, flag.set)
+    began = time.monotonic()
+    timer.start()
+    with heard_by(stop_when(flag)), pytest.raises(Stop):
+        session.run(large)
+    assert time.monotonic() - began < _SOON_SECONDS
+    # It is as good as before, with a listener and without.
+    with heard_by(lambda _done: None):
+        assert torch.equal(session.run(small)[0], expected)
+    assert torch.equal(session.run(small)[0], expected)

@@ -1,0 +1,124 @@
+"""Every node shows how far it is and may be stopped at every step, however long it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.dropin.results import forget_results
+from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.utils import host
+from fastface.utils.images import Images
+from tests.nodes.fakes import analysis_of, images_with
+
+IMAGES = 20
+
+
+class Stop(BaseException):
+    """As ComfyUI's own exception in new versions."""
+
+
+class Host:
+    """Counts how often a node asks whether to go on, and what its bar shows; stops it when told."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.stop_at = 0
+        self.shown: list[float] = []
+
+    def check_interrupted(self) -> None:
+        self.asked += 1
+        if self.asked == self.stop_at:
+            raise Stop
+
+    def progress_bar(self, total: int, node_id: str | None = None) -> Host:
+        return self
+
+    def update_absolute(self, value: float, total: int | None = None) -> None:
+        assert total
+        self.shown.append(value / total)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    made = Host()
+    monkeypatch.setattr(host, "check_interrupted", made.check_interrupted)
+    monkeypatch.setattr(host, "progress_bar", made.progress_bar)
+    yield made
+    forget_results()
+
+
+#: For each node, how often it asks at least.
+LONG_NODES = {
+    "FastFaceDetect": 2 * IMAGES,  # detection in chunks, a mask a face, a drawing an image
+    "FastFaceEmbed": IMAGES // 4 + 2,
+    "FastFaceKeypoints": IMAGES,
+    "FastFaceCrop": IMAGES,
+    "FastFacePaste": IMAGES,
+    "FastFaceSEGS": IMAGES,
+    "FastFaceGate": 2,
+    "FastFaceCompare": IMAGES,
+}
+WITH_A_BAR = [node_id for node_id in LONG_NODES if node_id not in ("FastFaceGate",)]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    face_analysis: FaceAnalysis = analysis_of(("detection", "recognition"), tmp_path)
+    images = torch.cat([images_with(*[1] * IMAGES)])
+    faces = face_analysis.analyze(Images.from_comfy(images), ["recognition"])
+    cut = NODE_CLASS_MAPPINGS["FastFaceCrop"]().crop(images, faces, size=16)["result"]
+    analysed = {"faceanalysis": face_analysis, "images": images}
+    found = {"images": images, "faces": faces}
+    return {
+        "FastFaceDetect": analysed,
+        "FastFaceEmbed": analysed,
+        "FastFaceKeypoints": analysed,
+        "FastFaceCrop": found | {"size": 16},
+        "FastFacePaste": {"images": images, "crops": 1 - cut[0], "origin": cut[1]},
+        "FastFaceSEGS": found,
+        "FastFaceGate": found,
+        "FastFaceCompare": {"faces_a": faces, "faces_b": faces},
+    }
+
+
+def run(node_id: str, inputs: dict[str, dict[str, Any]]) -> None:
+    forget_results()
+    node = NODE_CLASS_MAPPINGS[node_id]()
+    getattr(node, node.FUNCTION)(**inputs[node_id])
+
+
+@pytest.mark.parametrize("node_id", LONG_NODES)
+def test_it_is_stopped_wherever_it_asks(node_id: str, inputs, watched: Host):
+    run(node_id, inputs)
+    asked, watched.asked = watched.asked, 0
+    assert asked >= LONG_NODES[node_id]
+    for stop_at in (1, asked // 2 + 1, asked):
+        watched.asked, watched.stop_at = 0, stop_at
+        with pytest.raises(Stop):
+            run(node_id, inputs)
+        assert watched.asked == stop_at, "it went on"
+
+
+@pytest.mark.parametrize("node_id", WITH_A_BAR)
+def test_its_bar_rises_to_the_end(node_id: str, inputs, watched: Host):
+    run(node_id, inputs)
+    assert watched.shown == sorted(set(watched.shown))
+    assert len(watched.shown) >= 2 and 0.9 <= watched.shown[-1] <= 1
+
+
+def test_every_node_that_reads_pixels_or_faces_is_here():
+    short = {"FastFaceSelect", "FastFaceFaceModel", "FastFaceBenchmark", "FastFaceBuildEngine"}
+    reading = {
+        node_id
+        for node_id, node in NODE_CLASS_MAPPINGS.items()
+        for kind in ("required", "optional")
+        for socket, *_ in node.INPUT_TYPES().get(kind, {}).values()
+        if socket in ("IMAGE", "FASTFACE_FACES")
+    }
+    assert reading - short <= set(LONG_NODES)
