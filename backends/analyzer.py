@@ -19,7 +19,7 @@ from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced
-from ..utils.progress import Progress, heard_by, is_heard, may_stop, part
+from ..utils.progress import Progress, heard_by, is_heard, part
 from ..utils.stages import stage
 from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head, Recognizer
@@ -67,7 +67,6 @@ class Analyzer:
         """
         with self._lock:
             if task not in self._models:
-                may_stop()  # opening is the longest step of all
                 file = self.pack.model(task)
                 with self.backend.guard(file) as (content,):
                     model = self.backend.open(self.pack, task, self.placement)

@@ -11,6 +11,7 @@ from ..backends.dropin.facade import FaceAnalysis
 from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
+from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
 from .sockets import CATEGORY, FACE_ANALYSIS, FACES, faces_of, or_blocked
@@ -112,11 +113,13 @@ class FastFaceMask:
         if images is not None:
             checked, faces = faces_of(faces, images)
             if shape == "outline" and faces.landmarks_106 is None and faceanalysis is not None:
-                faces = faceanalysis.describe(checked, faces, (_OUTLINE_TASK,))
+                with part(0.0, 0.5):
+                    faces = faceanalysis.describe(checked, faces, (_OUTLINE_TASK,))
         device = faces.device if images is None else images.device
         masks = shaped_masks(faces, size_hw, shape, grow, blur, device)
         under = torch.zeros(*masks.shape, 3) if images is None else images
-        drawn = annotated_images(under, faces)[1]
+        with part(0.5, 1.0):
+            drawn = annotated_images(under, faces)[1]
         outputs = (whole_pixel_boxes(faces, bbox_format), bounding_boxes(faces))
         return with_text(faces_in(faces), or_blocked(masks), *outputs, or_blocked(drawn))
 

@@ -149,9 +149,12 @@ class FastFaceSelect:
         images: Tensor | None = None,
         faceanalysis: FaceAnalysis | None = None,
     ) -> dict[str, Any]:
+        checked = None
+        if images is not None:
+            checked, faces = faces_of(faces, images)
         if (sex or "any") != "any" or min_age or max_age:
-            if images is not None and faceanalysis is not None and faces.age is None:
-                faces = faceanalysis.describe(*faces_of(faces, images), (_AGE_TASK,))
+            if checked is not None and faceanalysis is not None and faces.age is None:
+                faces = faceanalysis.describe(checked, faces, (_AGE_TASK,))
             faces = of_sex_and_age(faces, sex or "any", min_age or 0, max_age or 0)
         similarity, remark = None, ""
         if reference is not None and not len(reference.vector):

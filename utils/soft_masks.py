@@ -11,9 +11,13 @@ from torch import Tensor
 from .errors import InvalidInput
 from .faces import Faces
 from .masks import MASK_SHAPES, face_masks
+from .progress import may_stop
 
 #: `outline` is the hull of the 106 landmarks, from the eyebrows to the chin.
 SHAPES = (*MASK_SHAPES, "outline")
+
+#: Multiplications of a blur that are made at once: a wide one takes many, and may be stopped.
+_PRODUCTS_AT_ONCE = 1 << 27
 
 
 def shaped_masks(
@@ -73,6 +77,7 @@ def _outlines(faces: Faces, size_hw: tuple[int, int], grow_px: int) -> Tensor:
     pictures = [Image.new("L", (width, height)) for _ in faces.image_sizes]
     points = [] if faces.landmarks_106 is None else faces.landmarks_106.cpu().numpy()
     for image, landmarks in zip(faces.images_of_faces(), points, strict=True):
+        may_stop()
         try:
             hull = landmarks[ConvexHull(landmarks).vertices]
         except (QhullError, ValueError):  # all in a line, or not finite: there is no area
@@ -106,11 +111,21 @@ def blurred(masks: Tensor, sigma_px: float) -> Tensor:
     offsets = torch.arange(-reach, reach + 1, device=masks.device, dtype=masks.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
     kernel = kernel / kernel.sum()
-    result = masks[:, None]
-    for axis in (2, 3):
-        pad = [0, 0, reach, reach] if axis == 2 else [reach, reach, 0, 0]
+    result = torch.empty_like(masks)
+    for mask, target in zip(masks, result, strict=True):
+        along_rows = _blurred_along_rows(mask, kernel)
+        target.copy_(_blurred_along_rows(along_rows.mT.contiguous(), kernel).mT)
+    return result.clamp_(0, 1)
+
+
+def _blurred_along_rows(mask: Tensor, kernel: Tensor) -> Tensor:
+    """`[H,W]` blurred by a kernel `[K]` along the rows, some rows at a time."""
+    reach = len(kernel) // 2
+    rows = max(1, _PRODUCTS_AT_ONCE // (len(kernel) * mask.shape[1]))
+    parts = []
+    for some in mask.split(rows):
+        may_stop()
         # "replicate" takes any amount of padding, unlike "reflect".
-        padded = torch.nn.functional.pad(result, pad, mode="replicate")
-        shape = [1, 1, -1, 1] if axis == 2 else [1, 1, 1, -1]
-        result = torch.nn.functional.conv2d(padded, kernel.view(shape))
-    return result[:, 0].clamp(0, 1)
+        padded = torch.nn.functional.pad(some[:, None], [reach, reach], mode="replicate")
+        parts.append(torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1))[:, 0])
+    return torch.cat(parts)

@@ -133,9 +133,7 @@ def test_progress_goes_to_the_node(face_analysis, monkeypatch):
     )
     detect(face_analysis, images_with(*[1] * 40), node_id="12")
     assert made == [(100, "12")] and steps[-1] == (100, 100)
-    drawing = [done for done, _ in steps if done > 60]
-    assert (
-        len(steps) - len(drawing) >= 10
-        and len(drawing) == 40
-        and [done for done, _ in steps] == sorted(done for done, _ in steps)
-    )
+    shown = [done for done, _ in steps]
+    assert shown == sorted(set(shown))
+    detecting, drawing = ([done for done in shown if (done > 60) == late] for late in (False, True))
+    assert len(detecting) >= 10 and len(drawing) >= 35

@@ -1,0 +1,283 @@
+"""How long a node goes on after the user pressed stop, at the worst moment.
+
+    python benchmarks/cancel.py --photo PHOTO [--pack FOLDER ...] [--side 6000] [--frames 105]
+        [--only WORD ...] [--list]
+
+Each row is one piece of work by a node. It runs once to its end, and every moment is noted at
+which it asks whether to go on; then it runs again, and stop is pressed right after the moment that
+was followed by the longest silence. PHOTO, with faces, is enlarged to `--side` pixels, and repeated
+to a film of `--frames` frames of 1080p. FOLDER is a pack's folder of ONNX files; packs of random
+weights in the released sizes are named `random:antelopev2` and the like. On a busy machine the
+seconds are longer than the work is; the second figure of "silence" is the processor time of all
+threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from install import import_pack
+
+import_pack("fastface")
+from fastface.backends.benchmark.weights import choose_weights
+from fastface.backends.choices import get_backend
+from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.backends.dropin.results import forget_results
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.loading import load_face_analysis, load_for_pack
+from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.utils import host
+from fastface.utils.faces import Faces
+from fastface.utils.images import Images
+
+GRAPH_BACKENDS = ("onnxruntime", "openvino", "torch", "insightface")
+LARGEST_DETECTOR = 4096
+#: Faces that are described at once, where a photo is to have many.
+CROWD = 96
+
+
+class Stop(BaseException):
+    """As ComfyUI's own exception in new versions."""
+
+
+class Watch:
+    """Stands where ComfyUI stands: it is asked whether to go on."""
+
+    def __init__(self) -> None:
+        self.moments: list[tuple[float, float]] = []
+        self.stop_after = -1
+        self.pressed = 0.0
+
+    def check_interrupted(self) -> None:
+        if self.pressed:
+            raise Stop
+        self.moments.append((time.perf_counter(), time.process_time()))
+        if len(self.moments) - 1 == self.stop_after:
+            self.pressed = time.perf_counter()
+
+    def begin(self, stop_after: int = -1) -> None:
+        self.pressed, self.stop_after, self.moments = 0.0, stop_after, []
+        self.check_interrupted()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A node's work.
+
+    Attributes:
+        name: For people.
+        run: Does it.
+    """
+
+    name: str
+    run: Callable[[], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photo", type=Path, required=True)
+    parser.add_argument("--pack", nargs="*", default=[])
+    parser.add_argument("--side", type=int, default=6000)
+    parser.add_argument("--frames", type=int, default=105)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args(arguments)
+    photo = cv2.imread(str(options.photo))
+    if photo is None:
+        parser.error(f"{options.photo} is no picture")
+    works = Works(photo[..., ::-1], options.side, options.frames, options.pack)
+    watch = Watch()
+    host.check_interrupted = watch.check_interrupted
+    print("| work | s | asked | longest silence, s (processor s) | stopped within, s |")
+    print("| --- | --- | --- | --- | --- |", flush=True)
+    for name, make in works.all():
+        if options.list:
+            print(f"| {name} |")
+        elif not options.only or any(word in name for word in options.only):
+            print(measured(watch, Work(name, make())), flush=True)
+    return 0
+
+
+def measured(watch: Watch, work: Work) -> str:
+    """The table's row of a piece of work."""
+    forget_results()
+    watch.begin()
+    work.run()
+    watch.check_interrupted()  # the end of the node: the next one asks
+    moments = watch.moments
+    gaps = [
+        (after[0] - before[0], after[1] - before[1], place)
+        for place, (before, after) in enumerate(pairwise(moments))
+    ]
+    longest, processor, place = max(gaps)
+    forget_results()
+    watch.begin(stop_after=place)
+    try:
+        work.run()
+        stopped = "it had ended"
+    except Stop:
+        stopped = f"{time.perf_counter() - watch.pressed:.2f}"
+    seconds = moments[-1][0] - moments[0][0]
+    return (
+        f"| {work.name} | {seconds:.1f} | {len(moments) - 2} | {longest:.2f} ({processor:.2f}) | "
+        f"{stopped} |"
+    )
+
+
+class Works:
+    """Everything that is measured; what it needs is made when it is first asked for."""
+
+    def __init__(self, photo: np.ndarray, side: int, frames: int, packs: Sequence[str]) -> None:
+        """
+        Args:
+            photo: `[H,W,3]` uint8 RGB.
+            side: Of the large photo, the longer one, in pixels.
+            frames: Of the film.
+            packs: Folders, or names of random weights.
+        """
+        self._photo = photo
+        self._side = side
+        self._frames = frames
+        self._packs = packs
+        self._analyses: dict[Any, FaceAnalysis] = {}
+
+    def all(self) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
+        """Name of each piece of work, and what makes it."""
+        for mode in ("auto", "robust"):
+            yield f"Detect, MTCNN, {mode}, {self._side} px", lambda mode=mode: self._mtcnn(mode)
+        for pack in self._packs:
+            for backend in GRAPH_BACKENDS:
+                if get_backend(backend).missing() is None:
+                    yield from self._of_pack(pack, backend)
+        yield f"Detect with annotate, {self._frames} frames of 1080p", self._annotate
+        yield f"Mask with blur 64, {self._frames} frames of 1080p", lambda: self._film("Mask")
+        yield f"Gate, {self._frames} frames of 1080p", lambda: self._film("Gate")
+        yield f"to SEGS, {self._frames} frames of 1080p", lambda: self._film("SEGS")
+        yield f"Crop, 6 of 4096 px from {self._side} px", self._crop
+        yield f"Paste, 6 of 4096 px into {self._side} px", self._paste
+        yield "Compare, 2000 with 2000 faces", self._compare
+
+    def _of_pack(
+        self, pack: str, backend: str
+    ) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
+        name = f"{Path(pack).name}, {backend}"
+        standard = DetectionOptions()
+        huge = DetectionOptions(((LARGEST_DETECTOR, LARGEST_DETECTOR),))
+        robust = DetectionOptions(((128, 128), (640, 640)), robust=True)
+        for title, options in (
+            ("standard", standard),
+            (f"det_size {LARGEST_DETECTOR}", huge),
+            ("robust", robust),
+        ):
+            yield (
+                f"Detect, {name}, {title}, {self._side} px",
+                lambda options=options: self._detect(self._analysis(pack, backend, options)),
+            )
+        yield f"Embed, {name}, {CROWD} faces", lambda: self._embed(pack, backend)
+
+    def _mtcnn(self, mode: str) -> Callable[[], object]:
+        app = load_face_analysis(
+            model_pack="facenet-mtcnn", backend="facenet", device="cpu", detection=mode
+        )
+        return self._detect(app)
+
+    def _detect(self, app: FaceAnalysis, annotate: bool = False) -> Callable[[], object]:
+        images = self._large()
+        return lambda: node("Detect", faceanalysis=app, images=images, annotate=annotate)
+
+    def _embed(self, pack: str, backend: str) -> Callable[[], object]:
+        app = self._analysis(pack, backend, DetectionOptions())
+        images = self._large()
+        faces = faces_in_rows(CROWD, images)
+        return lambda: node("Embed", faceanalysis=app, images=images, faces=faces, which="all")
+
+    def _annotate(self) -> Callable[[], object]:
+        app = load_face_analysis(model_pack="facenet-mtcnn", backend="facenet", device="cpu")
+        images = self._frames_of_1080p()
+        return lambda: node("Detect", faceanalysis=app, images=images)
+
+    def _film(self, name: str) -> Callable[[], object]:
+        images = self._frames_of_1080p()
+        faces = faces_in_rows(4, images)
+        more = {"blur": 64.0} if name == "Mask" else {}
+        return lambda: node(name, images=images, faces=faces, **more)
+
+    def _crop(self) -> Callable[[], object]:
+        images = self._large()
+        faces = faces_in_rows(6, images)
+        return lambda: node("Crop", images=images, faces=faces, size=4096, padding=4.0)
+
+    def _paste(self) -> Callable[[], object]:
+        images = self._large()
+        crops, origin, *_ = self._crop()()["result"]  # type: ignore[index]
+        edited = 1 - crops
+        return lambda: node("Paste", images=images, crops=edited, origin=origin)
+
+    def _compare(self) -> Callable[[], object]:
+        faces = faces_in_rows(2000, torch.zeros(1, 64, 64, 3))
+        rows = torch.randn(2000, 512, generator=torch.Generator().manual_seed(1))
+        faces = faces.with_fields(embeddings=rows, embedding_space="any")
+        return lambda: node("Compare", faces_a=faces, faces_b=faces)
+
+    def _analysis(self, pack: str, backend: str, options: DetectionOptions) -> FaceAnalysis:
+        key = pack, backend, options
+        if key not in self._analyses:
+            app = load_for_pack(choose_weights(pack).pack, options, backend, "cpu")
+            app.analyzer.model("detection")  # opened before, as by an earlier node
+            if "recognition" in app.models:
+                app.analyzer.model("recognition")
+            self._analyses[key] = app
+        return self._analyses[key]
+
+    def _large(self) -> Tensor:
+        scale = self._side / max(self._photo.shape[:2])
+        return as_images(cv2.resize(self._photo, None, fx=scale, fy=scale))
+
+    def _frames_of_1080p(self) -> Tensor:
+        return as_images(cv2.resize(self._photo, (1920, 1080))).expand(self._frames, -1, -1, -1)
+
+
+def node(name: str, **inputs: Any) -> Any:
+    """Runs one of our nodes as ComfyUI does."""
+    made = NODE_CLASS_MAPPINGS[f"FastFace{name}"]()
+    return getattr(made, made.FUNCTION)(**inputs)
+
+
+def as_images(picture: np.ndarray) -> Tensor:
+    """An IMAGE of one picture `[H,W,3]` uint8 RGB."""
+    return torch.from_numpy(np.ascontiguousarray(picture)).float()[None] / 255
+
+
+def faces_in_rows(count: int, images: Tensor) -> Faces:
+    """So many faces in each image, side by side, wherever there may be some."""
+    sizes = Images.from_comfy(images).sizes_hw
+    height, width = sizes[0]
+    side = min(width / count, height / 2)
+    left = torch.arange(count) * (width - side) / max(1, count - 1)
+    one = torch.stack((left, left * 0 + height / 4, left + side, left * 0 + height / 4 + side), 1)
+    spread = torch.tensor([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
+    boxes = one.repeat(len(sizes), 1)
+    return Faces(
+        boxes=boxes,
+        scores=torch.linspace(0.9, 0.8, count).repeat(len(sizes)),
+        image_index=torch.arange(len(sizes)).repeat_interleave(count),
+        image_sizes=sizes,
+        landmarks=boxes[:, None, :2] + spread * side,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
