@@ -25,7 +25,12 @@ from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head, Recognizer
 from .memory.batches import batch_of_work
 from .pending import Pending, read_together
-from .pieces import faces_at_once, halving_when_full, images_at_once
+from .pieces import (
+    faces_at_once,
+    halving_when_full,
+    images_at_once,
+    memory_errors_explained,
+)
 from .placement import Placement, RunsOn
 from .search.robust import search_wider
 from .search.types import MakeBatch
@@ -124,6 +129,7 @@ class Analyzer:
         with self._lock:
             return {task: model.runs_on for task, model in self._models.items()}
 
+    @memory_errors_explained()
     @batch_of_work()
     @torch.no_grad()
     def detect(
@@ -142,6 +148,7 @@ class Analyzer:
 
         Raises:
             InvalidInput: Images hold NaN, infinite or absurd values.
+            OutOfMemory: Not even one image fits, on its own, into the memory that is left.
         """
         with listened_to(on_progress, len(images)):
             return self._detect(images, options)
@@ -164,21 +171,25 @@ class Analyzer:
         done = 0
         pixels = max((height * width for height, width in images.sizes_hw), default=0)
         at_once = images_at_once(detector.device, largest, pixels)
-        for chunk in images.chunks(at_once, max_bytes=None):
+
+        def look(some: ImageBatch) -> _Piece:
             with stage("upload"):
-                batch = chunk.to(detector.device)
+                batch = some.to(detector.device)
             # The caller's pixels are kept, not the copy on the device: that is to be let go.
-            again = partial(chunk.to, detector.device)
+            again = partial(some.to, detector.device)
+            return _Piece(again, [find(batch)], some, batch.extremes())
+
+        for chunk in images.chunks(at_once, max_bytes=None):
             until = done + len(chunk)
             with part(done / len(images), until / len(images)):
-                results = halving_when_full(batch, find)
-            pieces.append(_Piece(again, results, chunk, batch.extremes()))
+                pieces += halving_when_full(chunk, look)
             positions += chunk.positions
             done = until
         if not pieces:
             return Faces.empty(device=detector.device)
         return Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
 
+    @memory_errors_explained()
     @batch_of_work()
     @torch.no_grad()
     def describe(
@@ -196,6 +207,9 @@ class Analyzer:
             tasks: Such as `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`.
             on_progress: Called with face descriptions done, as a fraction too, and in all, between
                 runs and steps within them; what it raises passes through.
+
+        Raises:
+            OutOfMemory: Not even one face fits, on its own, into the memory that is left.
         """
         with listened_to(on_progress, len(tasks) * len(faces)):
             return self._describe(images, faces, tasks)

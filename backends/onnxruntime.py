@@ -14,8 +14,9 @@ import torch
 
 from ..utils import host
 from ..utils.cores import usable_cores
-from ..utils.errors import BackendUnavailable, ModelError
+from ..utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ..utils.files import is_text
+from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
@@ -38,7 +39,6 @@ from .providers.request import attempts, listed_providers, session_request
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.opening import open_prepared
 from .sessions.ort_session import OrtSession
-from .sessions.refusals import out_of_memory
 
 _log = logging.getLogger("FastFace")
 
@@ -150,6 +150,11 @@ class OnnxRuntimeBackend(GraphBackend):
                 verified = as_strict or not strict
                 break
             except errors as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemory(
+                        f"{file.name}: {candidate.provider} has too little memory to open it "
+                        f"({error}): free memory by unloading models or closing other programs"
+                    ) from error
                 if bad_file := _bad_file(file, candidate, error):
                     raise bad_file from error
                 # A strict refusal names no node; the attempt that follows it shows which.
@@ -260,7 +265,7 @@ def _bad_file(path: Path, row: ProviderRow, error: Exception) -> ModelError | No
             f"{path} needs operators this onnxruntime doesn't have ({text}); "
             f"update it with: {pip(f'install --upgrade {installed}')}, or choose the torch backend"
         )
-    unrunnable = row.provider == CPU and not out_of_memory(error)
+    unrunnable = row.provider == CPU
     if type(error).__name__ in _DAMAGED or "Load model from" in text or unrunnable:
         return ModelError(
             f"{path} ({path.stat().st_size} bytes) is no ONNX graph that can be run ({text}); it "

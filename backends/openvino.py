@@ -12,6 +12,7 @@ from typing import Any
 from ..utils import host
 from ..utils.cores import is_x86, usable_cores
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
+from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
@@ -22,7 +23,6 @@ from .interfaces import Session
 from .placement import Placement, RunsOn
 from .sessions.opening import open_prepared
 from .sessions.openvino_session import OpenVinoSession
-from .sessions.refusals import out_of_memory
 
 #: OpenVINO's names of devices, for ours.
 _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
@@ -93,10 +93,11 @@ class OpenVinoBackend(GraphBackend):
         precision = placement.precision_of(model.task)
 
         def open_graph(path: Path, note: str) -> OpenVinoSession:
-            compiled = _compiled(path, model.path, target, precision)
+            compile_again = partial(_compiled, path, model.path, target, precision)
+            compiled = compile_again()
             where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
             runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, note)
-            return OpenVinoSession(compiled, runs_on, model.path.name)
+            return OpenVinoSession(compiled, runs_on, model.path.name, compile_again)
 
         # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
         # makes a full canvas a tenth slower.
@@ -143,7 +144,12 @@ def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
     core, whole = _core(), self_contained(path)
     try:
         graph = core.read_model(whole)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"{file.name}: OpenVINO has too little memory to read it ({error}): free memory by "
+                "unloading models or closing other programs"
+            ) from error
         raise ModelError(
             f"{file} is no ONNX graph that OpenVINO can read ({error}); it may be damaged: delete "
             "it and download the pack again, or choose another backend"
@@ -151,7 +157,7 @@ def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
     try:
         return core.compile_model(graph, target, _properties(target, precision))
     except (RuntimeError, MemoryError) as error:
-        kind = OutOfMemory if out_of_memory(error) else BackendUnavailable
+        kind = OutOfMemory if is_out_of_memory(error) else BackendUnavailable
         raise kind(
             f"{file.name}: OpenVINO can't compile it for {target}: {error}; free memory by "
             "unloading models, or choose backend onnxruntime or torch"

@@ -50,9 +50,13 @@ def cut_faces(
         may_stop()
         row_of_image = {image: row for row, image in enumerate(batch.positions)}
         chosen = [face for face, image in enumerate(image_of_face) if image in row_of_image]
-        rows = _indices([row_of_image[image_of_face[face]] for face in chosen], device)
+        rows = [row_of_image[image_of_face[face]] for face in chosen]
+        # No images before and behind those with faces: of a single face one is enough.
+        first = min(rows)
+        shown = batch[first : max(rows) + 1].to(device)
         few = len(chosen) < len(image_of_face)
-        parts.append(cut(batch.to(device), rows, _indices(chosen, device) if few else slice(None)))
+        some = _indices(chosen, device) if few else slice(None)
+        parts.append(cut(shown, _indices([row - first for row in rows], device), some))
         faces_done += chosen
     crops = parts[-1] if len(parts) <= 2 else torch.cat(parts)
     if faces_done != sorted(faces_done):

@@ -1,8 +1,9 @@
-"""How much memory there is, how much of it is ours, and how to give some back."""
+"""How much memory there is, how much of it is ours, how to give some back, and when it ran out."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import sys
 from functools import cache
@@ -11,7 +12,38 @@ from typing import Any
 
 import torch
 
+from .errors import FastFaceError, OutOfMemory
+
 _CGROUPS = Path("/sys/fs/cgroup")
+
+#: What libraries write, in lower case, when an allocation failed. None of them has an error type of
+#: its own for that but torch on cards and numpy.
+_SIGNS_OF_SHORTAGE = (
+    "out of memory",  # CUDA, HIP, MPS, XPU
+    "out_of_memory",  # CUDA_ERROR_OUT_OF_MEMORY
+    "outofmemory",  # TensorRT's error code, E_OUTOFMEMORY of DirectML
+    "out_of_resources",  # CL_OUT_OF_RESOURCES, UR_RESULT_ERROR_OUT_OF_RESOURCES
+    "out_of_host_memory",
+    "out_of_device_memory",
+    "allocate memory",  # torch's DefaultCPUAllocator, errno 12
+    "failed to allocate",  # ONNX Runtime's arena, OpenCV, OpenVINO
+    "not enough memory",  # torch's DefaultCPUAllocator on Windows, DirectML
+    "insufficient memory",  # OpenCV's code -4
+    "unable to allocate",  # numpy
+    "bad_alloc",  # C++ with GCC and Clang
+    "bad allocation",  # C++ with MSVC
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED
+    "allocation_failure",  # CL_MEM_OBJECT_ALLOCATION_FAILURE
+    "smaller than requested bytes",  # ONNX Runtime's arena with a limit
+    "max size of memory object allocation",  # OpenVINO on GPUs
+    "can't alloc",  # OpenVINO: "Convolution node with name '...' can't alloc"
+    "could not create a memory",  # oneDNN, inside torch
+    # oneDNN again, when there is no room for a kernel's code: seen with a limited address space. Of
+    # what it has no kernel for it says "could not create a primitive descriptor".
+    "could not create a primitive\n",
+    "could not execute a primitive\n",
+)
+_ERROR_COMMITMENT_LIMIT = 1455  # Windows: the paging file is too small
 
 
 def resident_bytes() -> int:
@@ -36,6 +68,26 @@ def free_vram(device: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds without using it is free for us too.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of this pack, torch, numpy, OpenCV or an engine is about too little memory.
+
+    Other errors of this pack are not, whatever they quote.
+    """
+    if isinstance(error, FastFaceError):
+        return isinstance(error, OutOfMemory)
+    if isinstance(error, OSError):
+        windows_code = getattr(error, "winerror", None)
+        return error.errno == errno.ENOMEM or windows_code == _ERROR_COMMITMENT_LIMIT
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or speaks_of_shortage(str(error))
+
+
+def speaks_of_shortage(text: str) -> bool:
+    """Whether what a library says is that it could not allocate memory."""
+    text = text.lower() + "\n"
+    return any(sign in text for sign in _SIGNS_OF_SHORTAGE)
 
 
 def return_memory() -> None:

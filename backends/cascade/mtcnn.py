@@ -11,6 +11,7 @@ from ...utils.choose import select_boxes
 from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
+from ...utils.memory import is_out_of_memory
 from ...utils.progress import part
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions
@@ -71,7 +72,9 @@ class Mtcnn:
         """
         try:
             faces = self._detect(batch)
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             raise OutOfMemory(
                 f"{self.runs_on} ran out of memory for {len(batch.positions)} images of "
                 f"{batch.size_hw[1]} x {batch.size_hw[0]}: use fewer images at a time, or a larger "

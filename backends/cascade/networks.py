@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
+from ...utils.memory import is_out_of_memory
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes, content_of, model_states, unreplaced
 from ..memory.residents import ModelName
@@ -150,6 +151,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
         weights = {name: value for name, value in weights.items() if not _of_classifier(name)}
         network.load_state_dict(weights)
     except _DAMAGED as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             # Not torch's own words: they advise to let the file run code.
             f"{path} holds no weights of {type(network).__name__}: it is damaged, of another "

@@ -20,6 +20,7 @@ from ...utils.progress import Progress
 from ..analyzer import Analyzer
 from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
+from ..pieces import memory_errors_explained
 from ..pool import renewed, shared_analyzer
 from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
 from .batches import analyze_batch, describe_batch
@@ -204,6 +205,7 @@ class FaceAnalysis(Portable):
             self.analyzer = renewed(old)
         return self.analyzer
 
+    @memory_errors_explained()
     def get(
         self,
         img: np.ndarray,
@@ -225,6 +227,7 @@ class FaceAnalysis(Portable):
 
         Raises:
             InvalidInput: Not such an image, or no such size.
+            OutOfMemory: The image does not fit into the memory that is left.
         """
         with METRICS.call("get") as call:
             img = checked_bgr(img)

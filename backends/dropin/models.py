@@ -15,6 +15,7 @@ from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer, limit_faces
 from ..interfaces import DetectionOptions
+from ..pieces import halving_when_full, memory_errors_explained
 from .frames import FACE_KEYS, face_fields, faces_from_arrays
 from .model_view import ModelView
 from .overridable import overridable
@@ -225,6 +226,7 @@ class LandmarkModel(HeadModel):
 class RecognitionModel(HeadModel):
     """The identity network."""
 
+    @memory_errors_explained()
     def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
         images = [Images.from_bgr(img) for img in (imgs if isinstance(imgs, list) else [imgs])]
@@ -236,8 +238,9 @@ class RecognitionModel(HeadModel):
                 for image in images
             ]
             pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
+            batch = ImageBatch(pixels, tuple(range(len(pixels))), bgr=True)
             with torch.no_grad():
-                features = recognizer.embed(ImageBatch(pixels, tuple(range(len(pixels))), bgr=True))
+                features = torch.cat(halving_when_full(batch, recognizer.embed))
             return features.cpu().numpy()
 
         return self.compute(embed)

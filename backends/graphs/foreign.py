@@ -13,7 +13,7 @@ import torch
 
 from ...utils import host
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError, OutOfMemory
-from ..sessions.refusals import out_of_memory as is_out_of_memory
+from ...utils.memory import is_out_of_memory
 
 #: As much of what a library says as people read: protobuf may quote the file.
 _MOST_LETTERS = 400

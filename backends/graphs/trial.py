@@ -11,11 +11,11 @@ import torch
 
 from ...utils.errors import ModelError, OutOfMemory
 from ...utils.files import source_for_libraries
+from ...utils.memory import is_out_of_memory
 from ...utils.packs import ModelFile
 from ...utils.telemetry import decline_events
 from ..providers.check import installed_distributions
 from ..providers.probe import runtime_errors
-from ..sessions.refusals import out_of_memory
 from .graph import graph_of, read_model
 from .network import Network
 
@@ -86,7 +86,7 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
         content = source_for_libraries(graph) if is_path else graph.SerializeToString()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except errors as error:
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise _failed(file, "", error) from error
         return _torch_runner(graph, file)
     name = session.get_inputs()[0].name
@@ -115,5 +115,5 @@ def _torch_runner(graph: Any, file: ModelFile) -> Runner:
 
 
 def _failed(file: ModelFile, where: str, error: Exception) -> ModelError | OutOfMemory:
-    kind = OutOfMemory if out_of_memory(error) else ModelError
+    kind = OutOfMemory if is_out_of_memory(error) else ModelError
     return kind(f"{file.path.name} can't be run{where}: {error}")

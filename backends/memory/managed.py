@@ -14,15 +14,13 @@ import torch
 
 from ...utils.errors import OutOfMemory
 from ...utils.host import patcher
-from ...utils.memory import trim_heap
+from ...utils.memory import is_out_of_memory, trim_heap
 from ..placement import Placement, RunsOn
 from .guard import make_room
 from .idle import watch
 from .residents import LoadedModel, ModelName, count_fallback, remember
 
 _log = logging.getLogger("FastFace")
-
-_OUT_OF_MEMORY = (OutOfMemory, torch.OutOfMemoryError)
 
 
 @runtime_checkable
@@ -233,7 +231,9 @@ class Managed(Generic[Kind]):
     def _open(self) -> Kind:
         try:
             opened = self._open_at(self._placement)
-        except _OUT_OF_MEMORY as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             if not self._go_slower(error):
                 raise OutOfMemory(f"{self.name} can't be loaded: {error}") from error
             opened = self._open_at(self._placement)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils.errors import ModelError
+from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
 from ..placement import RunsOn
 from .refusals import check_input, explained
 
@@ -23,15 +26,21 @@ _OUTPUT_TYPES = {*_DTYPES, "i8", "i16", "i32", "i64", "boolean"}
 
 
 class OpenVinoSession:
-    """One opened network; safe to run from several threads, each with a request of its own."""
+    """One opened network; safe to run from several threads, one after the other.
 
-    def __init__(self, compiled: Any, runs_on: RunsOn, file_name: str) -> None:
+    Compiled for latency, OpenVINO itself runs one request at a time.
+    """
+
+    def __init__(
+        self, compiled: Any, runs_on: RunsOn, file_name: str, compile_again: Callable[[], Any]
+    ) -> None:
         """Takes over a CompiledModel.
 
         Args:
             compiled: The CompiledModel.
             runs_on: What is said of it.
             file_name: Names the graph in errors.
+            compile_again: Gives another one: one that failed in a run is of no more use.
 
         Raises:
             ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
@@ -50,7 +59,10 @@ class OpenVinoSession:
                 f"image tensor of type {', '.join(_DTYPES)}: this is not a face network, remove it "
                 "from the pack"
             )
-        self.raw = compiled
+        self._compiled: Any = compiled
+        self._compile_again = compile_again
+        self._request: Any = None
+        self._lock = threading.Lock()
         self.runs_on = runs_on
         self.device = torch.device("cpu")
         self._dtype = _DTYPES[types[0]]
@@ -58,9 +70,12 @@ class OpenVinoSession:
             side.get_length() if side.is_static else None for side in inputs[0].partial_shape
         )
         self._file_name = file_name
-        # Requests that no thread uses just now: each holds the memory for a run. Taking one and
-        # adding one are safe between threads.
-        self._idle: list[Any] = []
+
+    @property
+    def raw(self) -> Any:
+        """The CompiledModel."""
+        with self._lock:
+            return self._whole()
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
@@ -81,16 +96,33 @@ class OpenVinoSession:
         check_input(x, self.device, self._shape, self._file_name)
         pixels = x.detach().to(self._dtype).contiguous().numpy()
         try:
-            request = self._idle_request()
-            results = request.infer([pixels], share_inputs=True, share_outputs=False)
+            with self._lock:
+                results = self._infer(pixels)
         except (RuntimeError, MemoryError) as error:
+            if isinstance(error, FastFaceError):
+                raise
             on_cpu = self.runs_on.device.startswith("cpu")
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
-        self._idle.append(request)
-        return tuple(torch.from_numpy(results[port]) for port in self.raw.outputs)
+        return tuple(torch.from_numpy(result) for result in results)
 
-    def _idle_request(self) -> Any:
+    def _infer(self, pixels: np.ndarray) -> list[np.ndarray]:
+        compiled = self._whole()
+        if self._request is None:
+            self._request = compiled.create_infer_request()
         try:
-            return self._idle.pop()
-        except IndexError:
-            return self.raw.create_infer_request()
+            results = self._request.infer([pixels], share_inputs=True, share_outputs=False)
+        except (RuntimeError, MemoryError):
+            # OpenVINO 2026.4: when memory ran out in a run, every later one, of new requests too,
+            # answers with results of the failed run's shape.
+            self._compiled = self._request = None
+            raise
+        return [results[port] for port in compiled.outputs]
+
+    def _whole(self) -> Any:
+        if self._compiled is None:
+            try:
+                self._compiled = self._compile_again()
+            except ModelError as error:
+                # It was good before: whoever keeps this session opens another.
+                raise BackendUnavailable(f"it could not be compiled again: {error}") from error
+        return self._compiled

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from ...utils.errors import FastFaceError
+from ...utils.memory import is_out_of_memory
 
 _log = logging.getLogger("FastFace")
 
@@ -77,9 +78,9 @@ def captured(way: Run, x: Tensor) -> Run | None:
     """
     try:
         return _recorded(way, x)
-    except (FastFaceError, torch.OutOfMemoryError):
-        raise
     except RuntimeError as error:  # of the driver, about something that can't be recorded
+        if isinstance(error, FastFaceError) or is_out_of_memory(error):
+            raise
         _log.warning("%s goes on without a CUDA graph for %s: %s", x.device, tuple(x.shape), error)
         return None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,13 +15,12 @@ from ...utils.errors import (
     ModelError,
     OutOfMemory,
 )
+from ...utils.memory import is_out_of_memory
 from ..placement import RunsOn
 
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error of a runtime or of torch is about too little memory."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "bad_alloc" in text
+_LESS_MEMORY = (
+    "use fewer images at a time or a smaller det_size, or free memory by unloading models"
+)
 
 
 def check_input(
@@ -65,13 +65,28 @@ def explained(
         on_cpu: Whether that is the CPU, where only the file can be to blame.
     """
     where = f"{file_name}: {runs_on.provider} failed for {tuple(x.shape)}: {error}"
-    if out_of_memory(error):
-        return OutOfMemory(
-            f"{where}; it ran out of memory: use fewer images at a time or a smaller det_size, "
-            "or free memory by unloading models"
-        )
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{where}; it ran out of memory: {_LESS_MEMORY}")
     if not on_cpu:
         return BackendUnavailable(
             f"{where}; choose device cpu, or reload the model once the device works again"
         )
     return ModelError(f"{where}; the file may be damaged: delete it and download the pack again")
+
+
+@contextmanager
+def torch_memory_errors(x: Tensor, runs_on: RunsOn) -> Iterator[None]:
+    """Makes `OutOfMemory` of what torch raises inside when it can't allocate, on any device.
+
+    Args:
+        x: The input of the run.
+        runs_on: What runs it.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{runs_on} ran out of memory for input {tuple(x.shape)}: {_LESS_MEMORY}"
+        ) from error

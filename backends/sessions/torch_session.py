@@ -9,11 +9,12 @@ import threading
 import torch
 from torch import Tensor, nn
 
-from ...utils.errors import OutOfMemory
+from ...utils.memory import is_out_of_memory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
 from .orders import Arrangeable, arrange_fastest
 from .recurring import Recurring, Run, captured
+from .refusals import torch_memory_errors
 
 _log = logging.getLogger("FastFace")
 
@@ -62,21 +63,16 @@ class TorchSession:
             The graph's outputs in its order, on `device`, in the network's dtype.
 
         Raises:
-            OutOfMemory: With `torch.OutOfMemoryError` as its cause.
+            OutOfMemory: With what torch raised as its cause.
         """
-        x = x.to(self._dtype)
-        try:
+        with torch_memory_errors(x, self.runs_on):
+            x = x.to(self._dtype)
             if self.device.type != "cuda" and not self._compiles:
                 return self.raw(x)
             # With TF32 embeddings would differ from those of the CPU.
             exact = full_float32() if self.device.type == "cuda" else contextlib.nullcontext()
             with self._lock, exact:
                 return self._recurring.way_for(x, self.raw, self._prepare)(x)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(
-                f"{self.runs_on} ran out of memory for input {tuple(x.shape)}: use fewer images at "
-                "a time or a smaller det_size, or free memory by unloading models"
-            ) from error
 
     def leave_device(self) -> None:
         """Moves the weights to main memory; what was prepared goes."""
@@ -112,9 +108,9 @@ class TorchSession:
             # Traced first: what the graph works out from the shape is no work for the compiler.
             way: Run = torch.compile(make_fx(self.raw)(x), fullgraph=True, dynamic=False)
             way(x)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # of the compiler, or for lack of one
+            if is_out_of_memory(error):
+                raise
             self._compiles = False
             _log.warning("%s goes on without torch.compile, which failed: %s", self.runs_on, error)
             return self.raw

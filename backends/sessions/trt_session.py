@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
+from ...utils.memory import speaks_of_shortage
 from ..placement import RunsOn
 from ..trt.library import Library
 from ..trt.profile import covers, told
 from .recurring import Recurring, Run, captured
+from .refusals import torch_memory_errors
 
 _DTYPES = {
     "FLOAT": torch.float32,
@@ -112,7 +113,7 @@ class TrtSession:
                     f"profile is {told(self._shapes)}; choose a size within, or build an engine "
                     "for others with the node FastFace Build Engine"
                 )
-        with self._explained(x), self._lock:
+        with torch_memory_errors(x, self.runs_on), self._lock:
             results = [self._run_piece(piece.to(self._dtype).contiguous()) for piece in pieces]
         if len(results) == 1:
             return results[0]
@@ -155,9 +156,11 @@ class TrtSession:
 
     def _accepted(self, done: bool, x: Tensor) -> None:
         if not done:
-            raise BackendUnavailable(
-                f"{self._name}: {self._library} failed for {tuple(x.shape)}: "
-                f"{self._library.complaints()}; build the engine again, or choose the torch backend"
+            complaints = self._library.complaints()
+            kind = OutOfMemory if speaks_of_shortage(complaints) else BackendUnavailable
+            raise kind(
+                f"{self._name}: {self._library} failed for {tuple(x.shape)}: {complaints}; build "
+                "the engine again, or choose the torch backend"
             )
 
     def _input_beside(self, outputs: Sequence[str]) -> str:
@@ -176,13 +179,3 @@ class TrtSession:
         if word not in _DTYPES:
             raise ModelError(f"{self._name}: tensor {name!r} is of type {word}, which torch lacks")
         return _DTYPES[word]
-
-    @contextmanager
-    def _explained(self, x: Tensor) -> Iterator[None]:
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(
-                f"{self.runs_on} ran out of memory for input {tuple(x.shape)}: use fewer images at "
-                "a time or a smaller det_size, or free memory by unloading models"
-            ) from error

@@ -139,7 +139,7 @@ def test_threads_share_a_session(backend: OpenVinoBackend, case: tuple[ModelFile
         found = list(threads.map(lambda n: session.run(batch[n % 4 : n % 4 + 1])[0], range(64)))
     assert all(torch.equal(one, expected[n % 4]) for n, one in enumerate(found))
     for part in getattr(session, "halves", (session,)):
-        assert isinstance(part, OpenVinoSession) and len(part._idle) <= 8
+        assert isinstance(part, OpenVinoSession)
 
 
 @pytest.mark.parametrize(

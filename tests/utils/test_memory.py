@@ -1,13 +1,16 @@
-"""How much memory there is: what a container allows, not what its machine has."""
+"""How much memory there is, as a container allows it; and when a library says that it ran out."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from fastface.utils import memory
+from fastface.utils.errors import ModelError, OutOfMemory
 
 GB = 2**30
 
@@ -74,3 +77,70 @@ def test_memory_is_returned() -> None:
     del blocks
     memory.return_memory()
     assert memory.resident_bytes() < before + 30e6 and kept
+
+
+class WindowsError(OSError):
+    winerror = 1455
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 75.0 MiB for an array with shape (4, 3, 1280, 1280)"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        OutOfMemory("no room"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        WindowsError("The paging file is too small for this operation to complete"),
+    ],
+)
+def test_errors_that_are_about_memory(error: Exception) -> None:
+    assert memory.is_out_of_memory(error)
+
+
+#: As the libraries wrote them, on this kind of machine or in reports of others.
+SAID_OF_SHORTAGE = {
+    "torch": "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+    "memory: you tried to allocate 78643200 bytes. Error code 12 (Cannot allocate memory)",
+    "torch on Windows": "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough "
+    "memory: you tried to allocate 78643200 bytes.",
+    "oneDNN": "could not create a primitive",
+    "cuBLAS": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "MPS": "MPS backend out of memory (MPS allocated: 17.92 GB)",
+    "onnxruntime": "Non-zero status code returned while running Conv node. Name:'273_nchwc' Status "
+    "Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "
+    "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to "
+    "allocate memory for requested buffer of size 104857600",
+    "onnxruntime's limit": "Available memory of 0 is smaller than requested bytes of 1024",
+    "C++": "std::bad_alloc",
+    "C++ on Windows": "bad allocation",
+    "DirectML": "80070008 Not enough memory resources are available to process this command.",
+    "openvino": "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\nFailed to "
+    "allocate 39321600 bytes of memory\n",
+    "openvino's node": "[CPU] Convolution node with name 'Conv_166/WithoutBiases' can't alloc",
+    "openvino on a GPU": "clEnqueueNDRangeKernel, error code: -5 CL_OUT_OF_RESOURCES",
+    "opencv": "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate "
+    "50331648 bytes in function 'OutOfMemoryError'\n",
+    "tensorrt": "[E] Error Code 2: OutOfMemory (Requested size was 1024 bytes.)",
+}
+
+
+@pytest.mark.parametrize("library", SAID_OF_SHORTAGE)
+def test_what_libraries_say_when_memory_is_short(library: str) -> None:
+    assert memory.is_out_of_memory(RuntimeError(SAID_OF_SHORTAGE[library]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("could not create a primitive descriptor for a convolution"),
+        RuntimeError("Sizes of tensors must match except in dimension 1"),
+        RuntimeError("can't start new thread"),
+        ValueError("memory_format must be one of"),
+        ModelError("std::bad_alloc; the file is damaged"),
+        FileNotFoundError(errno.ENOENT, "no such file: out of memory.onnx"),
+    ],
+)
+def test_other_errors_are_not(error: Exception) -> None:
+    assert not memory.is_out_of_memory(error)
