@@ -17,6 +17,7 @@ from ..utils.boxes import largest_or_central
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
+from ..utils.isolation import engine_call
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced
 from ..utils.progress import Progress, heard_by, is_heard, part
@@ -25,12 +26,7 @@ from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head, Recognizer
 from .memory.batches import batch_of_work
 from .pending import Pending, read_together
-from .pieces import (
-    faces_at_once,
-    halving_when_full,
-    images_at_once,
-    memory_errors_explained,
-)
+from .pieces import faces_at_once, halving_when_full, images_at_once
 from .placement import Placement, RunsOn
 from .search.robust import search_wider
 from .search.types import MakeBatch
@@ -62,6 +58,7 @@ class Analyzer:
         self._retired = False
         self._lock = threading.RLock()
 
+    @engine_call()
     def model(self, task: str) -> Detector | Head:
         """The opened model of a task; the first call loads it.
 
@@ -129,9 +126,8 @@ class Analyzer:
         with self._lock:
             return {task: model.runs_on for task, model in self._models.items()}
 
-    @memory_errors_explained()
+    @engine_call()
     @batch_of_work()
-    @torch.no_grad()
     def detect(
         self, images: Images, options: DetectionOptions, on_progress: Progress | None = None
     ) -> Faces:
@@ -189,9 +185,8 @@ class Analyzer:
             return Faces.empty(device=detector.device)
         return Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
 
-    @memory_errors_explained()
+    @engine_call()
     @batch_of_work()
-    @torch.no_grad()
     def describe(
         self,
         images: Images,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..utils.errors import InvalidInput
+from ..utils.isolation import engine_call
 from ..utils.packs import TASK_ORDER, ModelPack
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
@@ -30,6 +31,7 @@ DETECTION_MODES = ("standard", "auto", "robust")
 ALL = "all"
 
 
+@engine_call()
 def load_face_analysis(
     *,
     model_pack: str = AUTO,
@@ -88,6 +90,7 @@ def load_face_analysis(
     )
 
 
+@engine_call()
 def load_for_pack(
     pack: ModelPack,
     options: DetectionOptions,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from ..utils.errors import OutOfMemory
-from ..utils.memory import free_vram, is_out_of_memory, return_memory
+from ..utils.memory import free_vram, memory_errors_explained, return_memory
 from ..utils.settings import settings
 
 _log = logging.getLogger("FastFace")
@@ -85,21 +84,3 @@ def halving_when_full(batch: Part, run: Callable[[Part], Result]) -> list[Result
     # Out of the handler: its traceback holds the tensors that are to be let go.
     return_memory()
     return halving_when_full(batch[:half], run) + halving_when_full(batch[half:], run)
-
-
-@contextmanager
-def memory_errors_explained() -> Iterator[None]:
-    """Makes `OutOfMemory` of whatever a library raises inside when an allocation fails.
-
-    On the CPU torch raises a plain RuntimeError, numpy a MemoryError, OpenCV its own `cv2.error`.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"{type(error).__name__}: {str(error).strip()}; there is too little free memory for "
-            "this: use smaller images, fewer at a time or a smaller det_size, or free memory by "
-            "unloading models or closing other programs"
-        ) from error

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import InvalidInput
+from ..utils.isolation import engine_call
 from ..utils.progress import heard_by
 from .progress import listener
 from .sockets import SOCKETS
@@ -26,7 +27,9 @@ _LOOKED_UP = ("model_pack",)
 
 
 def checked(node: type) -> type:
-    """Makes the function of a node refuse what its `INPUT_TYPES` does not allow, and stoppable.
+    """Makes the function of a node refuse what its `INPUT_TYPES` does not allow; it can be stopped.
+
+    What the node does is kept apart from what the process is set to; see `engine_call`.
 
     INT, FLOAT, BOOLEAN, STRING and lists of choices are checked by what is declared; the types of
     `SOCKETS` by their own checks; others are handed on. Numbers of numpy, and whole numbers that
@@ -46,7 +49,7 @@ def checked(node: type) -> type:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(self, *args, **kwargs)
         check_inputs(type(self).INPUT_TYPES(), given.arguments)
-        with heard_by(listener(given.arguments.get("node_id"))):
+        with engine_call(), heard_by(listener(given.arguments.get("node_id"))):
             return function(*given.args, **given.kwargs)
 
     setattr(node, node.FUNCTION, run)  # pyright: ignore[reportAttributeAccessIssue]

@@ -43,5 +43,9 @@ class FileError(FastFaceError, OSError):
     """A file can't be written; what was there before is still there."""
 
 
+class ProcessEnding(FastFaceError, RuntimeError):
+    """The process is ending, so that nothing is begun any more."""
+
+
 class DownloadError(FastFaceError, OSError):
     """A model download did not complete; nothing half-written was left in its place."""

@@ -6,6 +6,8 @@ import ctypes
 import errno
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,24 @@ def speaks_of_shortage(text: str) -> bool:
     """Whether what a library says is that it could not allocate memory."""
     text = text.lower() + "\n"
     return any(sign in text for sign in _SIGNS_OF_SHORTAGE)
+
+
+@contextmanager
+def memory_errors_explained() -> Iterator[None]:
+    """Makes `OutOfMemory` of whatever a library raises inside when an allocation fails.
+
+    On the CPU torch raises a plain RuntimeError, numpy a MemoryError, OpenCV its own `cv2.error`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{type(error).__name__}: {str(error).strip()}; there is too little free memory for "
+            "this: use smaller images, fewer at a time or a smaller det_size, or free memory by "
+            "unloading models or closing other programs"
+        ) from error
 
 
 def return_memory() -> None:

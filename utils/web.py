@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import FastFaceError, InvalidInput
+from .errors import BackendUnavailable, FastFaceError, InvalidInput
 from .settings import WrongSetting
 
 _log = logging.getLogger("FastFace")
@@ -58,7 +58,7 @@ def handler(route: Route) -> Callable[[Any], Awaitable[Any]]:
         is_post = route.method == "POST"
         try:
             body = await _body(request) if is_post else {}
-            reply = await loop.run_in_executor(_worker if is_post else None, route.answer, body)
+            reply = await _in_a_thread(loop, _worker if is_post else None, route, body)
         except WrongSetting as error:
             # What the variables say is the owner's business; that they are wrong is not.
             _log.error("%s %s: %s", route.method, route.path, error)
@@ -73,6 +73,26 @@ def handler(route: Route) -> Callable[[Any], Awaitable[Any]]:
         return web.Response(text=reply.text, content_type=reply.content_type, status=reply.status)
 
     return handle
+
+
+def _in_a_thread(
+    loop: asyncio.AbstractEventLoop,
+    executor: ThreadPoolExecutor | None,
+    route: Route,
+    body: dict[str, Any],
+) -> asyncio.Future[Reply]:
+    """Has a route answer in a thread.
+
+    Raises:
+        BackendUnavailable: None can be started.
+    """
+    try:
+        return loop.run_in_executor(executor, route.answer, body)
+    except RuntimeError as error:
+        raise BackendUnavailable(
+            f"no thread to answer in can be started ({error}): the system allows this process no "
+            "more, or has no memory for it; close other programs and ask again"
+        ) from error
 
 
 async def _body(request: Any) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from ...utils.draw import draw_like_insightface
 from ...utils.errors import InvalidInput, ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
+from ...utils.isolation import engine_call
 from ...utils.metrics import METRICS
 from ...utils.packs.manifest import has_manifest
 from ...utils.progress import Progress
 from ..analyzer import Analyzer
 from ..interfaces import DetectionOptions
 from ..memory.batches import batch_of_work
-from ..pieces import memory_errors_explained
 from ..pool import renewed, shared_analyzer
 from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
 from .batches import analyze_batch, describe_batch
@@ -205,7 +205,7 @@ class FaceAnalysis(Portable):
             self.analyzer = renewed(old)
         return self.analyzer
 
-    @memory_errors_explained()
+    @engine_call()
     def get(
         self,
         img: np.ndarray,
@@ -299,6 +299,7 @@ class FaceAnalysis(Portable):
         """
         return self._loaded_options
 
+    @engine_call()
     def analyze(
         self, images: Images, tasks: Sequence[str] = (), on_progress: Progress | None = None
     ) -> Faces:
@@ -321,6 +322,7 @@ class FaceAnalysis(Portable):
                 )
             )
 
+    @engine_call()
     def describe(
         self,
         images: Images,

@@ -14,6 +14,7 @@ import torch
 from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.isolation import engine_call
 from ...utils.views import FaceCrops, FaceView, bytes_of_crops
 from ..analyzer import Analyzer
 from .habits import ReadingHabits
@@ -132,6 +133,7 @@ class Frame:
         count, fields = len(self._record.faces), self._record.fields
         return [task for task in self._tasks if len(fields.get(task, ())) < count]
 
+    @engine_call()
     def shrink(self) -> None:
         """Keeps the crops alone, where the networks need no more and they are lighter."""
         # Never waited for: it may be a model of this very face that is making room.
@@ -159,6 +161,7 @@ class Frame:
         can_align = self._record.faces.landmarks is not None
         return view if view is not None and (can_align or view.expansion is not None) else None
 
+    @engine_call()
     def read(self, row: int, key: str) -> Mapping[str, Any]:
         """InsightFace's fields of one face that come with `key`.
 

@@ -11,11 +11,12 @@ import torch
 from ...utils.content import image_key
 from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
+from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer, limit_faces
 from ..interfaces import DetectionOptions
-from ..pieces import halving_when_full, memory_errors_explained
+from ..pieces import halving_when_full
 from .frames import FACE_KEYS, face_fields, faces_from_arrays
 from .model_view import ModelView
 from .overridable import overridable
@@ -97,6 +98,7 @@ class DetectionModel(ScrfdCalls):
         if kwargs.get("input_size") is not None:
             self.input_sizes = kwargs["input_size"]
 
+    @engine_call()
     def detect(
         self,
         img: np.ndarray,
@@ -177,6 +179,7 @@ def _most_faces(value: Any) -> int:
 class HeadModel(ModelView):
     """A network that tells something about a face: landmarks, gender and age, identity."""
 
+    @engine_call()
     def get(self, img: np.ndarray, face: Any) -> Any:
         """Fills in a face with `bbox` and `kps` found in this image, and gives the result back."""
         boxes = np.array([[*face.bbox, 1.0]], dtype=np.float32)
@@ -226,7 +229,7 @@ class LandmarkModel(HeadModel):
 class RecognitionModel(HeadModel):
     """The identity network."""
 
-    @memory_errors_explained()
+    @engine_call()
     def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
         images = [Images.from_bgr(img) for img in (imgs if isinstance(imgs, list) else [imgs])]
@@ -239,9 +242,7 @@ class RecognitionModel(HeadModel):
             ]
             pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
             batch = ImageBatch(pixels, tuple(range(len(pixels))), bgr=True)
-            with torch.no_grad():
-                features = torch.cat(halving_when_full(batch, recognizer.embed))
-            return features.cpu().numpy()
+            return torch.cat(halving_when_full(batch, recognizer.embed)).cpu().numpy()
 
         return self.compute(embed)
 

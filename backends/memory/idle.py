@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from ...utils import shutdown
+from ...utils.errors import ProcessEnding
 from ...utils.settings import settings_or_defaults
 from . import residents
 
@@ -19,7 +21,8 @@ class IdleWatch:
     """One thread that lives as long as models are loaded and the settings limit their stay.
 
     Trouble with one model is logged and costs no other; a thread that died, as all do in a process
-    that was forked, is replaced with the next call of a model.
+    that was forked, is replaced with the next call of a model. Where no thread can be started,
+    models stay.
     """
 
     def __init__(self) -> None:
@@ -40,17 +43,18 @@ class IdleWatch:
         with self._lock:
             if not self.is_awake:
                 self._woken.clear()
-                self._thread = threading.Thread(target=self._run, name="FastFace idle", daemon=True)
-                self._thread.start()
+                self._thread = shutdown.start_thread(self._run, "FastFace idle", self.look_again)
 
     def look_again(self) -> None:
         """Makes the thread look at once, at settings that changed for example."""
         self._woken.set()
 
     def _run(self) -> None:
-        while True:
+        while not shutdown.is_ending():
             try:
                 sleep = self._release_idle()
+            except ProcessEnding:
+                return
             except Exception:  # noqa: BLE001  whatever one model raises, the others must go too
                 _log.exception("idle models could not be released; trying again")
                 sleep = _SLEEP_AFTER_TROUBLE_SECONDS

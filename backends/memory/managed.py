@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from ...utils.errors import OutOfMemory
 from ...utils.host import patcher
 from ...utils.memory import is_out_of_memory, trim_heap
+from ...utils.shutdown import at_work
 from ..placement import Placement, RunsOn
 from .guard import make_room
 from .idle import watch
@@ -46,6 +47,21 @@ class Opened(Protocol):
 
 
 Kind = TypeVar("Kind", bound=Opened)
+
+
+@runtime_checkable
+class HoldsNetworks(Protocol):
+    """A detector or head whose networks can leave memory and come back."""
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """What it runs; may be shared with others."""
+        ...
+
+
+def managed_among(*sessions: object) -> tuple[Managed[Any], ...]:
+    """Those of some sessions that are under management."""
+    return tuple(session for session in sessions if isinstance(session, Managed))
 
 
 class Managed(Generic[Kind]):
@@ -130,7 +146,16 @@ class Managed(Generic[Kind]):
         """What was opened, back in memory if it was away; it stays while this is open.
 
         Not to be opened again inside.
+
+        Raises:
+            OutOfMemory: There is no room for it.
+            ProcessEnding: The process is ending.
         """
+        with at_work(), self._held() as opened:
+            yield opened
+
+    @contextmanager
+    def _held(self) -> Iterator[Kind]:
         while True:
             # Both asked for without the lock: making room may release others, and theirs us.
             if self._opened is None:
@@ -151,6 +176,17 @@ class Managed(Generic[Kind]):
                 self._changed.notify_all()
             watch.wake()
 
+    def bring_back(self) -> None:
+        """Sees to it that it is in memory, on its device, as a call of it would.
+
+        Raises:
+            OutOfMemory: There is no room for it.
+            BackendUnavailable: It can't be opened as it was.
+        """
+        with self.in_use():
+            pass
+
+    @at_work()
     def load(self) -> None:
         """Brings it to its device; called by the memory management."""
         with self._changed:
@@ -163,6 +199,7 @@ class Managed(Generic[Kind]):
                 self._opened.return_to_device()
             self._away = False
 
+    @at_work()
     def release(self) -> None:
         """Leaves the device, as soon as no call is running; called by the memory management.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...utils.memory import return_memory
+from ...utils.shutdown import at_work
 from ..placement import RunsOn
 
 
@@ -100,9 +101,13 @@ def loaded() -> list[LoadedModel]:
 
 def drop(some: Iterable[Model], idle_seconds: float | None = None) -> int:
     """Drops models and hands their memory back to the system; how many went."""
-    went = sum(model.drop(idle_seconds) for model in some)
+    went = 0
+    for model in some:
+        with at_work():
+            went += model.drop(idle_seconds)
     if went:
-        return_memory()
+        with at_work():
+            return_memory()
     return went
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 
 import torch
 from torch import Tensor, nn
 
+from ...utils.isolation import isolated
 from ...utils.memory import is_out_of_memory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
@@ -52,7 +52,7 @@ class TorchSession:
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
 
-    @torch.inference_mode()
+    @isolated()
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
 
@@ -67,12 +67,12 @@ class TorchSession:
         """
         with torch_memory_errors(x, self.runs_on):
             x = x.to(self._dtype)
-            if self.device.type != "cuda" and not self._compiles:
-                return self.raw(x)
             # With TF32 embeddings would differ from those of the CPU.
-            exact = full_float32() if self.device.type == "cuda" else contextlib.nullcontext()
-            with self._lock, exact:
-                return self._recurring.way_for(x, self.raw, self._prepare)(x)
+            with full_float32(self.device):
+                if self.device.type != "cuda" and not self._compiles:
+                    return self.raw(x)
+                with self._lock:
+                    return self._recurring.way_for(x, self.raw, self._prepare)(x)
 
     def leave_device(self) -> None:
         """Moves the weights to main memory; what was prepared goes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -69,7 +70,7 @@ class ComfyServer:
             arguments.append("--disable-api-nodes")
         if "--database-url" in options:
             arguments += ["--database-url", f"sqlite:///{(base / 'comfyui.db').as_posix()}"]
-        self._command = [python, "main.py", *arguments, *further]
+        self.command = [python, "main.py", *arguments, *further]
         self._checkout = checkout
 
     def __enter__(self) -> ComfyServer:
@@ -77,7 +78,7 @@ class ComfyServer:
             (self.base / name).mkdir(exist_ok=True)
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 cwd=self._checkout,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.DEVNULL,
@@ -98,6 +99,11 @@ class ComfyServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(20)
+
+    def interrupt(self, seconds: float = 60) -> int:
+        """Ends it as Ctrl+C does; its exit status."""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(seconds)
 
     def _wait_until_ready(self, seconds: float) -> None:
         give_up = time.monotonic() + seconds

@@ -156,3 +156,19 @@ def test_only_choices_come_through(body: dict[str, Any]):
         return
     assert chosen == body and set(chosen) <= set(choices)
     assert all(value in choices[name]() for name, value in chosen.items())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_thread_that_can_not_be_started_is_an_answer_too(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def conversation(client: Any) -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+        reply = await client.request(method, "/echo")
+        assert reply.status == 503 and "log" in (await reply.json())["error"]
+
+    talk([Route(method, "/echo", echo)], conversation)
+    assert "no thread to answer in can be started (can't start new thread)" in caplog.text

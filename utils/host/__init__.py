@@ -23,6 +23,7 @@ from ..errors import FileError
 from ..files import file_errors, write_whole
 from ..progress import may_stop
 from ..redact import redact_paths
+from ..shutdown import at_work
 from ..unfinished import unfinished_file, unfinished_folder
 from ..web import Route, handler
 from .extra_paths import default_folders
@@ -231,7 +232,13 @@ def progress_bar(total: int, node_id: str | None = None) -> ProgressBar:
 
 
 def check_interrupted() -> None:
-    """Raises ComfyUI's InterruptProcessingException when the user pressed stop; never catch it."""
+    """Raises ComfyUI's InterruptProcessingException when the user pressed stop; never catch it.
+
+    Raises:
+        ProcessEnding: The process is ending; see `shutdown.at_work`.
+    """
+    with at_work():
+        pass
     if in_comfyui():
         from comfy.model_management import throw_exception_if_processing_interrupted
 

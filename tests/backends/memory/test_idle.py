@@ -96,3 +96,17 @@ def test_trouble_with_one_model_costs_no_other(world: World, watch, monkeypatch,
     model = world.model()
     assert eventually(lambda: model.status() is None)
     assert "idle models could not be released" in caplog.text and "trouble" in caplog.text
+
+
+def test_a_thread_that_can_not_be_started_costs_no_call(world, watch, monkeypatch, caplog) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        model = world.model()
+        assert [model.run(ONE)[0].item() for _ in range(3)] == [2, 2, 2]
+    assert caplog.text.count("'FastFace idle' can't be started") == 1
+    assert not watch.is_awake
+    model.run(ONE)
+    assert watch.is_awake, "and is, as soon as there is room for it"
