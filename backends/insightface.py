@@ -217,6 +217,11 @@ class UpstreamModel:
             self.runs_on = upstream.runs_on_by_task[self.task]
 
     @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return (self._app,)
+
+    @property
     def session(self) -> Any:
         """The runtime's own session."""
         with self._app.in_use() as upstream:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
+from typing import Any
 
 from ..utils import host
-from ..utils.errors import FastFaceError
+from ..utils.errors import FastFaceError, ProcessEnding
 from ..utils.settings import settings_or_defaults
+from ..utils.shutdown import start_thread
 from .choices import AUTO
 from .loading import load_face_analysis
 from .memory import residents
+from .memory.managed import HoldsNetworks, Managed
 from .memory.residents import LoadedModel
 
 __all__ = ["LoadedModel", "loaded", "preload", "preload_if_wanted", "unload"]
@@ -42,18 +46,19 @@ def unload(pack: str | None = None) -> int:
 def preload(
     pack: str = AUTO, *, backend: str = AUTO, device: str = AUTO, precision: str = AUTO
 ) -> list[LoadedModel]:
-    """Opens every model of a pack, so that no later call waits for it.
+    """Brings every model of a pack into memory, so that no later call waits for it.
 
     Args:
         pack, backend, device, precision: As the loader's inputs of these names.
 
     Returns:
-        The models of the pack that are in memory now.
+        Those of them that are in memory now: the last ones may have pushed the first ones out.
 
     Raises:
         InvalidInput: A value is not one of the loader's.
         ModelError: The pack is not there, or damaged.
         BackendUnavailable: It can't run as asked.
+        ProcessEnding: The process is ending; asked between models.
     """
     face_analysis = load_face_analysis(
         model_pack=pack,
@@ -62,26 +67,36 @@ def preload(
         precision=precision,
         extra_roots=host.insightface_roots(),
     )
+    networks: dict[Managed[Any], None] = {}
     for task in face_analysis.models:
-        face_analysis.analyzer.model(task)
-    name = face_analysis.analyzer.pack.name
-    return [model for model in loaded() if model.pack == name]
+        model = face_analysis.analyzer.model(task)
+        if isinstance(model, HoldsNetworks):
+            # Opened before, it may have been released since.
+            for network in model.networks:
+                network.bring_back()
+                networks[network] = None
+    return [status for network in networks if (status := network.status()) is not None]
 
 
 def preload_if_wanted() -> threading.Thread | None:
-    """Opens the packs that the settings name, in a thread of its own; None if they name none."""
+    """Opens the packs that the settings name, in a thread of its own.
+
+    Returns:
+        The thread; None where the settings name no pack, or none can be started.
+    """
     packs = settings_or_defaults().preload
     if not packs:
         return None
-    thread = threading.Thread(target=_preload_all, args=(packs,), name="FastFace preload")
-    thread.daemon = True
-    thread.start()
-    return thread
+    return start_thread(partial(_preload_all, packs), "FastFace preload")
 
 
 def _preload_all(packs: tuple[str, ...]) -> None:
     for pack in packs:
         try:
             preload(pack)
+        except ProcessEnding:
+            return
         except FastFaceError as error:
             _log.error("pack %r is not preloaded: %s", pack, error)
+        except Exception:  # noqa: BLE001  whatever one pack raises, the others are loaded
+            _log.exception("pack %r is not preloaded", pack)

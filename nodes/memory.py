@@ -105,7 +105,8 @@ def _done(action: str, pack: str, **placement: str) -> list[str]:
     """Does it; what is to be said of it."""
     if action == "preload":
         models = preload(pack, **placement)
-        return [f"preloaded: {', '.join(f'{m.pack} {m.task}' for m in models)}", ""]
+        names = ", ".join(f"{model.pack} {model.task}" for model in models)
+        return [f"preloaded: {names or 'nothing that is still in memory'}", ""]
     if action == "unload":
         return [f"released: {unload(None if pack == AUTO else pack)} model(s)", ""]
     if action != "status":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
 from ...utils.planes import rgb_planes
 from ...utils.progress import may_stop
+from ..memory.managed import Managed, managed_among
 from .networks import open_inception
 from .parameters import IMAGE_SIZE
 
@@ -56,6 +58,11 @@ class InceptionEmbedder:
     def is_open(self) -> bool:
         """Whether the weights are in memory."""
         return self.session.is_open
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return managed_among(self.session)
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,512]` float32 of length 1."""

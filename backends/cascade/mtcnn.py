@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from ...utils.memory import is_out_of_memory
 from ...utils.progress import part
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions
+from ..memory.managed import Managed, managed_among
 from ..placement import RunsOn
 from .networks import STAGES, open_stage, stage_file
 from .parameters import ALL, MtcnnParameters
@@ -61,6 +63,11 @@ class Mtcnn:
     def is_open(self) -> bool:
         """Whether the weights of all three networks are in memory."""
         return all(session.is_open for session in (self._pnet, self._rnet, self._onet))
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return managed_among(self._pnet, self._rnet, self._onet)
 
     def detect(self, batch: ImageBatch, options: DetectionOptions) -> Faces:
         """Every face of a batch of equal-sized images; see `Detector.detect`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ...utils.faces import Faces
@@ -9,6 +11,7 @@ from ...utils.images import Images
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.views import FaceView
 from ..interfaces import Session
+from ..memory.managed import Managed, managed_among
 from ..placement import RunsOn
 from .inputs import network_input, square_side
 from .outputs import values_a_face
@@ -34,6 +37,11 @@ class BoxHead:
     @property
     def runs_on(self) -> RunsOn:
         return self.session.runs_on
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return managed_among(self.session)
 
     def predict(
         self, images: Images, faces: Faces, least: int, multiple: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
 from ...utils.views import FaceView
 from ..interfaces import Session
+from ..memory.managed import Managed, managed_among
 from ..placement import RunsOn
 from .inputs import network_input, square_side
 from .outputs import values_a_face
@@ -42,6 +44,11 @@ class Recognition:
     @property
     def runs_on(self) -> RunsOn:
         return self.session.runs_on
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return managed_among(self.session)
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,D]` float32, not normalised.

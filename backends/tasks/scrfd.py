@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from ...utils.letterbox import Canvas, letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions, Session
+from ..memory.managed import Managed, managed_among
 from ..pending import PaddedFaces
 from ..placement import RunsOn
 from ..sessions.divided import run_canvas
@@ -58,6 +60,11 @@ class Scrfd:
     @property
     def runs_on(self) -> RunsOn:
         return self.session.runs_on
+
+    @property
+    def networks(self) -> tuple[Managed[Any], ...]:
+        """See `HoldsNetworks`."""
+        return managed_among(self.session)
 
     def detect(self, batch: ImageBatch, options: DetectionOptions) -> PaddedFaces:
         """Boxes, scores and landmarks of every face; does not wait for the device.

@@ -57,6 +57,13 @@ class TestNode:
         assert "models in memory:\n  none" in report(action="status")
         assert report(action="unload").startswith("released: 0 model(s)\n")
 
+    def test_preload_after_unload_loads_again(self):
+        for _ in range(2):
+            text = report(action="preload", model_pack=PACK)
+            assert text.startswith("preloaded: models detection, models recognition\n")
+            assert tasks_loaded() == {"detection", "recognition"}
+            report(action="unload")
+
     def test_auto_unloads_all(self):
         report(action="preload", model_pack=PACK)
         assert report(action="unload").startswith("released: 2 model(s)\n")
@@ -101,6 +108,8 @@ class TestRoutes:
         assert 'fastface_model_bytes{backend="onnxruntime"' in answers("metrics")
         assert answers("unload", pack=PACK) == {"released": 2}
         assert answers("unload") == {"released": 0}
+        assert answers("preload", **placed) == {"loaded": expected}
+        assert tasks_loaded() == {"detection", "recognition"}
 
     @pytest.mark.parametrize(
         ("path", "body"),

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from fastface.backends import lifecycle
-from fastface.backends.memory import residents
+from fastface.backends.memory import managed, residents
 from fastface.backends.memory.batches import batch_of_work
+from fastface.backends.memory.residents import LoadedModel, ModelName
+from fastface.backends.placement import Placement
 from fastface.backends.pool import forget_analyzers
+from fastface.backends.registry import get_backend
 from fastface.utils.errors import ModelError
 from tests.backends.memory.conftest import ONE, World
+
+
+def no_more_threads(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_models_are_listed_with_what_they_take(world: World) -> None:
@@ -120,6 +127,65 @@ class TestPreload:
         thread.join(60)
         assert [model.pack for model in lifecycle.loaded()] == ["models", "models"]
         assert "pack 'no_such_pack' is not preloaded: there is no model pack" in caplog.text
+
+    @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch", "insightface"])
+    def test_what_was_released_is_brought_back_and_reported(self, backend: str) -> None:
+        if reason := get_backend(backend).missing():
+            pytest.skip(reason)
+        first = lifecycle.preload("models", backend=backend, device="cpu")
+        assert {task for model in first for task in model.task.split(", ")} == {
+            "detection",
+            "recognition",
+        }
+        assert lifecycle.unload() == len(first) and lifecycle.loaded() == []
+        again = lifecycle.preload("models", backend=backend, device="cpu")
+        assert [model.task for model in again] == [model.task for model in first]
+        assert [model.task for model in lifecycle.loaded()] == sorted(m.task for m in first)
+
+    def test_the_networks_of_a_cascade_too(self) -> None:
+        backend = get_backend("facenet")
+        if reason := backend.missing():
+            pytest.skip(reason)
+        pack = backend.packs()[0].name
+        stages = [f"detection, {name}" for name in ("PNet", "RNet", "ONet")]
+        for _ in range(2):
+            models = lifecycle.preload(pack, backend="facenet", device="cpu")
+            assert [model.task for model in models] == stages
+            assert lifecycle.unload() == 3
+
+    def test_only_what_is_in_memory_is_reported(self, monkeypatch) -> None:
+        detection = lifecycle.preload("models", backend="onnxruntime", device="cpu")[0].size_bytes
+        lifecycle.unload()
+        make_room = managed.make_room
+
+        def tight(name: ModelName, size_bytes: int, placement: Placement) -> None:
+            make_room(name, size_bytes, placement)
+            if size_bytes != detection:  # the second of them pushes the first one out
+                residents.drop(residents.models(), idle_seconds=0)
+
+        monkeypatch.setattr(managed, "make_room", tight)
+        models = lifecycle.preload("models", backend="onnxruntime", device="cpu")
+        assert [model.task for model in models] == ["recognition"]
+
+    def test_a_thread_that_can_not_be_started_loads_nothing(self, monkeypatch, caplog) -> None:
+        monkeypatch.setenv("FASTFACE_PRELOAD", "models")
+        monkeypatch.setattr(threading.Thread, "start", no_more_threads)
+        assert lifecycle.preload_if_wanted() is None
+        assert "'FastFace preload' can't be started" in caplog.text
+
+    def test_whatever_one_pack_raises_the_others_are_loaded(self, monkeypatch, caplog) -> None:
+        preload = lifecycle.preload
+
+        def odd(pack: str) -> list[LoadedModel]:
+            if pack == "odd":
+                raise KeyError("odd")
+            return preload(pack, backend="onnxruntime", device="cpu")
+
+        monkeypatch.setattr(lifecycle, "preload", odd)
+        monkeypatch.setenv("FASTFACE_PRELOAD", "odd,models")
+        lifecycle.preload_if_wanted().join(60)
+        assert "pack 'odd' is not preloaded" in caplog.text
+        assert [model.task for model in lifecycle.loaded()] == ["detection", "recognition"]
 
     def test_names_only(self) -> None:
         with pytest.raises((ModelError, ValueError)):
