@@ -73,7 +73,7 @@ class TestNode:
         assert run(action="status", after=marker)["result"][1] is marker
 
     def test_a_wrong_action_is_refused(self):
-        with pytest.raises(InvalidInput, match=r"'sleep', expected one of .*'unload'"):
+        with pytest.raises(InvalidInput, match=r"'sleep', expected one of .*unload"):
             run(action="sleep")
 
     def test_it_runs_each_time(self):
