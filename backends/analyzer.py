@@ -273,15 +273,25 @@ def listened_to(on_progress: Progress | None, total: int) -> Iterator[None]:
     """
     listener = None
     if on_progress is not None:
-        listener = partial(_count, on_progress, total)
+        listener = _counted(on_progress, total)
     elif not is_heard() and (check := host.node_interruption()) is not None:
         listener = partial(_check_only, check)
     with nullcontext() if listener is None else heard_by(listener):
         yield
 
 
-def _count(on_progress: Progress, total: int, share: float) -> None:
-    on_progress(round(share * total, 3), total)
+def _counted(on_progress: Progress, total: int) -> Callable[[float], None]:
+    """Calls back with what is done of a total whenever that has grown."""
+    known = -1.0
+
+    def listener(share: float) -> None:
+        nonlocal known
+        done = round(share * total, 3)
+        if done > known:
+            known = done
+            on_progress(done, total)
+
+    return listener
 
 
 def _check_only(check: Callable[[], None], share: float) -> None:
