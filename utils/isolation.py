@@ -1,12 +1,12 @@
 """What the caller's thread is set to, kept away from what is computed here.
 
-Three kinds of settings could change a result:
+Three kinds of settings can change a result:
 
 - those of a thread, which `isolated` takes away for the time of a call: `torch.autocast`,
   gradients, inference mode, the default device, numpy's error handling;
 - float32 that is cut short, which is the process's: see `precision.full_float32`;
 - torch's default dtype and deterministic mode, which are the process's and can't be changed for one
-  thread alone: no code of this pack depends on them, so every tensor is made with a dtype.
+  thread alone. They are not handled here: facenet-pytorch's networks are made in the default dtype.
 """
 
 from __future__ import annotations
