@@ -55,6 +55,7 @@ class FakeRuntime(ModuleType):
             )
         )
         self.GraphOptimizationLevel = SimpleNamespace(ORT_ENABLE_ALL=99)
+        self.RunOptions = SimpleNamespace
         self.opened: list[FakeSession] = []
         self.run_error: Exception | None = None
         self.get_available_providers = lambda: [*lists, CPU]
@@ -107,9 +108,9 @@ class OldSession:
         return [SimpleNamespace(name="x", type="tensor(float)", shape=["N", 3, 4, 4])]
 
     def get_outputs(self):
-        return [SimpleNamespace(name="y")]
+        return [SimpleNamespace(name="y", type="tensor(float)")]
 
-    def run(self, names, feed):
+    def run(self, names, feed, options=None):
         if self.runtime.run_error:
             raise self.runtime.run_error
         return [feed["x"] * 2]

@@ -139,10 +139,10 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
-    def run(self, names: Any, inputs: dict[str, Any]) -> Any:
+    def run(self, names: Any, inputs: dict[str, Any], options: Any = None) -> Any:
         if self._fails(next(iter(inputs.values()))):
             raise self._error
-        return self._raw.run(names, inputs)
+        return self._raw.run(names, inputs, options)
 
 
 class CardThatFails(OnnxRuntimeBackend):
