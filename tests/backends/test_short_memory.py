@@ -154,7 +154,7 @@ def test_insightface_itself_is_given_one_image_after_the_other(
         raise ONNXRUNTIME
 
     monkeypatch.setattr(Upstream, "model", full)
-    with pytest.raises(OutOfMemory, match="free memory by unloading models"):
+    with pytest.raises(OutOfMemory, match="for want of memory"):
         analysed(analyzer, crowd)
 
 
