@@ -19,7 +19,7 @@ from ..utils.faces import Faces, empty_rows
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_FIELDS, ModelPack
-from ..utils.packs.checksums import content_of, is_replaced
+from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.progress import Progress, heard_by, is_heard, part
 from ..utils.stages import stage
 from .base import Backend
@@ -103,6 +103,9 @@ class Analyzer:
             contents = self._contents.items()
             if any(content_of(pack.model(task)) != content for task, content in contents):
                 return False
+            for task, content in contents:
+                # What is open goes by the states that its pack was read with.
+                note_content(self.pack.model(task), content)
             self.pack = pack
             return True
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cachetools import LRUCache
 
 from fastface.backends import lifecycle
 from fastface.backends.dropin.facade import FaceAnalysis
@@ -24,6 +25,7 @@ from fastface.utils.embedding import cosine_similarities
 from fastface.utils.errors import InvalidInput, ModelError, ModelReplaced
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
+from fastface.utils.packs import checksums
 from fastface.utils.packs.checksums import content_sha256
 
 onnx = pytest.importorskip("onnx")
@@ -226,8 +228,14 @@ def test_the_detector_is_replaced_with_all_that_belongs_to_it(
     assert len(app.det_model.detect(portrait)[0]) == 0
 
 
+@pytest.mark.parametrize("is_forgotten", [False, True])
 def test_the_same_content_again_changes_nothing(
-    load: Load, packs: Path, portrait: np.ndarray, caplog: pytest.LogCaptureFixture
+    load: Load,
+    packs: Path,
+    portrait: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_forgotten: bool,
 ) -> None:
     app = load()
     old = embedded(app, portrait)
@@ -236,6 +244,8 @@ def test_the_same_content_again_changes_nothing(
         shutil.copy(path, path.with_name("copy"))
         path.with_name("copy").replace(path)
         os.utime(path, ns=(1, 1))
+    if is_forgotten:  # as after a thousand other models
+        monkeypatch.setattr(checksums, "_contents", LRUCache(1024))
     assert load().analyzer is app.analyzer
     lifecycle.unload()
     with caplog.at_level(logging.WARNING, logger="FastFace"):

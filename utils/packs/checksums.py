@@ -8,10 +8,13 @@ a file differs: its size, its times, or which file it is.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from ..download.disk import file_sha256
 from ..errors import ModelError, ModelReplaced
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from . import ModelFile
 
 _digests: ByState[str] = ByState(1024)
+#: What models held, by the states of their files when their packs were read.
+_contents: LRUCache[tuple[FileState, ...], str] = LRUCache(1024)
+_lock = threading.Lock()
 
 #: A file that is still being written is hashed again so often.
 _MOST_TRIES = 5
@@ -66,11 +72,26 @@ def content_of(model: ModelFile) -> str:
         ModelReplaced: The file has another content now.
         ModelError: It can't be read.
     """
-    if is_replaced(model):
-        raise ModelReplaced(
-            f"{model.path} was replaced since its pack was read; load the pack again"
-        )
-    return _content(_paths(model))
+    content = _content(_paths(model))
+    # Afterwards: a file that was replaced while it was hashed has another state then.
+    is_as_read = _states_of(model) == model.files
+    with _lock:
+        if is_as_read:
+            _contents.setdefault(model.files, content)
+        if model.files and _contents.get(model.files) != content:
+            raise ModelReplaced(
+                f"{model.path} was replaced since its pack was read; load the pack again"
+            )
+    return content
+
+
+def note_content(model: ModelFile, content: str) -> None:
+    """Notes the content of a model as its pack was read, for when its files are looked at again.
+
+    `content_of` notes it by itself; of models that were not asked for long it is forgotten.
+    """
+    with _lock:
+        _contents[model.files] = content
 
 
 def is_replaced(model: ModelFile) -> bool:
@@ -81,13 +102,13 @@ def is_replaced(model: ModelFile) -> bool:
     Raises:
         ModelError: They can't be read.
     """
-    if not model.files or not _are_there(model):
+    if not model.files or not _are_there(model) or _states_of(model) == model.files:
         return False
-    paths = _paths(model)
-    if tuple(map(state_of, paths)) == model.files:
-        return False
-    before = [_digests.known(state) for state in model.files]
-    return None in before or before != [_sha256(path) for path in paths]
+    try:
+        content_of(model)
+    except ModelReplaced:
+        return True
+    return False
 
 
 def content_bytes(model: ModelFile) -> int:
@@ -139,6 +160,10 @@ def verify_sha256(model: ModelFile) -> None:
 
 def _are_there(model: ModelFile) -> bool:
     return model.path.exists() and all(path.exists() for path in _paths(model))
+
+
+def _states_of(model: ModelFile) -> tuple[FileState, ...]:
+    return tuple(map(state_of, _paths(model)))
 
 
 def _paths(model: ModelFile) -> list[Path]:

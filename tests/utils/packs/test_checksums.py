@@ -23,6 +23,7 @@ from fastface.utils.packs.checksums import (
     content_sha256,
     is_replaced,
     model_states,
+    note_content,
     unreplaced,
 )
 from fastface.utils.packs.graph_header import read_graph_header, read_own_header
@@ -291,7 +292,12 @@ class TestReplaced:
             content_of(model)
         assert content_of(model_of(path)) != old
 
-    def test_the_same_content_again_is_the_same_model(self, tmp_path: Path, aged) -> None:
+    @pytest.mark.parametrize("is_aged", [False, True])
+    def test_the_same_content_again_is_the_same_model(
+        self, tmp_path: Path, is_aged: bool, request: pytest.FixtureRequest
+    ) -> None:
+        if is_aged:
+            request.getfixturevalue("aged")
         path = tmp_path / "a.pt"
         path.write_bytes(b"weights")
         model = model_of(path)
@@ -313,6 +319,32 @@ class TestReplaced:
         path.write_bytes(b"old")
         model = model_of(path)
         path.write_bytes(b"new")
+        assert is_replaced(model)
+
+    def test_what_another_noted_of_it_counts(self, tmp_path: Path, aged) -> None:
+        path = tmp_path / "a.pt"
+        path.write_bytes(b"old")
+        model = model_of(path)
+        path.write_bytes(b"new")
+        note_content(model, hashlib.sha256(b"new").hexdigest())
+        assert not is_replaced(model)
+
+    def test_a_file_that_is_replaced_while_it_is_hashed_is_another(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "a.pt"
+        path.write_bytes(b"old")
+        model = model_of(path)
+        read = checksums.file_sha256
+
+        def replace_then_read(path: Path) -> str:
+            path.write_bytes(b"new weights")
+            return read(path)
+
+        monkeypatch.setattr(checksums, "file_sha256", replace_then_read)
+        with pytest.raises((ModelReplaced, ModelError)):
+            content_of(model)
+        monkeypatch.undo()
         assert is_replaced(model)
 
     def test_what_is_gone_is_not_replaced(self, tmp_path: Path) -> None:
