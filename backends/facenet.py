@@ -143,7 +143,7 @@ def _with_embeddings(detector: ModelPack, weights: EmbeddingWeights) -> ModelPac
         folder=detector.folder,
         models=(*detector.models, _as_it_is(recognition, [recognition.path])),
         licence=weights.licence,
-        origin=f"the facenet-pytorch wheel, and {weights.url}",
+        origin=f"the facenet-pytorch wheel, and {weights.origin}",
         det_threshold=_DET_THRESHOLD,
         space=weights.pack_name,
     )

@@ -46,6 +46,13 @@ class EmbeddingWeights:
         return f"{_RELEASE_URL}/{self.file_name}"
 
     @property
+    def origin(self) -> str:
+        """Where the weights come from: what has another hash than the released file is refused."""
+        if self.sha256 is None:
+            return f"a file named like {self.url}; contents not verified"
+        return self.url
+
+    @property
     def licence(self) -> str:
         return (
             f"MIT (facenet-pytorch); trained on {self.trained_on}, a data set for non-commercial "

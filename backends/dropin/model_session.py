@@ -12,7 +12,7 @@ import torch
 
 from ...utils.errors import BackendUnavailable, InvalidInput
 from ...utils.packs import ModelFile
-from ...utils.packs.graph_header import TensorInfo, read_graph_header
+from ...utils.packs.graph_header import GraphHeader, TensorInfo, read_graph_header
 from ..providers.request import devices_of_providers
 from .face import imported_class
 from .portable import Portable
@@ -51,10 +51,15 @@ class NodeArg:
         )
 
 
+def _header(model: ModelFile) -> GraphHeader:
+    # That of the pack: the file may be another one by now, or gone.
+    return model.header or read_graph_header(model.path)
+
+
 def graph_inputs(model: ModelFile) -> list[NodeArg]:
     """What a model's file is fed, as it was released; a cascade's first network takes images."""
     if model.path.suffix == ".onnx":
-        return [NodeArg.of(tensor) for tensor in read_graph_header(model.path).inputs]
+        return [NodeArg.of(tensor) for tensor in _header(model).inputs]
     shape: list[int | str | None] = [*model.input_shape] or [None, 3, None, None]
     return [NodeArg("image", shape, "tensor(float)")]
 
@@ -62,7 +67,7 @@ def graph_inputs(model: ModelFile) -> list[NodeArg]:
 def graph_outputs(model: ModelFile) -> list[NodeArg]:
     """What comes out of a model's file, as it was released; nothing is said of a cascade."""
     if model.path.suffix == ".onnx":
-        return [NodeArg.of(tensor) for tensor in read_graph_header(model.path).outputs]
+        return [NodeArg.of(tensor) for tensor in _header(model).outputs]
     shapes = enumerate(model.output_shapes)
     return [NodeArg(f"output{place}", [*shape], "tensor(float)") for place, shape in shapes]
 

@@ -37,13 +37,14 @@ def open_engine(
         DamagedFile: It is not whole.
         BackendUnavailable: The library does not take it here.
     """
+    header = model.header or read_graph_header(model.path)
     session = TrtSession(
         library,
         store.load(key),
         device,
         RunsOn(str(device), f"{library} {key.precision}", 1.0, note),
         key.file_name,
-        tuple(output.name for output in read_graph_header(model.path).outputs),
+        tuple(output.name for output in header.outputs),
         settings().tensorrt_cuda_graphs,
     )
     return session if key.takes_batches else OneByOne(session, model)

@@ -16,7 +16,7 @@ from fastface.backends.cascade import weights
 from fastface.backends.cascade.weights import CASIA_WEBFACE, VGGFACE2
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.facenet import FacenetBackend
-from fastface.backends.loading import load_face_analysis
+from fastface.backends.loading import describe_loaded, load_face_analysis
 from fastface.backends.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.embedding import mean_embedding
@@ -148,6 +148,10 @@ def test_the_detectors_content_is_that_of_all_its_networks():
     (detector, *_) = FacenetBackend().packs()
     files = detector.model("detection").files
     assert [state.path.name for state in files] == ["onet.pt", "pnet.pt", "rnet.pt"]
+
+
+def test_what_can_not_be_checked_is_not_vouched_for(casia: FaceAnalysis):
+    assert f"named like {CASIA_WEBFACE.url}; contents not verified" in describe_loaded(casia)
 
 
 def test_arcface_consumers_are_refused(casia: FaceAnalysis, photo: np.ndarray):

@@ -295,6 +295,22 @@ def test_a_manifests_hash_is_checked_at_every_open(
         embedded(load(), portrait)
 
 
+def test_a_session_that_was_put_there_needs_no_file(
+    load: Load, packs: Path, portrait: np.ndarray
+) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    app = load()
+    expected = app.get(portrait)[0].embedding
+    path = packs / "faces" / RECOGNISER
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    app.models["recognition"].session = session
+    other_weights(path, path)
+    lifecycle.unload()
+    assert cosine(app.get(similar(portrait))[0].embedding, expected) > 0.99
+    path.unlink()
+    assert cosine(app.get(similar(portrait)[:, :-2])[0].embedding, expected) > 0.95
+
+
 def test_files_that_change_all_the_time_under_many_threads(
     load: Load, packs: Path, portrait: np.ndarray
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import ModelError
 from .checksums import content_of
 from .file_state import FileState
+from .graph_header import GraphHeader
 from .released import RELEASED_FILES
 
 #: Tasks in the order in which InsightFace's consumers expect to walk `FaceAnalysis.models`.
@@ -50,6 +51,8 @@ class ModelFile:
         mean, std: The network expects `(rgb_0_to_255 - mean) / std`.
         sha256: Declared hash of the file, or None.
         expansion: Verification crops are this much larger than the box.
+        header: What the graph says of itself, as it was when the pack was read; None where nothing
+            was read, or it is no graph.
         files: The file and what it keeps in others, as they were when the pack was read: a model
             of another content is another model. Empty where nothing was read.
     """
@@ -63,6 +66,7 @@ class ModelFile:
     std: float = 128.0
     sha256: str | None = None
     expansion: float = 1.3
+    header: GraphHeader | None = None
     files: tuple[FileState, ...] = ()
 
     @property

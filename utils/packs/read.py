@@ -54,7 +54,7 @@ def read_pack(name: str, folder: Path) -> ModelPack:
         elif model.task in found:
             left_out.append(f"{path.name}: {found[model.task].path.name} serves {model.task}")
         else:
-            found[model.task] = replace(model, files=files)
+            found[model.task] = replace(model, header=header, files=files)
     if not found:
         none = f"its {MANIFEST_NAME} declares no file" if manifest else "it has no .onnx file"
         reasons = "".join(f"\n- {line}" for line in damaged + left_out) or f" {none}"
