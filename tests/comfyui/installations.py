@@ -37,6 +37,8 @@ def installations(environment: Mapping[str, str] = os.environ) -> list[Installat
         ValueError: A checkout has no main.py, or there are neither one nor as many interpreters.
     """
     checkouts = _paths(environment.get("COMFYUI_PATH", ""))
+    if not checkouts:
+        return []
     pythons = _paths(environment.get("COMFYUI_PYTHON", "")) or [sys.executable]
     for checkout in checkouts:
         if not (Path(checkout) / "main.py").is_file():

@@ -25,7 +25,9 @@ def joined(*paths: object) -> str:
     return os.pathsep.join(map(str, paths))
 
 
-@pytest.mark.parametrize("environment", [{}, {"COMFYUI_PATH": ""}])
+@pytest.mark.parametrize(
+    "environment", [{}, {"COMFYUI_PATH": "", "COMFYUI_PYTHON": joined("a", "b")}]
+)
 def test_none(environment: dict[str, str]):
     assert installations(environment) == []
 
