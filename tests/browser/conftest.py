@@ -78,6 +78,12 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
+def with_weights(test_data: Path) -> Path | None:
+    """The weights that ComfyUI has; a module of tests may have it otherwise."""
+    return test_data / "models"
+
+
+@pytest.fixture(scope="module")
 def comfyui(
     chromium: Any,
     checkout: Path,
@@ -85,11 +91,11 @@ def comfyui(
     options: str,
     installed: dict[str, str],
     instantid: Path | None,
-    test_data: Path,
+    with_weights: Path | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComfyServer]:
     base = tmp_path_factory.mktemp("comfyui")
-    fill(base, PACK, installed, instantid)
+    fill(base, PACK, installed, instantid, with_weights)
     add_node(base, "wait", WAIT)
     settings = base / "user" / "default" / "comfy.settings.json"
     settings.parent.mkdir(parents=True)
@@ -104,13 +110,18 @@ def front_end(
 ) -> Iterator[FrontEnd]:
     """The front end in a new window, with nothing remembered of others."""
     context = chromium.new_context(viewport={"width": 1920, "height": 1200})
-    shown = FrontEnd(context.new_page(), comfyui)
+    shown = FrontEnd(context.new_page(), comfyui, picture_path(request.node.name))
     shown.open()
     yield shown
-    folder = os.environ.get("FASTFACE_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in request.node.name)
-        shown.page.screenshot(path=Path(folder) / f"{name}.png")
+    shown.take_picture("end")
     context.close()
     assert not shown.errors
+
+
+def picture_path(test: str) -> Path | None:
+    """Where pictures of a test are kept, and how their names begin."""
+    folder = os.environ.get("FASTFACE_SCREENSHOTS")
+    if not folder:
+        return None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder) / "".join(c if c.isalnum() or c in "._-" else "_" for c in test)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.comfyui.comfyui_server import ComfyServer
@@ -73,6 +75,22 @@ class Run:
     details: dict[str, Any]
     sent: dict[str, Any]
 
+    def lacks_what_others_bring(self, ours: Container[str]) -> bool:
+        """Whether it was refused only since nodes or models of other packs are not here.
+
+        Args:
+            ours: The types of this pack's nodes.
+        """
+        if self.event != "refused":
+            return False
+        if self.details["error"]["type"] == "missing_node_type":
+            return self.details["error"]["extra_info"]["class_type"] not in ours
+        return all(
+            error["type"] == "value_not_in_list" and node["class_type"] not in ours
+            for node in self.details["node_errors"].values()
+            for error in node["errors"]
+        )
+
 
 class FrontEnd:
     """A page with the front end of a running ComfyUI.
@@ -81,8 +99,8 @@ class FrontEnd:
         errors: What the browser's console said of this pack's scripts, as errors.
     """
 
-    def __init__(self, page: Any, server: ComfyServer) -> None:
-        self.page, self.server = page, server
+    def __init__(self, page: Any, server: ComfyServer, pictures: Path | None) -> None:
+        self.page, self.server, self._pictures = page, server, pictures
         self.errors: list[str] = []
         page.set_default_timeout(120_000)
         page.on("console", self._on_console)
@@ -98,6 +116,11 @@ class FrontEnd:
     def _note(self, error: str) -> None:
         if "fastface" in error.lower():
             self.errors.append(error)
+
+    def take_picture(self, name: str) -> None:
+        """Keeps what is seen, for people to look at."""
+        if self._pictures:
+            self.page.screenshot(path=self._pictures.with_name(f"{self._pictures.name}{name}.png"))
 
     def open(self) -> None:
         self.page.goto(self.server.address)

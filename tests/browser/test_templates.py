@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import fastface
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from tests.browser.conftest import PACK
-from tests.browser.front_end import FrontEnd, Run, widget_values
-from tests.comfyui.prompts import PHOTO
+from tests.browser.front_end import FrontEnd, widget_values
 
 pytestmark = pytest.mark.comfyui
 
@@ -22,41 +19,17 @@ FOLDER = Path(inspect.getfile(fastface)).parent / "example_workflows"
 TEMPLATES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def provide_photos(base: Path, workflow: dict[str, Any]) -> None:
-    """What Load Image names and does not ship with this pack or ComfyUI is a photo of ours."""
-    for node in workflow["nodes"]:
-        if node["type"] == "LoadImage":
-            file = base / "input" / node["widgets_values"][0]
-            if not file.exists():
-                shutil.copyfile(base / "input" / PHOTO, file)
-
-
-def lacks_models_of_others(run: Run) -> bool:
-    """Whether a run was refused for nothing but nodes and models of others that are not here."""
-    if run.event != "refused":
-        return False
-    if run.details["error"]["type"] == "missing_node_type":
-        return run.details["error"]["extra_info"]["class_type"] not in NODE_CLASS_MAPPINGS
-    return all(
-        error["type"] == "value_not_in_list" and node["class_type"] not in NODE_CLASS_MAPPINGS
-        for node in run.details["node_errors"].values()
-        for error in node["errors"]
-    )
-
-
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_opens_runs_and_shows_a_result(front_end: FrontEnd, name: str):
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     base = front_end.server.base
-    provide_photos(base, workflow)
     front_end.open_template(PACK, name)
     assert [node["type"] for node in front_end.nodes()] == [n["type"] for n in workflow["nodes"]]
     before = widget_values(front_end.saved())
     run = front_end.run()
-    if lacks_models_of_others(run):
-        (note,) = (node for node in workflow["nodes"] if node["type"] == "Note")
-        assert "README" in note["widgets_values"][0] or "Impact" in note["widgets_values"][0]
-        return
+    front_end.take_picture("result")
+    if run.lacks_what_others_bring(NODE_CLASS_MAPPINGS):
+        return  # and its note says what: test_first_click.py
     assert run.event == "execution_success", run.details
     outputs = front_end.outputs()
     assert any(output.get("images") or output.get("text") for output in outputs.values())

@@ -102,8 +102,20 @@ def options(checkout: Path, python: str) -> str:
     return known
 
 
-def fill(base: Path, pack_folder: str, installed: dict[str, str], instantid: Path | None) -> None:
-    """Puts this pack, InstantID, a photo and what weights there are where a ComfyUI looks."""
+def weights_folder() -> Path | None:
+    """Real weights, where FASTFACE_TEST_DATA names some."""
+    folder = os.environ.get("FASTFACE_TEST_DATA")
+    return Path(folder) / "models" if folder else None
+
+
+def fill(
+    base: Path,
+    pack_folder: str,
+    installed: dict[str, str],
+    instantid: Path | None,
+    weights: Path | None,
+) -> None:
+    """Puts this pack, InstantID, a photo and weights where a ComfyUI looks for them."""
     link(ROOT, base / "custom_nodes" / pack_folder)
     if instantid:
         link(instantid, base / "custom_nodes" / "ComfyUI_InstantID")
@@ -111,10 +123,9 @@ def fill(base: Path, pack_folder: str, installed: dict[str, str], instantid: Pat
     (base / "input").mkdir()
     photo = Path(installed["insightface"]).parent / "data" / "images" / PHOTO
     shutil.copyfile(photo, base / "input" / PHOTO)
-    weights = os.environ.get("FASTFACE_TEST_DATA")
     if weights:
         packs = base / "models" / "insightface" / "models"
-        for file in (Path(weights) / "models").glob("*.onnx"):
+        for file in weights.glob("*.onnx"):
             link(file.resolve(), packs / SCRFD["model_pack"] / file.name)
 
 
@@ -128,7 +139,7 @@ def comfyui(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComfyServer]:
     base = tmp_path_factory.mktemp("comfyui")
-    fill(base, PACK_FOLDER, installed, instantid)
+    fill(base, PACK_FOLDER, installed, instantid, weights_folder())
     add_node(base, "large_model", LARGE_MODEL)
     with ComfyServer(checkout, python, base, options) as server:
         yield server
