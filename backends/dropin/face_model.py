@@ -42,7 +42,8 @@ def require_all_fields(pack: ModelPack) -> None:
     if lacking:
         raise ModelError(
             f"pack {pack.name!r} has no {', '.join(lacking)} model, and a face model of ReActor "
-            "needs all nine fields of a face; choose a pack that has them: buffalo_l"
+            "needs all nine fields of a face; choose a pack that has them in FastFace Loader: "
+            "buffalo_l, which download_missing gets"
         )
 
 
