@@ -23,6 +23,8 @@ _NOSE = 2
 _LIMB_HALF_WIDTH_PX = 4
 _LIMB_BRIGHTNESS = 0.6
 _KEYPOINT_RADIUS_PX = 10
+#: Coordinates from here on are no pixels of any image, and OpenCV's own numbers overflow.
+_MOST_PX = 1 << 20
 
 _BOX_COLOUR = (90, 255, 120)
 _OUTLINE_COLOUR = (0, 0, 0)
@@ -49,7 +51,7 @@ def draw_keypoints(landmarks: np.ndarray | None, size_hw: tuple[int, int]) -> np
 
     Raises:
         BackendUnavailable: OpenCV, whose rasteriser defines the very pixels, is not installed.
-        InvalidInput: The landmarks are not `[5,2]` finite numbers.
+        InvalidInput: The landmarks are not `[5,2]` numbers, or such that no image has.
 
     Source:
         InstantID: Zero-shot Identity-Preserving Generation in Seconds (arXiv 2401.07519), the
@@ -58,10 +60,11 @@ def draw_keypoints(landmarks: np.ndarray | None, size_hw: tuple[int, int]) -> np
     image = np.zeros((*size_hw, 3), dtype=np.uint8)
     if landmarks is None:
         return image
-    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+    # A comparison that NaN fails, too.
+    if landmarks.shape != (5, 2) or not (np.abs(landmarks) < _MOST_PX).all():
         raise InvalidInput(
             f"got landmarks of shape {landmarks.shape} with values {landmarks.tolist()}, "
-            "expected [5,2] finite pixel coordinates"
+            f"expected [5,2] finite pixel coordinates below {_MOST_PX:,}"
         )
     cv2 = _opencv()
     nose_x, nose_y = landmarks[_NOSE]

@@ -220,6 +220,11 @@ def checked_bgr(image: np.ndarray) -> np.ndarray:
 def _checked_comfy(images: Any) -> Tensor:
     if not isinstance(images, Tensor):
         raise InvalidInput(f"got {type(images).__name__}, expected an IMAGE tensor [B,H,W,C]")
+    if images.layout != torch.strided or images.device.type == "meta":
+        raise InvalidInput(
+            f"got a tensor of layout {images.layout} on {images.device}, expected an ordinary "
+            "IMAGE tensor with pixels in it; use images.to_dense() for a sparse one"
+        )
     if images.ndim != 4:
         raise InvalidInput(
             f"got a tensor of shape {tuple(images.shape)}, expected [B,H,W,C]{_rank_hint(images)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,9 +182,14 @@ class HeadModel(ModelView):
 
     @engine_call()
     def get(self, img: np.ndarray, face: Any) -> Any:
-        """Fills in a face with `bbox` and `kps` found in this image, and gives the result back."""
-        boxes = np.array([[*face.bbox, 1.0]], dtype=np.float32)
-        kps = None if face.kps is None else np.asarray(face.kps, dtype=np.float32)[None]
+        """Fills in a face with `bbox` and `kps` found in this image, and gives the result back.
+
+        Raises:
+            InvalidInput: Not such an image, or not such a face.
+        """
+        img = checked_bgr(img)
+        boxes = np.append(_places("bbox", face.bbox, "[4]")[:4], np.float32(1))
+        kps = None if face.kps is None else _places("kps", face.kps, "[5,2]")[None]
         faces = faces_from_arrays(boxes, kps, img.shape[:2])
         images = Images.from_bgr(img)
         described = self.compute(lambda analyzer: analyzer.describe(images, faces, [self.taskname]))
@@ -202,6 +208,24 @@ class HeadModel(ModelView):
     def output_shape(self) -> list[int | str | None]:
         """Of its one output, as the graph was released."""
         return list(self.session.get_outputs()[0].shape)
+
+
+def _places(name: str, value: Any, shape: str) -> np.ndarray:
+    """A face's box or landmarks as float32; a box may have its score behind it.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        places = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        places = np.empty(0, np.float32)
+    if places.shape not in {"bbox": [(4,), (5,)], "kps": [(5, 2)]}[name]:
+        raise InvalidInput(
+            f"got a face whose {name} is {reprlib.repr(value)}, expected {shape} numbers in pixels "
+            "of the image, such as those of det_model.detect"
+        )
+    return places
 
 
 class LandmarkModel(HeadModel):
@@ -232,6 +256,8 @@ class RecognitionModel(HeadModel):
     @engine_call()
     def get_feat(self, imgs: np.ndarray | list[np.ndarray]) -> np.ndarray:
         """Embeds aligned crops, uint8 BGR of any size: `[N,D]` float32, not normalised."""
+        if isinstance(imgs, list) and not imgs:
+            return np.empty((0, self.file.output_shapes[0][-1] or 512), dtype=np.float32)
         images = [Images.from_bgr(img) for img in (imgs if isinstance(imgs, list) else [imgs])]
 
         def embed(analyzer: Analyzer) -> np.ndarray:

@@ -14,8 +14,8 @@ Sizes = tuple[tuple[int, int], ...]
 #: What insightface 1.0 and later use when no size is given: two passes, merged by NMS.
 AUTO_SIZES: Sizes = ((128, 128), (640, 640))
 
-#: Most pixels of one size: more than a square of 8192 takes some ten gigabytes in any detector.
-_MOST_PIXELS = 8192 * 8192
+#: Longest side, and most pixels of one size: more takes some ten gigabytes in any detector.
+_MOST_SIDE_PX, _MOST_PIXELS = 16384, 8192 * 8192
 #: A detector's coarsest stride: in an input of less than this no face can be found.
 _USELESS_SIDE_PX = 32
 
@@ -48,7 +48,11 @@ def parse_sizes(value: Any, before: Sequence[tuple[int, int]] = ()) -> Sizes:
         if (width, height) == (0, 0):
             _refuse_end_of_halving(before)
             sizes.extend(AUTO_SIZES)
-        elif width > 0 and height > 0 and width * height <= _MOST_PIXELS:
+        elif (
+            0 < width <= _MOST_SIDE_PX
+            and 0 < height <= _MOST_SIDE_PX
+            and width * height <= _MOST_PIXELS
+        ):
             sizes.append((width, height))
         else:
             raise InvalidInput(_refusal(value))
@@ -65,6 +69,6 @@ def _refuse_end_of_halving(before: Sequence[tuple[int, int]]) -> None:
 
 def _refusal(value: Any) -> str:
     return (
-        f"got detection size {value!r}, expected (width, height) in pixels, both positive and at "
-        f"most {_MOST_PIXELS:,} pixels together, or a list of such pairs"
+        f"got detection size {value!r}, expected (width, height) in pixels, both positive, at "
+        f"most {_MOST_SIDE_PX} and {_MOST_PIXELS:,} pixels together, or a list of such pairs"
     )

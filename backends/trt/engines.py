@@ -184,9 +184,13 @@ class EngineStore:
         return self.path(key).with_suffix(".json")
 
     def _inside(self, path: Path) -> Path:
-        if not path.resolve().is_relative_to(self.folder):
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError) as error:  # before Python 3.13, for links in a circle
+            raise DamagedFile(f"{path.name} can't be read ({error})") from error
+        if not resolved.is_relative_to(self.folder):
             raise InvalidInput(
-                f"{path} leads to {path.resolve()}, outside the engine folder {self.folder}; "
+                f"{path} leads to {resolved}, outside the engine folder {self.folder}; "
                 "engines are read from there alone: delete it and build the engine again"
             )
         return path

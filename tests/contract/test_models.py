@@ -11,6 +11,7 @@ import pytest
 
 from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.dropin.face import Face
+from fastface.utils.errors import InvalidInput
 from tests.contract.compare import assert_same_faces, assert_same_identity
 from tests.contract.conftest import Counted
 
@@ -119,3 +120,43 @@ def test_a_replaced_method_is_called(app: FaceAnalysis, portrait: np.ndarray):
 def test_a_model_of_upstream_can_be_put_in(app: FaceAnalysis, upstream: Any, crowd: np.ndarray):
     app.models["recognition"] = upstream.models["recognition"]
     assert_same_faces(app.get(crowd), upstream.get(crowd))
+
+
+@pytest.mark.parametrize("task", ["recognition"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bbox", None),
+        ("bbox", "box"),
+        ("bbox", [1, 2, 3]),
+        ("bbox", [[1, 2, 3, 4]]),
+        ("kps", [1, 2]),
+        ("kps", "points"),
+        ("kps", np.zeros((4, 2))),
+    ],
+    ids=str,
+)
+def test_a_face_that_is_none_is_refused_by_name(
+    app: FaceAnalysis, crowd: np.ndarray, task: str, field: str, value: Any
+):
+    face = app.get(crowd)[0]
+    face[field] = value
+    with pytest.raises(InvalidInput, match=f"got a face whose {field} is .* expected"):
+        app.models[task].get(crowd, face)
+
+
+def test_an_image_that_is_none_is_refused_by_name(app: FaceAnalysis, crowd: np.ndarray):
+    (face, *_) = app.get(crowd)
+    with pytest.raises(InvalidInput, match="expected a BGR uint8 numpy image"):
+        app.models["recognition"].get("photo.png", face)
+
+
+def test_a_box_may_have_its_score_behind_it(app: FaceAnalysis, crowd: np.ndarray):
+    face = app.get(crowd)[0]
+    expected = app.models["recognition"].get(crowd, face).copy()
+    face.bbox = np.append(face.bbox, 0.9)
+    assert np.array_equal(app.models["recognition"].get(crowd, face), expected)
+
+
+def test_no_crop_at_all(app: FaceAnalysis):
+    assert app.models["recognition"].get_feat([]).shape == (0, 128)

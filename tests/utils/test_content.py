@@ -90,7 +90,19 @@ class TestImagesKey:
 
     def test_no_key_where_it_would_cost_a_copy_or_a_transfer(self):
         assert key(torch.rand(1, 4, 6, 4)) is None  # alpha
-        assert key(torch.empty(1, 4, 6, 3, device="meta")) is None
+        assert images_key(Images([torch.empty(1, 4, 6, 3, device="meta")], bgr=False)) is None
+
+
+class TestFacesKey:
+    def test_one_face_of_every_other(self):
+        """A single number keeps the step of the slice it was taken from."""
+        faces = Faces(
+            boxes=torch.rand(1, 4),
+            scores=torch.tensor([0.9]),
+            image_index=torch.zeros(1, dtype=torch.int64),
+            image_sizes=((8, 8),),
+        )
+        assert faces_key(faces[::2]) == faces_key(faces) != faces_key(faces[:0])
 
 
 #: What XXH3 mixes into every block of 1,024 bytes when it has no seed: words of 64 bits.

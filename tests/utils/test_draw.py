@@ -52,7 +52,9 @@ class TestKeypoints:
         image = draw.draw_keypoints(FACE - 60, (32, 32))
         assert image.any()
 
-    @pytest.mark.parametrize("bad", [FACE[:4], FACE * np.nan, np.zeros((5, 3), np.float32)])
+    @pytest.mark.parametrize(
+        "bad", [FACE[:4], FACE * np.nan, FACE * 1e30, np.zeros((5, 3), np.float32)]
+    )
     def test_refuses(self, bad: np.ndarray):
         with pytest.raises(InvalidInput, match=r"expected \[5,2\] finite"):
             draw.draw_keypoints(bad, (8, 8))

@@ -296,3 +296,11 @@ def test_chunks_of_wanted_images(wanted: Any, expected: list[tuple[int, ...]]):
 def test_to_keeps_what_a_batch_is():
     batch = only(Images.from_bgr(ramp(4, 6, 3).numpy())).to(torch.device("meta"))
     assert batch.pixels.device.type == "meta" and batch.positions == (0,) and batch.bgr
+
+
+@pytest.mark.parametrize(
+    "images", [torch.rand(1, 4, 6, 3).to_sparse(), torch.empty(1, 4, 6, 3, device="meta")], ids=str
+)
+def test_tensors_without_pixels_are_refused(images: torch.Tensor):
+    with pytest.raises(InvalidInput, match="expected an ordinary IMAGE tensor"):
+        Images.from_comfy(images)

@@ -55,6 +55,7 @@ def test_sizes(value: Any, expected: tuple[tuple[int, int], ...]):
         (float("nan"), 640),
         (float("inf"), 640),
         (8193, 8192),
+        (1, 1 << 20),
         (1 << 40, 1 << 40),
         (1e300, 1),
         (10**400, 640),

@@ -1,0 +1,173 @@
+"""Values that nobody means to give, but links, scripts and other packs do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastface.utils.faces import Faces
+
+TEXTS = (
+    "", " ", "\t\n", "0", "-1", "1e400", "nan", "inf", "true", "None", "auto", "all", "cpu",
+    "cuda:0", "cuda:99", "cuda:x", "../..", "/", "a/b", "a\\b", "CON", "name\0", "\ud800", "é" * 40,
+    "x" * 5000,
+    "{}", "[]", "'; --", "%s%n", "${HOME}", "640", "64MB", "64MB x", "1,5GB", "0x10", "٣",
+)  # fmt: skip
+NUMBERS = (
+    0, 1, -1, 2, 7, 16, 32, 255, 640, 4096, 1 << 16, 1 << 31, -(1 << 31), 1 << 63, 1 << 70,
+    0.0, -0.0, 0.5, 1.0, 1.5, -0.1, 1e-300, 1e30, -1e30, float("nan"), float("inf"),
+    float("-inf"), True, False,
+)  # fmt: skip
+
+
+def odd_text(chance: random.Random) -> str:
+    if chance.random() < 0.8:
+        return chance.choice(TEXTS)
+    return "".join(
+        chr(chance.choice((chance.randrange(128), chance.randrange(0xD800)))) for _ in "x" * 8
+    )
+
+
+def odd_number(chance: random.Random) -> Any:
+    number = chance.choice(NUMBERS)
+    wrap: Callable[[Any], Any] = chance.choice((lambda x: x, lambda x: x, np.float64, torch.tensor))
+    try:
+        return wrap(number)
+    except (OverflowError, RuntimeError, ValueError):  # larger than any that the library has
+        return number
+
+
+def odd_json(chance: random.Random, depth: int = 3) -> Any:
+    """Anything that JSON can hold."""
+    kind = chance.randrange(8 if depth else 5)
+    if kind == 0:
+        return None
+    if kind in (1, 2):
+        return chance.choice(NUMBERS)
+    if kind in (3, 4):
+        return odd_text(chance)
+    count = chance.choice((0, 1, 2, 4))
+    if kind in (5, 6):
+        return [odd_json(chance, depth - 1) for _ in range(count)]
+    return {odd_text(chance): odd_json(chance, depth - 1) for _ in range(count)}
+
+
+def odd_value(chance: random.Random) -> Any:
+    """Anything."""
+    return chance.choice(_KINDS)(chance)
+
+
+def odd_image(chance: random.Random) -> Any:
+    """Something like an IMAGE: `[B,H,W,C]` float32, 0..1."""
+    shape = [chance.choice((0, 1, 1, 2, 3)), *(chance.choice(_SIDES) for _ in "hw")]
+    shape += [chance.choice((3, 3, 3, 3, 1, 4, 2, 0, 5))]
+    change = chance.randrange(14)
+    if change == 0:
+        del shape[chance.randrange(4)]
+    elif change == 1:
+        shape.insert(chance.randrange(4), 1)
+    numbers = np.random.default_rng(chance.getrandbits(32))
+    image = torch.from_numpy(numbers.random(shape, dtype=np.float32))
+    if change == 2:
+        return chance.choice(
+            (image.numpy(), image.tolist(), [image], tuple(image), [image, image[:0]])
+        )
+    if change == 3:
+        return image.to(chance.choice(_DTYPES))
+    if change == 4 and image.numel():
+        image.view(-1)[chance.randrange(image.numel())] = chance.choice(
+            (float("nan"), float("inf"), -1.0, 255.0, 1e30)
+        )
+    elif change == 5:
+        image = image * 255
+    elif change == 6 and image.ndim == 4:
+        image = image.permute(0, 3, 1, 2)
+    elif change == 7:
+        image = image.requires_grad_()
+    elif change == 8:
+        image = image.flip(0)[..., ::1]
+    elif change == 9:
+        image = image.to_sparse() if image.numel() else image
+    elif change == 10:
+        image = torch.empty(shape, device="meta")
+    return image
+
+
+def odd_array(chance: random.Random) -> Any:
+    """Something like OpenCV's images: `[H,W,3]` uint8."""
+    shape = [chance.choice(_SIDES), chance.choice(_SIDES), chance.choice((3, 3, 3, 3, 1, 4, 2, 0))]
+    change = chance.randrange(10)
+    if change == 0:
+        del shape[chance.randrange(3)]
+    elif change == 1:
+        shape.insert(0, 1)
+    numbers = np.random.default_rng(chance.getrandbits(32))
+    image = numbers.integers(0, 256, shape, dtype=np.uint8)
+    if change == 2:
+        return image.astype(chance.choice((np.float32, np.int64, bool, object, np.uint16)))
+    if change == 3:
+        return chance.choice(
+            (image.tolist(), torch.from_numpy(image), None, "photo.png", image[:0])
+        )
+    if change == 4:
+        image.flags.writeable = False
+    elif change == 5:
+        image = np.asfortranarray(image)
+    elif change == 6:
+        image = image[::-1, ::2] if image.ndim > 1 else image[::-1]
+    elif change == 7:
+        return np.ma.masked_array(image)
+    return image
+
+
+def odd_faces(chance: random.Random, faces: Faces) -> Any:
+    """Faces that were changed on their way."""
+    change = chance.randrange(8)
+    if change == 0:
+        return (
+            faces[chance.choice((0, -1, slice(0, 0), slice(None, None, 2)))]
+            if len(faces)
+            else faces
+        )
+    if change == 1:
+        return faces.boxes
+    fields: dict[str, Any] = {}
+    if change == 2:
+        fields["boxes"] = faces.boxes * chance.choice((-1.0, 0.0, 1e30, float("nan"), float("inf")))
+    elif change == 3:
+        fields["scores"] = faces.scores * float("nan")
+    elif change == 4 and faces.landmarks is not None:
+        fields["landmarks"] = faces.landmarks * chance.choice((0.0, 1e30, float("nan")))
+    elif change == 5 and faces.embeddings is not None:
+        fields["embeddings"] = faces.embeddings * chance.choice((0.0, float("nan")))
+    elif change == 6:
+        fields["boxes"] = faces.boxes[:, [2, 3, 0, 1]]
+    return faces.with_fields(**fields) if fields else faces
+
+
+_SIDES = (1, 2, 3, 8, 31, 33, 64, 64, 96, 0, 200)
+_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.uint8,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+)
+_KINDS: tuple[Callable[[random.Random], Any], ...] = (
+    odd_text,
+    odd_number,
+    odd_number,
+    odd_image,
+    odd_array,
+    odd_json,
+    lambda chance: None,
+    lambda chance: object(),
+    lambda chance: type,
+    lambda chance: b"bytes",
+)

@@ -1,0 +1,129 @@
+"""Every node, with what a link may bring to its inputs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastface import nodes
+from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.utils.images import Images
+from tests.fuzz.cases import Target
+from tests.fuzz.odd_values import odd_faces, odd_image, odd_number, odd_text, odd_value
+from tests.fuzz.small_pack import small_face_analysis, write_small_pack
+
+#: Take longer than a case may: contests start processes and take turns by the clock, engines are
+#: built for minutes. Their inputs are checked by the code that checks all others.
+_LONG = {"FastFaceBenchmark", "FastFaceBuildEngine"}
+#: Never true here: nothing is to be downloaded.
+_FALSE = {"download_missing"}
+
+
+class Nodes(Target):
+    name = "nodes"
+    about = "every node's function, with odd values on its inputs"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        pack = write_small_pack(folder / "packs" / "small")
+        self._before = {"FASTFACE_MODELS": os.environ.get("FASTFACE_MODELS")}
+        os.environ["FASTFACE_MODELS"] = str(pack.parent)
+        # Outside ComfyUI nodes keep their files in the working folder.
+        self._working_folder = Path.cwd()
+        os.chdir(folder)
+        self._face_analysis = small_face_analysis(pack)
+        numbers = np.random.default_rng(0)
+        self._images = torch.from_numpy(numbers.random((2, 64, 96, 3), dtype=np.float32))
+        found = self._face_analysis.analyze(Images.from_comfy(self._images), ["recognition"])
+        self._faces = found
+        mapping = nodes.NODE_CLASS_MAPPINGS
+        embedded = mapping["FastFaceEmbed"]().embed(self._face_analysis, self._images, "all")
+        self._embedding = _result(embedded)[1]
+        crop = mapping["FastFaceCrop"]().crop(self._images, found, "square", 32, 0.5)
+        self._origin = _result(crop)[1]
+        self._sound: dict[str, Callable[[], Any]] = {
+            "IMAGE": lambda: self._images,
+            "FACEANALYSIS": lambda: self._face_analysis,
+            "FASTFACE_FACES": lambda: self._faces,
+            "FASTFACE_EMBEDDING": lambda: self._embedding,
+            "FASTFACE_CROPS": lambda: self._origin,
+            "FASTFACE_MTCNN": MtcnnParameters,
+        }
+
+    def run(self, chance: random.Random) -> None:
+        name = chance.choice(sorted(set(nodes.NODE_CLASS_MAPPINGS) - _LONG))
+        node = nodes.NODE_CLASS_MAPPINGS[name]
+        declared = node.INPUT_TYPES()
+        inputs = {**declared.get("required", {}), **declared.get("optional", {})}
+        optional = set(declared.get("optional", {}))
+        # Most inputs are sound, so that odd ones get far.
+        odd = set(chance.sample(sorted(inputs), min(len(inputs), chance.choice((0, 1, 1, 1, 2)))))
+        values = {}
+        for label, (kind, *options) in inputs.items():
+            if label in optional and label not in odd and chance.random() < 0.4:
+                continue
+            if label in _FALSE:
+                values[label] = False
+            elif label in odd:
+                values[label] = self._odd(kind, chance)
+            else:
+                values[label] = self._usual(kind, options[0] if options else {}, chance)
+        for check in ("IS_CHANGED", "VALIDATE_INPUTS"):
+            if chance.random() < 0.2 and hasattr(node, check):
+                _checked(getattr(node, check), values)
+        getattr(node(), node.FUNCTION)(**values)
+
+    def _usual(self, kind: Any, options: dict[str, Any], chance: random.Random) -> Any:
+        if isinstance(kind, (list, tuple)):
+            return chance.choice(list(kind)) if kind else ""
+        if kind in self._sound:
+            return self._sound[kind]()
+        if kind == "INT":
+            return chance.choice((options["default"], options["min"], min(options["max"], 64)))
+        if kind == "FLOAT":
+            return chance.choice((options["default"], options["min"], options["max"]))
+        if kind == "BOOLEAN":
+            return chance.random() < 0.5
+        return options.get("default", "a name") if kind == "STRING" else None
+
+    def _odd(self, kind: Any, chance: random.Random) -> Any:
+        if chance.random() < 0.2:
+            return odd_value(chance)
+        if kind == "IMAGE":
+            return odd_image(chance)
+        if kind == "FASTFACE_FACES":
+            return odd_faces(chance, self._faces)
+        if kind in ("INT", "FLOAT", "BOOLEAN"):
+            return odd_number(chance)
+        if kind == "STRING" or isinstance(kind, (list, tuple)):
+            return odd_text(chance)
+        other = chance.choice(sorted(self._sound))
+        return self._sound[other]()
+
+    def close(self) -> None:
+        os.chdir(self._working_folder)
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _result(output: Any) -> Any:
+    return output["result"] if isinstance(output, dict) else output
+
+
+def _checked(check: Callable[..., Any], values: dict[str, Any]) -> None:
+    """ComfyUI gives these what they ask for."""
+    taken = inspect.signature(check).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        check(**values)
+    else:
+        check(**{name: value for name, value in values.items() if name in taken})
