@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..utils.anchors import Candidates
+from ..utils.errors import ModelError
 from ..utils.faces import Faces
+
+#: Coordinates from here on are no places in an image, nor near one.
+_MOST_PX = 1 << 20
 
 
 @runtime_checkable
@@ -41,6 +46,7 @@ class PaddedFaces:
         complete: A bool on the device: there were no more candidates than K, and nothing is left to
             suppress.
         image_sizes: `(height, width)` of each image.
+        file: Of the network, for errors.
         look_wider: Called when it was not complete, before the images are detected again.
     """
 
@@ -49,19 +55,31 @@ class PaddedFaces:
     keep: Tensor
     complete: Tensor
     image_sizes: tuple[tuple[int, int], ...]
+    file: Path
     look_wider: Callable[[], None]
 
     @property
     def told(self) -> Tensor:
-        """Faces of each image, then whether they are complete."""
-        return torch.cat((self.keep.sum(1), self.complete[None])).float()
+        """Faces of each image, then whether they are complete, and whether their places are any."""
+        return torch.cat((self.keep.sum(1), self.complete[None], self._is_sane()[None])).float()
 
     def settle(self, told: Sequence[float]) -> Faces | None:
-        """See `Pending.settle`; waits for nothing."""
-        if not told[-1]:
+        """See `Pending.settle`; waits for nothing.
+
+        Raises:
+            ModelError: The network gave boxes or landmarks that are no places in an image.
+        """
+        *numbers, is_complete, is_sane = told
+        if not is_sane:
+            raise ModelError(
+                f"{self.file} gave boxes or landmarks that are NaN, infinite or millions of pixels "
+                "away; where it runs in fp16, choose precision fp32, else it is damaged: delete it "
+                "and download its pack again"
+            )
+        if not is_complete:
             self.look_wider()
             return None
-        counts = [int(count) for count in told[:-1]]
+        counts = [int(count) for count in numbers]
         place = self._places(sum(counts))
         image_index = place // max(1, self.order.shape[1])
         rows = self.order.flatten()[place]
@@ -74,6 +92,16 @@ class PaddedFaces:
             landmarks=None if found.landmarks is None else found.landmarks[image_index, rows],
             image_list=tuple(image for image, count in enumerate(counts) for _ in range(count)),
         )
+
+    def _is_sane(self) -> Tensor:
+        """A bool on the device: candidates are where a face could be."""
+        found = self.candidates
+        # A comparison that NaN fails, too. What only fills the rows may be anything.
+        sane = ((found.boxes.abs() < _MOST_PX).all(-1) | ~found.present).all()
+        if found.landmarks is not None:
+            near = (found.landmarks.abs() < _MOST_PX).flatten(2).all(-1)
+            sane = sane & (near | ~found.present).all()
+        return sane
 
     def _places(self, faces: int) -> Tensor:
         """Where in the flat rows the faces are, `[faces]`: `nonzero` of a number known before."""

@@ -26,7 +26,8 @@ def values_a_face(
         `[faces,K]` float32, a view where it is float32 already.
 
     Raises:
-        ModelError: There are several outputs, or it has another size.
+        ModelError: There are several outputs, it has another size, or (told on the CPU alone)
+            values that are none.
     """
     only, *others = outputs
     values = only.numel() // faces
@@ -39,4 +40,11 @@ def values_a_face(
             f"a face as task {model.task} needs; it is damaged or another network: delete it and "
             "download its pack again"
         )
-    return only.float().reshape(faces, values)
+    rows = only.float().reshape(faces, values)
+    # Asking a card would make the host wait for it.
+    if rows.device.type == "cpu" and not rows.isfinite().all():
+        raise ModelError(
+            f"{model.path} gave values that are NaN or infinite; where it runs in fp16, choose "
+            "precision fp32, else it is damaged: delete it and download its pack again"
+        )
+    return rows

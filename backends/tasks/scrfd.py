@@ -87,7 +87,8 @@ class Scrfd:
         for part in parts:
             complete = complete & (part.passed <= part.boxes.shape[1]).all()
         image_sizes = (batch.size_hw,) * len(batch.positions)
-        return PaddedFaces(found, order, keep, complete, image_sizes, self._look_wider(reach))
+        widen = self._look_wider(reach)
+        return PaddedFaces(found, order, keep, complete, image_sizes, self.model.path, widen)
 
     def _look_wider(self, reach: Reach) -> Callable[[], None]:
         def widen() -> None:

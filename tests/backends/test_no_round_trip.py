@@ -158,7 +158,7 @@ def test_the_host_waits_once_and_no_pixel_comes_back(
 ):
     analyzer = analyzer_on(NOWHERE, tmp_path)
     monkeypatch.setattr(analyzer_module, "images_at_once", lambda *sizes: 2)
-    faces_found = [[3.0] * min(2, images - start) + [1.0] for start in range(0, images, 2)]
+    faces_found = [[3.0] * min(2, images - start) + [1.0, 1.0] for start in range(0, images, 2)]
     reads: list[list[Tensor]] = []
 
     def told(tensors: list[Tensor]) -> list[list[float]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.pending import read_together
 from fastface.backends.tasks import open_task
 from fastface.backends.tasks.outputs import values_a_face
+from fastface.backends.tasks.scrfd import Scrfd
 from fastface.utils.anchors import decode_scrfd
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
@@ -58,3 +63,30 @@ def test_a_detector_with_other_results(place: int, change: str):
     outputs[place] = changed[change](outputs[place])
     with pytest.raises(ModelError, match="expected"):
         decode_scrfd(outputs, (64, 64), 0.5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_detector_whose_places_are_none(kind: int, value: float):
+    model = replace(model_of("detection", None), input_shape=(1, 3, None, None))
+
+    class Session(FakeSession):
+        def run(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs = [
+                torch.full((len(x), (64 // stride) ** 2 * 2, values), 0.6 if values == 1 else 1.0)
+                for values in (1, 4, 10)
+                for stride in (8, 16, 32)
+            ]
+            outputs[3 * kind][0, 5] = value
+            return tuple(outputs)
+
+    detector = Scrfd(pack_of(model), model, Session(None))
+    (batch,) = Images.from_bgr(photo(1, 64, 64)).chunks()
+    found = detector.detect(batch, DetectionOptions(((64, 64),)))
+    with pytest.raises(ModelError, match=r"detection\.onnx gave boxes or landmarks that are NaN"):
+        found.settle(read_together([found.told])[0])
+
+
+def test_a_head_whose_values_are_none():
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        values_a_face([torch.tensor([[1.0, float("nan")]])], model_of("recognition", 112), 1)
