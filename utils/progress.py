@@ -24,10 +24,15 @@ class _Work:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.done = 0.0
+        self.raised: BaseException | None = None
 
     def tell(self, done: float) -> None:
         self.done = min(max(self.done, done), 1.0)
-        self.listener(self.done)
+        try:
+            self.listener(self.done)
+        except BaseException as error:
+            self.raised = error
+            raise
 
 
 _work: ContextVar[_Work | None] = ContextVar("work", default=None)
@@ -73,6 +78,12 @@ def may_stop() -> None:
 def is_heard() -> bool:
     """Whether somebody listens to this thread's work."""
     return _work.get() is not None
+
+
+def raised_by_listener(error: BaseException) -> bool:
+    """Whether an error is no failure of this thread's work, but a listener's way to end it."""
+    work = _work.get()
+    return work is not None and work.raised is error
 
 
 def checkpoint() -> Callable[[], None] | None:

@@ -14,6 +14,7 @@ import torch
 from ...utils import host
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError, OutOfMemory
 from ...utils.memory import is_out_of_memory
+from ...utils.progress import raised_by_listener
 
 #: As much of what a library says as people read: protobuf may quote the file.
 _MOST_LETTERS = 400
@@ -24,9 +25,9 @@ _CARD_ERRORS = ("CUDA ", "cuDNN ", "cuBLAS ", "cublas", "HIP ", "MIOpen ", "MPS 
 class foreign_graph:
     """Whatever goes wrong inside with a graph is a `ModelError` that names its file.
 
-    Errors of this pack, missing packages and ComfyUI's interruption pass through as they are. Too
-    little memory and a card that failed say nothing about the file: these become `OutOfMemory` and
-    `BackendUnavailable`.
+    Errors of this pack, missing packages, and what ends the work from outside, such as ComfyUI's
+    interruption, pass through as they are. Too little memory and a card that failed say nothing
+    about the file: these become `OutOfMemory` and `BackendUnavailable`.
 
     A class, because `contextlib.contextmanager` gives back a StopIteration as it came, even if the
     generator made something else of it.
@@ -52,7 +53,7 @@ class foreign_graph:
         """
         if not isinstance(error, Exception) or isinstance(error, (FastFaceError, ImportError)):
             return
-        if host.is_interruption(error):
+        if host.is_interruption(error) or raised_by_listener(error):
             return
         where = f"{self._file} can't be {self._doing}"
         said = f"{type(error).__name__}: {_in_one_line(error)}"

@@ -33,9 +33,10 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
 
 @pytest.fixture
 def used(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """The status after a photo was analysed twice."""
+    """The status after a photo was analysed twice, with nothing in memory before."""
     import cv2
 
+    unload()
     monkeypatch.setenv("FASTFACE_MODELS", str(test_data))
     app = load_face_analysis(model_pack="models", backend="onnxruntime", device="cpu")
     photo = cv2.imread(str(test_data / "images" / "multiface.jpg"))
@@ -61,9 +62,8 @@ def test_what_happened_is_counted(used: dict, test_data: Path):
     assert 0 < calls["p50"] <= calls["p95"] <= calls["p99"] <= calls["seconds"]
     caches = used["caches"]
     assert caches["detections"]["hits"] >= 1 and caches["detections"]["entries"] >= 1
-    ours = [m for m in used["models"] if m["pack"] == "models" and m["backend"] != "insightface"]
-    models = {model["task"]: model for model in ours}
-    assert set(models) == {"detection", "recognition"}
+    models = {model["task"]: model for model in used["models"]}
+    assert set(models) == {"detection", "recognition"} and len(used["models"]) == 2
     for file, task in (("scrfd_2.5g_bnkps", "detection"), ("mobilefacenet", "recognition")):
         assert models[task]["bytes"] == (test_data / "models" / f"{file}.onnx").stat().st_size
         assert models[task]["provider"] == "CPUExecutionProvider" and models[task]["as_asked"]

@@ -4,7 +4,15 @@ import threading
 
 import pytest
 
-from fastface.utils.progress import advance, checkpoint, heard_by, is_heard, may_stop, part
+from fastface.utils.progress import (
+    advance,
+    checkpoint,
+    heard_by,
+    is_heard,
+    may_stop,
+    part,
+    raised_by_listener,
+)
 
 
 class Stop(BaseException):
@@ -59,6 +67,18 @@ def test_what_a_listener_raises_ends_the_work(mark):
     with pytest.raises(Stop), heard_by(stop), part(0.0, 0.5), part(0.5, 1.0):
         mark()
     assert not is_heard()
+
+
+@pytest.mark.parametrize("error", [Stop(), ValueError("no more")])
+def test_what_a_listener_raised_is_told_from_failures(error: BaseException):
+    def end(_done: float) -> None:
+        raise error
+
+    assert not raised_by_listener(error)
+    with heard_by(end):
+        with pytest.raises(type(error)), part(0.0, 0.5):
+            may_stop()
+        assert raised_by_listener(error) and not raised_by_listener(ValueError("no more"))
 
 
 def test_an_inner_listener_hides_the_outer_one():

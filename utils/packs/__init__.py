@@ -158,6 +158,6 @@ class ModelPack:
         left_out = "".join(f"; left out: {line}" for line in self.left_out)
         return (
             f"pack {self.name!r} in {self.folder} has no {task} model, only "
-            f"{', '.join(self.tasks) or 'none at all'}; choose a pack that has one in FastFace Loader, "
-            f"such as antelopev2 or buffalo_l, which download_missing gets{left_out}"
+            f"{', '.join(self.tasks) or 'none at all'}; choose a pack that has one in FastFace "
+            f"Loader, such as antelopev2 or buffalo_l, which download_missing gets{left_out}"
         )
