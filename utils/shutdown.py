@@ -89,41 +89,57 @@ def start_thread(
 def at_work() -> Iterator[None]:
     """Encloses work that may be inside an engine; pieces of work may lie inside one another.
 
-    The end of the process waits until it is left. Nobody enters it from then on: a thread that
-    Python would cut off anyway, such as ComfyUI's for workflows, waits here for that; others get an
-    error.
+    The end of the process waits until it is left. Nobody enters it from then on. Work that lies
+    inside other work gets an error, which ends that too and lets go of whatever is held. A thread
+    that Python would cut off anyway, such as ComfyUI's for workflows, has nobody to give an error
+    to: outside of all work it waits to be cut off.
 
     Raises:
         ProcessEnding: The process is ending.
     """
     thread = threading.current_thread()
-    _enter(thread)
+    is_counted = _enter(thread)
     try:
         yield
+    except ProcessEnding:
+        if is_counted and _leave(thread):
+            _wait_for_the_end(thread)
+        is_counted = False
+        raise
     finally:
-        _leave(thread)
+        if is_counted:
+            _leave(thread)
 
 
-def _enter(thread: threading.Thread) -> None:
+def _enter(thread: threading.Thread) -> bool:
+    """Whether it is counted."""
     with _changed:
         if not _ending:
             _at_work[thread] += 1
-            return
+            return True
         if thread is threading.main_thread():
-            return  # which is what takes the interpreter down, and may do this before
-        if thread.daemon and thread not in _threads:
-            _at_work.pop(thread, None)
-            _changed.notify_all()
-            _changed.wait_for(lambda: False)
+            return False  # which is what takes the interpreter down, and may do this before
+        is_inside = thread in _at_work
+    if not is_inside:
+        _wait_for_the_end(thread)
     raise ProcessEnding("the process is ending: nothing is loaded or analysed any more")
 
 
-def _leave(thread: threading.Thread) -> None:
+def _leave(thread: threading.Thread) -> bool:
+    """Whether that was the outermost piece of its work."""
     with _changed:
         _at_work[thread] -= 1
-        if _at_work[thread] <= 0:
-            del _at_work[thread]
-            _changed.notify_all()
+        if _at_work[thread] > 0:
+            return False
+        del _at_work[thread]
+        _changed.notify_all()
+        return True
+
+
+def _wait_for_the_end(thread: threading.Thread) -> None:
+    """Does not return in a thread that Python cuts off, but of those that were started here."""
+    if thread.daemon and thread not in _threads:
+        threading.Event().wait()
 
 
 def _end() -> None:

@@ -1,18 +1,20 @@
 """Ends runs of an engine from outside: a network that takes seconds gives nobody a word.
 
 An engine that can be told to stop its run is told so by a thread that asks, while such runs go on,
-whether whoever waits for them still wants them.
+whether whoever waits for them still wants them. Where the system has no room for that thread, they
+run to their end. At the end of the process it asks once more, and whoever asks for the process's
+end there, as ComfyUI's listeners do, ends them all.
 """
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from ...utils.progress import checkpoint
+from ...utils.shutdown import is_ending, start_thread
 
 Result = TypeVar("Result")
 
@@ -45,7 +47,6 @@ class Endings:
         self._runs: set[_Run] = set()
         self._thread: threading.Thread | None = None
         self._resting = False
-        self._closed = False
         self._changed = threading.Condition()
 
     def run(self, run: Callable[[], Result], end: Callable[[], None]) -> Result:
@@ -83,21 +84,18 @@ class Endings:
         with self._changed:
             self._runs.add(entry)
             if self._thread is None or not self._thread.is_alive():  # a fork has no threads
-                self._thread = threading.Thread(
-                    target=self._watch, name="FastFace endings", daemon=True
-                )
-                self._thread.start()
+                self._thread = start_thread(self._watch, "FastFace endings", self._look_up)
             elif self._resting:  # else it looks soon, and short runs must not wake it each time
                 self._changed.notify_all()
 
     def _watch(self) -> None:
         while True:
             with self._changed:
-                if not self._runs and not self._closed:
+                if not self._runs and not is_ending():
                     self._resting = True
                     self._changed.wait(_IDLE_SECONDS)
                     self._resting = False
-                if self._closed or not self._runs:
+                if not self._runs:
                     self._thread = None
                     return
             time.sleep(_ASK_SECONDS)
@@ -106,15 +104,9 @@ class Endings:
             for entry in runs:
                 entry.ask()
 
-    def close(self) -> None:
-        """Lets the thread end, at the end of the process."""
+    def _look_up(self) -> None:
         with self._changed:
-            self._closed = True
-            thread = self._thread
             self._changed.notify_all()
-        if thread is not None:
-            thread.join(1.0)
 
 
 endings = Endings()
-atexit.register(endings.close)

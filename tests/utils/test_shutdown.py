@@ -99,6 +99,55 @@ atexit.register(lambda: say(f"{time.monotonic() - began < 10}"))
     assert lines == ["True"]
 
 
+def test_what_is_held_inside_work_is_let_go_of_though_its_thread_never_returns() -> None:
+    lines, _ = ended("""
+lock, entered = threading.Lock(), threading.Event()
+
+def hold():
+    with shutdown.at_work():
+        with lock:
+            entered.set()
+            while True:
+                with shutdown.at_work():
+                    time.sleep(0.01)
+
+def want():
+    with lock:
+        say("has it")
+
+threading.Thread(target=hold, daemon=True).start()
+entered.wait()
+threading.Thread(target=want).start()  # Python waits for this one, and without a bound
+""")
+    assert lines == ["has it"]
+
+
+def test_a_run_of_an_engine_is_ended_where_a_prompt_waits_for_it() -> None:
+    lines, said = ended("""
+from fastface.backends.sessions.ending import endings
+from fastface.utils import host
+from fastface.utils.progress import heard_by
+
+entered, told = threading.Event(), threading.Event()
+
+def run():
+    entered.set()
+    say(f"told {told.wait(60)}")
+
+def work():
+    with shutdown.at_work(), heard_by(lambda share: host.check_interrupted()):
+        endings.run(run, told.set)
+    say("returned")
+
+threading.Thread(target=work, daemon=True).start()
+entered.wait()
+began = time.monotonic()
+atexit.register(lambda: say(f"{time.monotonic() - began < 10}"))
+""")
+    assert lines == ["told True", "True"]
+    assert said == ""
+
+
 def test_threads_that_python_waits_for_get_an_error() -> None:
     lines, _ = ended("""
 def work():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fastface.backends.placement import RunsOn
 from fastface.backends.sessions.ending import Endings
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession
+from fastface.utils import shutdown
 from fastface.utils.progress import heard_by
 
 #: A run of so many takes several times as long as it may take to end it, on a busy machine too.
@@ -39,10 +40,8 @@ def stop_when(flag: threading.Event) -> Callable[[float], None]:
 
 
 @pytest.fixture
-def own() -> Iterator[Endings]:
-    made = Endings()
-    yield made
-    made.close()
+def own() -> Endings:
+    return Endings()
 
 
 class TestEndings:
@@ -92,12 +91,28 @@ class TestEndings:
         thread.join(10)
         assert results == [7]
 
-    def test_after_closing_nothing_waits_for_a_thread(self, own: Endings):
+    def test_where_no_thread_can_be_started_a_run_goes_on_to_its_end(
+        self, own: Endings, monkeypatch: pytest.MonkeyPatch
+    ):
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch, heard_by(lambda _done: None):
+            patch.setattr(threading.Thread, "start", refuse)
+            assert own.run(lambda: 7, pytest.fail) == 7
+        told, wanted = threading.Event(), threading.Event()
+        with heard_by(stop_when(wanted)), pytest.raises(Stop):
+            own.run(lambda: wanted.set() or told.wait(10), told.set)
+
+    def test_its_thread_ends_with_the_process(self, own: Endings, monkeypatch: pytest.MonkeyPatch):
         with heard_by(lambda _done: None):
             own.run(lambda: 7, pytest.fail)
         thread = own._thread
-        own.close()
-        assert thread is not None and not thread.is_alive()
+        assert thread is not None
+        monkeypatch.setattr(shutdown, "_ending", True)
+        shutdown._threads[thread]()
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def long_graph() -> Any:

@@ -1,0 +1,414 @@
+"""Whether anything grows while faces are analysed for a long time: memory, descriptors, threads.
+
+    python benchmarks/soak.py --pack FOLDER --photos PHOTO [PHOTO ...]
+        [--backend onnxruntime torch facenet-mtcnn] [--calls 100000] [--batches 5000]
+        [--picture PNG] [--samples CSV] [--looks 200] [--keep RESULTS]
+
+FOLDER is a pack's folder of ONNX files; `facenet-mtcnn` runs the networks in facenet-pytorch's
+wheel instead. Each backend has a process of its own, one thread of computation, and all `--calls`
+and `--batches`, spread evenly:
+
+- a call is `get()` of the drop-in object on a cut-out of a photo around a face, of one of 25 sizes
+  about 80 x 80, with noise, so that no two images are alike and no cache answers; the embedding
+  of every twentieth face is read, where the pack has one;
+- a batch is FastFaceDetect and FastFaceEmbed on an IMAGE of 2 such cut-outs; the drawn images are
+  made too. Every tenth runs FastFaceLoader again, as a prompt with a changed loader does.
+
+It is sampled 200 times (`--looks`), after Python's garbage was collected: resident memory (RSS),
+memory of this process alone (USS), open descriptors, threads, and objects that the garbage
+collector knows. The first tenth fills caches and allocators and does not count. A backend is flat
+if
+
+- the slope of USS over the rest, with its interval of 95 % (wider where samples follow each other),
+  lies below 50 bytes a call: less than one Python object left behind by each. A batch counts as one
+  call here. (Where the system tells no USS, RSS takes its place.)
+- no more than 1 in 10 calls leaves an object of the garbage collector, judged likewise;
+- the most descriptors and threads in the last tenth are no more than in the second.
+
+Ends with status 1 if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+#: What makes facenet-pytorch's networks be used; other names are backends that run the pack.
+MTCNN = "facenet-mtcnn"
+WARM_UP = 0.1
+BATCH = 2
+SIDES = (64, 72, 80, 88, 96)
+#: Of the detector's input: images are not made larger.
+DET_SIZE = 96
+#: The same for the photos, whose faces are cut out.
+PHOTO_SIZE = (640, 640)
+#: One face in so many has its embedding read.
+READ_ONE_IN = 20
+BYTES_A_CALL = 50
+OBJECTS_A_CALL = 0.1
+KB, MB = 1e3, 1e6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the process takes after so many calls and batches."""
+
+    calls: int
+    seconds: float
+    rss: int
+    uss: int
+    descriptors: int
+    threads: int
+    objects: int
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Growth a call, and half its interval of 95 %."""
+
+    value: float
+    half: float
+
+    def is_below(self, limit: float) -> bool:
+        return self.value + self.half < limit
+
+
+class Cutouts:
+    """Pictures around the faces of some photos, each unlike all before."""
+
+    def __init__(self, photos: Sequence[Path], find: Callable[[np.ndarray], Any]) -> None:
+        """
+        Args:
+            photos: Files with faces.
+            find: Gives the faces of a picture `[H,W,3]` uint8 BGR, as `FaceAnalysis.get` does.
+        """
+        self._places: list[tuple[np.ndarray, np.ndarray]] = []
+        for path in photos:
+            image = cv2.imread(str(path))
+            if image is None:
+                sys.exit(f"{path} is no picture that OpenCV reads")
+            self._places += [(image, face.bbox) for face in find(image)]
+        if not self._places:
+            sys.exit(f"no face is found in {', '.join(map(str, photos))}")
+        self._random = np.random.default_rng(0)
+
+    def next(self, size_wh: tuple[int, int]) -> np.ndarray:
+        """A picture `[H,W,3]` uint8 BGR."""
+        random = self._random
+        image, box = self._places[random.integers(len(self._places))]
+        side = max(box[2] - box[0], box[3] - box[1]) * random.uniform(1.4, 2.5)
+        middle = (box[:2] + box[2:]) / 2 + random.uniform(-0.1, 0.1, 2) * side
+        scale = min(size_wh) / side
+        matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+        matrix[:, 2] = np.array(size_wh) / 2 - scale * middle
+        picture = cv2.warpAffine(image, matrix, size_wh, flags=cv2.INTER_AREA)
+        noise = random.integers(0, 8, picture.shape, dtype=np.uint8)
+        return cv2.add(picture, noise)
+
+
+def soak(
+    backend: str, pack: Path, photos: Sequence[Path], calls: int, batches: int, looks: int
+) -> dict[str, Any]:
+    """Runs it all in this process, which has done nothing else; what there is to tell of it."""
+    sys.path.insert(0, str(ROOT))
+    from install import import_pack
+
+    import_pack("fastface")
+    import torch
+
+    torch.set_num_threads(1)
+    from fastface.backends.dropin.results import CACHES
+    from fastface.nodes import NODE_CLASS_MAPPINGS
+
+    detect, embed = (NODE_CLASS_MAPPINGS[name]() for name in ("FastFaceDetect", "FastFaceEmbed"))
+    app = load(backend, pack)
+    cutouts = Cutouts(photos, partial(app.get, det_size=PHOTO_SIZE))
+    has_embedding = "recognition" in app.models
+    hits = sum(cache.status().hits for cache in CACHES)
+    sizes = itertools.cycle(itertools.product(SIDES, SIDES))
+    readings = itertools.cycle([True] + [False] * (READ_ONE_IN - 1))
+    found = [0, 0]
+
+    def call() -> None:
+        faces = app.get(cutouts.next(next(sizes)))
+        found[0] += len(faces)
+        for face in faces:
+            if has_embedding and next(readings):
+                assert np.isfinite(face.normed_embedding).all()
+
+    loads = itertools.count()
+    loaded = [app]
+
+    def batch() -> None:
+        if next(loads) % 10 == 0:
+            loaded[0] = load(backend, pack)
+        size = next(sizes)
+        pictures = np.stack([cutouts.next(size)[..., ::-1] for _ in range(BATCH)])
+        images = torch.from_numpy(pictures).float() / 255
+        faces = detect.detect(faceanalysis=loaded[0], images=images)["result"][0]
+        if has_embedding:
+            embed.embed(faceanalysis=loaded[0], images=images, which="all", faces=faces)
+        found[1] += len(faces)
+
+    samples = list(sampled(call, calls, batch, batches, looks))
+    return {
+        "samples": [asdict(sample) for sample in samples],
+        "calls": calls,
+        "batches": batches,
+        "faces of calls": found[0],
+        "faces of batches": found[1],
+        # An image is looked up again when fields of its faces are worked out; results are not.
+        "hits of detections": sum(cache.status().hits for cache in CACHES[:1]) - hits,
+    }
+
+
+def load(backend: str, pack: Path) -> Any:
+    """The drop-in object, from the node."""
+    from fastface.nodes import NODE_CLASS_MAPPINGS
+
+    own = backend == MTCNN
+    return NODE_CLASS_MAPPINGS["FastFaceLoader"]().load(
+        model_pack=MTCNN if own else pack.name,
+        backend="facenet" if own else backend,
+        device="cpu",
+        precision="fp32",
+        detection="standard",
+        det_size=DET_SIZE,
+        det_threshold=0.0,
+        max_faces=0,
+        strict=False,
+        download_missing=False,
+    )["result"][0]
+
+
+def sampled(
+    call: Callable[[], None], calls: int, batch: Callable[[], None], batches: int, looks: int
+) -> Iterator[Sample]:
+    """Does both, spread evenly over each other, and looks so many times."""
+    began = time.monotonic()
+    process = psutil.Process()
+    done = 0
+    total = calls + batches
+    marks = {round(total * number / looks) for number in range(1, looks + 1)}
+    for number in range(1, total + 1):
+        until = number * batches // total
+        if until > done:
+            done = until
+            batch()
+        else:
+            call()
+        if number in marks:
+            yield sample(process, number, time.monotonic() - began)
+
+
+def sample(process: psutil.Process, calls: int, seconds: float) -> Sample:
+    gc.collect()
+    memory = process.memory_full_info()
+    handles = process.num_handles if os.name == "nt" else process.num_fds
+    return Sample(
+        calls,
+        round(seconds, 2),
+        memory.rss,
+        getattr(memory, "uss", memory.rss),
+        handles(),
+        process.num_threads(),
+        len(gc.get_objects()),
+    )
+
+
+def counted(samples: Sequence[Sample]) -> list[Sample]:
+    """Those after the warm-up."""
+    last = samples[-1].calls
+    return [each for each in samples if each.calls >= WARM_UP * last]
+
+
+def slope(samples: Sequence[Sample], what: str) -> Slope:
+    """Of a line through the samples after the warm-up.
+
+    Memory comes and goes in steps, so that a sample is like the one before: they count for as many
+    as there would be of the same worth without that, by the correlation of neighbours.
+    """
+    kept = counted(samples)
+    x = np.array([each.calls for each in kept], dtype=float)
+    y = np.array([getattr(each, what) for each in kept], dtype=float)
+    x -= x.mean()
+    value = float(x @ (y - y.mean()) / (x @ x))
+    rest = y - y.mean() - value * x
+    variance = float(rest @ rest)
+    if variance == 0.0:
+        return Slope(value, 0.0)
+    like = min(max(float(rest[1:] @ rest[:-1]) / variance, 0.0), 0.99)
+    worth = max(len(x) * (1 - like) / (1 + like), 4.0)
+    error = math.sqrt(variance / (worth - 2) / (x @ x) * len(x) / worth)
+    return Slope(value, 1.96 * error)
+
+
+def faults(samples: Sequence[Sample]) -> list[str]:
+    """What is not flat, for people; see the beginning of this file."""
+    said = []
+    uss, objects = slope(samples, "uss"), slope(samples, "objects")
+    if not uss.is_below(BYTES_A_CALL):
+        said.append(f"memory: {uss.value:.0f} ± {uss.half:.0f} bytes a call")
+    if not objects.is_below(OBJECTS_A_CALL):
+        said.append(f"objects: {objects.value:.3f} ± {objects.half:.3f} a call")
+    kept = counted(samples)
+    tenth = max(len(kept) // 9, 1)
+    for what in ("descriptors", "threads"):
+        before, after = (
+            max(getattr(each, what) for each in some) for some in (kept[:tenth], kept[-tenth:])
+        )
+        if after > before:
+            said.append(f"{what}: {before}, then {after}")
+    return said
+
+
+def at(samples: Sequence[Sample], share: float) -> Sample:
+    last = samples[-1].calls
+    return min(samples, key=lambda each: abs(each.calls - share * last))
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    shares = (0.1, 0.5, 1.0)
+    heads = ["calls", "batches", "faces", "minutes"]
+    heads += [f"{what} at {share:.0%}" for what in ("RSS", "USS") for share in shares]
+    heads += ["RSS, kB in 1,000 calls", "USS, kB in 1,000 calls", "objects in 1,000 calls"]
+    heads += ["descriptors", "threads", "flat"]
+    lines = [f"| memory in MB | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for backend, result in results.items():
+        samples = result["samples"]
+        cells = [f"{result['calls']:,}", f"{result['batches']:,}"]
+        cells += [f"{result['faces of calls'] + result['faces of batches']:,}"]
+        cells += [f"{samples[-1].seconds / 60:.1f}"]
+        for what in ("rss", "uss"):
+            cells += [f"{getattr(at(samples, share), what) / MB:.1f}" for share in shares]
+        for what, unit in (("rss", KB), ("uss", KB), ("objects", 1.0)):
+            line = slope(samples, what)
+            thousand = 1000 / unit
+            cells.append(f"{line.value * thousand:+.1f} ± {line.half * thousand:.1f}")
+        for what in ("descriptors", "threads"):
+            cells.append(", ".join(str(getattr(at(samples, share), what)) for share in shares))
+        cells.append("; ".join(faults(samples)) or "yes")
+        lines.append(f"| {backend} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Memory, descriptors and threads over calls, a column a backend."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(results), 5.4), layout="constrained")
+    panels = figure.subplots(2, len(results), squeeze=False, sharex="col", height_ratios=(2, 1))
+    top = 1.15 * max(each.rss for result in results.values() for each in result["samples"]) / MB
+    for (memory, counts), (backend, result) in zip(panels.T, results.items(), strict=True):
+        samples = result["samples"]
+        x = [each.calls / 1000 for each in samples]
+        warm = WARM_UP * x[-1]
+        for what, colour in (("rss", "tab:blue"), ("uss", "tab:orange")):
+            memory.plot(
+                x, [getattr(each, what) / MB for each in samples], color=colour, label=what.upper()
+            )
+        line = slope(samples, "uss")
+        memory.set_title(
+            f"{backend}: USS {line.value * 1000 / KB:+.1f} ± {line.half * 1000 / KB:.1f} kB "
+            "in 1,000 calls",
+            size=9,
+        )
+        memory.set_ylim(0, top)
+        for what, colour in (("descriptors", "tab:green"), ("threads", "tab:red")):
+            counts.plot(x, [getattr(each, what) for each in samples], color=colour, label=what)
+        counts.set_ylim(bottom=0)
+        counts.set_xlabel("thousand calls and batches; grey: warm-up", size=8)
+        for panel in (memory, counts):
+            panel.axvspan(0, warm, color="0.9")
+            panel.set_xlim(0, x[-1])
+            panel.tick_params(labelsize=8)
+            panel.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("megabytes", size=8)
+    panels[0, 0].legend(fontsize=8, loc="lower right")
+    panels[1, 0].set_ylabel("number", size=8)
+    panels[1, 0].legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def in_a_process(backend: str, options: argparse.Namespace) -> dict[str, Any]:
+    """`soak` in a process that does nothing else."""
+    command = [sys.executable, __file__, "--inside", backend, str(options.pack)]
+    command += [str(options.calls), str(options.batches), str(options.looks)]
+    command += map(str, options.photos)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTFACE_")}
+    # Threads that wait for work spin, and there is none for two.
+    kept |= {"FASTFACE_MODELS": str(options.pack), "OMP_NUM_THREADS": "1"}
+    kept |= {"OPENBLAS_NUM_THREADS": "1", "FASTFACE_THREADS": "1"}
+    if options.keep is not None:
+        kept["FASTFACE_CACHE_RESULTS"] = kept["FASTFACE_CACHE_CROPS"] = str(options.keep)
+    done = subprocess.run(command, env=kept, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{backend} ended with status {done.returncode}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    result["samples"] = [Sample(**each) for each in result["samples"]]
+    return result
+
+
+def write_samples(results: dict[str, dict[str, Any]], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["backend", *Sample.__dataclass_fields__])
+        for backend, result in results.items():
+            rows.writerows([backend, *asdict(each).values()] for each in result["samples"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    if sys.argv[1:2] == ["--inside"]:
+        backend, pack, calls, batches, looks, *photos = sys.argv[2:]
+        paths = [Path(each) for each in photos]
+        told = soak(backend, Path(pack), paths, int(calls), int(batches), int(looks))
+        print(json.dumps(told))
+        return 0
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, nargs="+", required=True)
+    parser.add_argument("--backend", nargs="+", default=["onnxruntime", "torch", MTCNN])
+    parser.add_argument("--calls", type=int, default=100_000, help="of get(), a backend")
+    parser.add_argument("--batches", type=int, default=5_000, help="of the nodes, a backend")
+    parser.add_argument("--looks", type=int, default=200, help="how often it is sampled")
+    parser.add_argument("--picture", type=Path, default=Path("soak.png"))
+    parser.add_argument("--samples", type=Path, help="where all samples are written")
+    parser.add_argument("--keep", type=int, help="results that caches keep; else their default")
+    options = parser.parse_args(arguments)
+    results = {}
+    for backend in options.backend:
+        results[backend] = in_a_process(backend, options)
+        print(f"  {backend} done", file=sys.stderr, flush=True)
+    print(table(results))
+    for backend, result in results.items():
+        if result["hits of detections"]:
+            print(f"{backend}: {result['hits of detections']} calls were answered by a cache")
+    draw(results, options.picture)
+    print(f"picture: {options.picture}")
+    if options.samples:
+        write_samples(results, options.samples)
+    return 1 if any(faults(result["samples"]) for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
