@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -58,6 +59,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.moments: list[tuple[float, float]] = []
+        self.places: list[str] = []
         self.stop_after = -1
         self.pressed = 0.0
 
@@ -65,12 +67,25 @@ class Watch:
         if self.pressed:
             raise Stop
         self.moments.append((time.perf_counter(), time.process_time()))
+        self.places.append(place_of_call())
         if len(self.moments) - 1 == self.stop_after:
             self.pressed = time.perf_counter()
 
     def begin(self, stop_after: int = -1) -> None:
-        self.pressed, self.stop_after, self.moments = 0.0, stop_after, []
+        self.pressed, self.stop_after = 0.0, stop_after
+        self.moments, self.places = [], []
         self.check_interrupted()
+
+
+def place_of_call() -> str:
+    """File and line that asked whether to go on, beneath those that only pass it on."""
+    passing = {"cancel.py", "progress.py", "ending.py", "contextlib.py", "shutdown.py"}
+    frames = traceback.extract_stack()
+    for frame in reversed(frames):
+        name = Path(frame.filename).name
+        if name not in passing:
+            return f"{name}:{frame.lineno}"
+    return "the end"
 
 
 @dataclass(frozen=True)
@@ -101,12 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     works = Works(photo[..., ::-1], options.side, options.frames, options.pack)
     watch = Watch()
     host.check_interrupted = watch.check_interrupted
-    print("| work | s | asked | longest silence, s (processor s) | stopped within, s |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
+    print("| work | s | asked | longest silence, s (processor s) | where | stopped within, s |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name, make in works.all():
         if options.list:
             print(f"| {name} |")
         elif not options.only or any(word in name for word in options.only):
+            watch.begin()  # what is made for the work is not stopped
             print(measured(watch, Work(name, make())), flush=True)
     return 0
 
@@ -117,7 +133,7 @@ def measured(watch: Watch, work: Work) -> str:
     watch.begin()
     work.run()
     watch.check_interrupted()  # the end of the node: the next one asks
-    moments = watch.moments
+    moments, places = watch.moments, watch.places
     gaps = [
         (after[0] - before[0], after[1] - before[1], place)
         for place, (before, after) in enumerate(pairwise(moments))
@@ -133,7 +149,7 @@ def measured(watch: Watch, work: Work) -> str:
     seconds = moments[-1][0] - moments[0][0]
     return (
         f"| {work.name} | {seconds:.1f} | {len(moments) - 2} | {longest:.2f} ({processor:.2f}) | "
-        f"{stopped} |"
+        f"{places[place]} to {places[place + 1]} | {stopped} |"
     )
 
 
@@ -163,7 +179,7 @@ class Works:
                 if get_backend(backend).missing() is None:
                     yield from self._of_pack(pack, backend)
         yield f"Detect with annotate, {self._frames} frames of 1080p", self._annotate
-        yield f"Mask with blur 64, {self._frames} frames of 1080p", lambda: self._film("Mask")
+        yield f"Mask with blur 512, {self._frames} frames of 1080p", lambda: self._film("Mask")
         yield f"Gate, {self._frames} frames of 1080p", lambda: self._film("Gate")
         yield f"to SEGS, {self._frames} frames of 1080p", lambda: self._film("SEGS")
         yield f"Crop, 6 of 4096 px from {self._side} px", self._crop
@@ -212,7 +228,7 @@ class Works:
     def _film(self, name: str) -> Callable[[], object]:
         images = self._frames_of_1080p()
         faces = faces_in_rows(4, images)
-        more = {"blur": 64.0} if name == "Mask" else {}
+        more = {"blur": 512.0} if name == "Mask" else {}
         return lambda: node(name, images=images, faces=faces, **more)
 
     def _crop(self) -> Callable[[], object]:

@@ -29,15 +29,24 @@ class _Run:
     def __init__(self, ask: Callable[[], None], end: Callable[[], None]) -> None:
         self._ask = ask
         self._end = end
+        self._over = False
+        self._lock = threading.Lock()
         self.raised: BaseException | None = None
 
     def ask(self) -> None:
-        if self.raised is None:
+        with self._lock:
+            if self._over or self.raised is not None:
+                return
             try:
                 self._ask()
             except BaseException as error:  # noqa: BLE001  raised again in the thread that runs
                 self.raised = error
                 self._end()
+
+    def finish(self) -> None:
+        """After this nothing is asked and nothing ended: the engine may be at another run."""
+        with self._lock:
+            self._over = True
 
 
 class Endings:
@@ -54,7 +63,8 @@ class Endings:
 
         Args:
             run: The work; it may raise whatever it likes once it was ended.
-            end: Makes `run` return soon; called from another thread, at most once.
+            end: Makes `run` return soon; called from another thread, at most once, and never when
+                `run` has returned.
 
         Returns:
             What `run` gives.
@@ -74,6 +84,7 @@ class Endings:
                 raise
             result = None
         finally:
+            entry.finish()
             with self._changed:
                 self._runs.discard(entry)
         if entry.raised is not None:

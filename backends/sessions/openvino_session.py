@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
+from ...utils.progress import raised_by_listener
 from ..placement import RunsOn
+from .ending import endings
 from .refusals import check_input, explained
 
 #: Types of a graph's image input.
@@ -92,6 +95,7 @@ class OpenVinoSession:
             OutOfMemory: There is too little memory for it.
             BackendUnavailable: The GPU failed otherwise.
             ModelError: The graph can't be computed for this input.
+            BaseException: What whoever listens to this thread's work raised; it ends the run.
         """
         check_input(x, self.device, self._shape, self._file_name)
         pixels = x.detach().to(self._dtype).contiguous().numpy()
@@ -99,7 +103,7 @@ class OpenVinoSession:
             with self._lock:
                 results = self._infer(pixels)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, FastFaceError):
+            if isinstance(error, FastFaceError) or raised_by_listener(error):
                 raise
             on_cpu = self.runs_on.device.startswith("cpu")
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
@@ -109,11 +113,12 @@ class OpenVinoSession:
         compiled = self._whole()
         if self._request is None:
             self._request = compiled.create_infer_request()
+        infer = partial(self._request.infer, [pixels], share_inputs=True, share_outputs=False)
         try:
-            results = self._request.infer([pixels], share_inputs=True, share_outputs=False)
-        except (RuntimeError, MemoryError):
-            # OpenVINO 2026.4: when memory ran out in a run, every later one, of new requests too,
-            # answers with results of the failed run's shape.
+            results = endings.run(infer, self._request.cancel)
+        except BaseException:
+            # OpenVINO 2026.4: after a run that was cancelled, or for which memory ran out, later
+            # ones, of new requests too, may answer for the failed run's input.
             self._compiled = self._request = None
             raise
         return [results[port] for port in compiled.outputs]

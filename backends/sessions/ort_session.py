@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import ModelError
+from ...utils.progress import raised_by_listener
 from ..placement import RunsOn
 from ..providers.table import CPU
 from .ending import endings
@@ -106,6 +107,8 @@ class OrtSession:
             with self._lock:
                 return self._run(x)
         except self._errors as error:
+            if raised_by_listener(error):
+                raise
             on_cpu = self.runs_on.provider == CPU
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
 

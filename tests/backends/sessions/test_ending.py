@@ -17,6 +17,7 @@ from fastface.backends.graphs.network import Network
 from fastface.backends.interfaces import Session
 from fastface.backends.placement import RunsOn
 from fastface.backends.sessions.ending import Endings
+from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession
 from fastface.utils import shutdown
@@ -104,6 +105,18 @@ class TestEndings:
         with heard_by(stop_when(wanted)), pytest.raises(Stop):
             own.run(lambda: wanted.set() or told.wait(10), told.set)
 
+    def test_a_run_that_is_over_is_never_ended(self, own: Endings):
+        # The engine may be at another run then, with the same request.
+        ended: list[bool] = []
+        entries: list[Any] = []
+        with heard_by(lambda _done: None):
+            own.run(lambda: entries.extend(own._runs), lambda: ended.append(True))
+        with own._changed:
+            (late,) = entries
+        late._ask = pytest.fail
+        late.ask()
+        assert not ended and late.raised is None
+
     def test_its_thread_ends_with_the_process(self, own: Endings, monkeypatch: pytest.MonkeyPatch):
         with heard_by(lambda _done: None):
             own.run(lambda: 7, pytest.fail)
@@ -115,7 +128,7 @@ class TestEndings:
         assert not thread.is_alive()
 
 
-def long_graph() -> Any:
+def long_graph(convolutions: int = _CONVOLUTIONS) -> Any:
     """Hundreds of convolutions one after another: half a minute on a CPU, each a fraction."""
     onnx = pytest.importorskip("onnx")
     from onnx import helper, numpy_helper
@@ -124,7 +137,7 @@ def long_graph() -> Any:
     weight = numpy_helper.from_array(
         np.full((channels, channels, 3, 3), 1 / (9 * channels), np.float32), "w"
     )
-    names = ["x", *(f"y{number}" for number in range(_CONVOLUTIONS))]
+    names = ["x", *(f"y{number}" for number in range(convolutions))]
     nodes = [
         helper.make_node("Conv", [before, "w"], [after], pads=[1, 1, 1, 1])
         for before, after in itertools.pairwise(names)
@@ -148,12 +161,40 @@ def onnxruntime_session(model: Any) -> Session:
     return OrtSession(raw, runs_on, None, "long.onnx", (RuntimeError,))
 
 
+def openvino_session(model: Any) -> Session:
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+
+    def compiled() -> Any:
+        graph = core.read_model(model.SerializeToString())
+        return core.compile_model(graph, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+
+    return OpenVinoSession(compiled(), RunsOn("cpu", "CPU"), "long.onnx", compiled)
+
+
 def torch_session(model: Any) -> Session:
     network = Network(graph_of(model, "long")).eval()
     return TorchSession(network, torch.device("cpu"), torch.float32, RunsOn("cpu", "torch"))
 
 
-@pytest.mark.parametrize("open_session", [onnxruntime_session, torch_session])
+class Refused(RuntimeError):
+    """What a listener raises may be of the kind that the engine raises too."""
+
+
+def refuse(_done: float) -> None:
+    raise Refused
+
+
+@pytest.mark.parametrize("open_session", [onnxruntime_session, openvino_session, torch_session])
+def test_what_a_listener_raised_is_no_error_of_the_engine(
+    open_session: Callable[[Any], Session],
+):
+    session = open_session(long_graph(200))
+    with heard_by(refuse), pytest.raises(Refused):
+        session.run(torch.rand(1, 32, 512, 512))
+
+
+@pytest.mark.parametrize("open_session", [onnxruntime_session, openvino_session, torch_session])
 def test_a_long_run_of_an_engine_is_ended(open_session: Callable[[Any], Session]):
     session = open_session(long_graph())
     small, large = (torch.rand(1, 32, side, side) for side in (8, 512))
