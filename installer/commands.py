@@ -25,15 +25,16 @@ touches one that is there: torch, numpy, an ONNX Runtime or any other. ComfyUI-M
 Commands:
   demo [PHOTO]          analyse a photo and write an annotated picture
   test [PYTEST ARGS]    run ruff, the type checker and the tests
+  fuzz [OPTIONS]        give every part odd input for a minute, count what breaks; fuzz --help
   bench [OPTIONS]       measure speed and answers against everyone installed; bench --help
   engine --pack NAME    build TensorRT engines of a model pack; engine --help
   doctor [--json]       say what is installed, what works, what is wrong and what mends it
   help                  print this
 
-`demo`, `test`, `bench` and `engine` need nothing but this folder and Python 3.10 or newer. The
-first time they make an environment of their own in the folder .env next to this script and install
-torch there (minutes, several GB); later they use it again. For a Python that has all of it already,
-nothing is made and nothing is installed if
+All but `doctor` and `help` need nothing but this folder and Python 3.10 or newer. The first time
+they make an environment of their own in the folder .env next to this script and install torch there
+(minutes, several GB); later they use it again. For a Python that has all of it already, nothing is
+made and nothing is installed if
   - it is the environment's own Python that runs this script, or
   - the variable FASTFACE_PYTHON names it, or
   - it runs this script with --here right behind the command: python install.py test --here
@@ -71,6 +72,7 @@ def dispatch(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "demo": run_demo,
         "test": run_tests,
+        "fuzz": run_fuzz,
         "bench": run_bench,
         "engine": run_engine,
         "doctor": run_doctor,
@@ -100,8 +102,8 @@ def refuse(reason: str) -> int:
         2.
     """
     sys.stderr.write(
-        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], bench [OPTIONS], engine [OPTIONS], "
-        "doctor [--json], help; without one, what is missing is installed.\n"
+        f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], fuzz [OPTIONS], bench [OPTIONS], "
+        "engine [OPTIONS], doctor [--json], help; without one, what is missing is installed.\n"
     )
     return 2
 
@@ -169,6 +171,14 @@ def run_tests(arguments: list[str]) -> int:
     say("== pytest")
     command = [sys.executable, "-m", "pytest", *without_here(arguments)]
     return run_visibly(command, folder) or int(any(results.values()))
+
+
+def run_fuzz(arguments: list[str]) -> int:
+    """Gives every part of the pack odd input."""
+    status = run_elsewhere("fuzz", arguments, with_tests=True)
+    if status is not None:
+        return status
+    return importlib.import_module("tests.fuzz.command").main(without_here(arguments))
 
 
 def run_doctor(arguments: list[str]) -> int:

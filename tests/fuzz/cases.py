@@ -1,4 +1,4 @@
-"""One case of a fuzz target: what is tried, and how it ended."""
+"""One case of a fuzz target: what is tried, and how that is judged."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import random
 import sys
 import traceback
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from fastface.utils.errors import FastFaceError
+from tests.fuzz.outcomes import BARE, FINE, NAMED, Outcome
 
 #: A case whose process is larger afterwards by more than this took memory that its input can't be
 #: worth: files are a few megabytes, images a few thousand pixels.
 MOST_GROWTH_BYTES = 1 << 30
-
-FINE, NAMED, BARE = "fine", "named error", "bare error"
 
 
 class Broken(AssertionError):
@@ -26,17 +24,22 @@ class Broken(AssertionError):
 class Target(ABC):
     """A part of the pack, and how odd input for it is made.
 
+    Each is the only one in its file, whose name it has.
+
     Attributes:
-        name: What users choose it by.
         about: What is tried, in a few words.
     """
 
-    name: ClassVar[str]
     about: ClassVar[str]
 
     def __init__(self, folder: Path) -> None:
         """`folder`: an empty one, for the target's own files."""
         self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """What users choose it by: the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
     def run(self, chance: random.Random) -> None:
@@ -53,29 +56,6 @@ class Target(ABC):
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Lets go of what it holds, such as servers."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a case ended.
-
-    Attributes:
-        target, number: Of the case.
-        kind: `FINE`, `NAMED` or `BARE`.
-        error: The class of what was raised; empty where nothing was.
-        place: The deepest line of this pack in its traceback, `path:line`.
-        text: What it says, and for a bare error its whole traceback.
-    """
-
-    target: str
-    number: int
-    kind: str
-    error: str = ""
-    place: str = ""
-    text: str = ""
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def run_case(target: Target, seed: int, number: int) -> Outcome:

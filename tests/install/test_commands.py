@@ -68,7 +68,7 @@ def test_what_is_not_understood_is_refused_with_the_list(
 ) -> None:
     assert commands.run(arguments) == 2
     refusal = capsys.readouterr().err
-    assert all(word in refusal for word in ("demo", "test", "bench", "engine", "doctor", "help"))
+    assert all(word in refusal for word in ("demo", "test", "fuzz", "bench", "engine", "doctor"))
 
 
 @pytest.mark.parametrize("arguments", [["help"], ["--help"], ["-h"], ["demo", "-h"]])
@@ -79,7 +79,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["demo", "test", "bench"])
+@pytest.mark.parametrize("command", ["demo", "test", "fuzz", "bench"])
 def test_the_environment_is_made_and_used(
     command: str, fake: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

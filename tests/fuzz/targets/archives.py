@@ -24,7 +24,6 @@ _NAMES = (
 
 
 class Archives(Target):
-    name = "archives"
     about = "damaged and hostile zip archives, unpacked"
 
     def run(self, chance: random.Random) -> None:

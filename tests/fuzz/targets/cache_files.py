@@ -37,7 +37,6 @@ _FACTS = {"largest_difference": 0.001, "fits": True}
 
 
 class CacheFiles(Target):
-    name = "cache"
     about = "damaged files of the graph cache, of engines, and saved identities"
 
     def __init__(self, folder: Path) -> None:

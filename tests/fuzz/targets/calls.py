@@ -20,7 +20,6 @@ _SIDES = (0, 1, 2, 5, 10, 20, 31, 32, 33, 64, 80, 96, 100.5, -1, -64, 1 << 20, 1
 
 
 class Calls(Target):
-    name = "calls"
     about = "the drop-in object, with odd images, sizes, thresholds and faces"
 
     def __init__(self, folder: Path) -> None:

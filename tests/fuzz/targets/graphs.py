@@ -62,7 +62,6 @@ def available_backends() -> tuple[str, ...]:
 
 
 class Graphs(Target):
-    name = "onnx"
     about = "damaged networks, opened and run by every backend"
 
     def __init__(self, folder: Path) -> None:

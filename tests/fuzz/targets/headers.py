@@ -16,7 +16,6 @@ from tests.fuzz.targets.graphs import sound_graphs
 
 
 class Headers(Target):
-    name = "headers"
     about = "what damaged ONNX files say of themselves"
 
     def __init__(self, folder: Path) -> None:

@@ -40,7 +40,6 @@ _SOUND: dict[str, Any] = {
 
 
 class Manifests(Target):
-    name = "manifests"
     about = "packs whose manifest is damaged, or says odd things"
 
     def __init__(self, folder: Path) -> None:

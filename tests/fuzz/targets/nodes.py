@@ -27,7 +27,6 @@ _FALSE = {"download_missing"}
 
 
 class Nodes(Target):
-    name = "nodes"
     about = "every node's function, with odd values on its inputs"
 
     def __init__(self, folder: Path) -> None:

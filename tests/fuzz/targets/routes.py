@@ -23,7 +23,6 @@ _WORDS = ("small", "auto", "onnxruntime", "torch", "cpu", "cuda", "fp32", "fp16"
 
 
 class Routes(Target):
-    name = "routes"
     about = "every route, with odd bodies, methods and headers"
 
     def __init__(self, folder: Path) -> None:

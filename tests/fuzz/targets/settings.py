@@ -27,7 +27,6 @@ _TELLING = (
 
 
 class Environment(Target):
-    name = "settings"
     about = "environment variables with any text, and what uses them"
 
     def __init__(self, folder: Path) -> None:
