@@ -16,6 +16,7 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
+from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
 from ..utils.files import is_text
@@ -77,6 +78,12 @@ class InsightFaceBackend(Backend):
             return (
                 f"insightface can't open files in {pack.folder}, whose name is no Unicode text: "
                 "rename the folder, or choose another backend"
+            )
+        families = {model.family for model in pack.models if model.task == "detection"}
+        if families - {Scrfd.name}:
+            return (
+                f"insightface knows detectors of family {Scrfd.name} alone, and that of pack "
+                f"{pack.name!r} is of {', '.join(map(str, families))}; choose another backend"
             )
         return None if any(pack.folder.glob("*.onnx")) else f"{pack.folder} holds no ONNX files"
 

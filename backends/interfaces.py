@@ -22,7 +22,8 @@ class DetectionOptions:
     Attributes:
         sizes_wh: Network input sizes in pixels, width first; the finds of all are merged by NMS.
         threshold: Lowest score of a face, 0..1.
-        nms_threshold: Overlap (IoU with InsightFace's +1 areas) above which the weaker face goes.
+        nms_threshold: Overlap (IoU, with areas as the detector's family takes them) above which the
+            weaker face goes.
         robust: Whether images without a sure face are looked at again: turned, finer and coarser.
             An `Analyzer` does that; a `Detector` looks as the sizes say.
     """

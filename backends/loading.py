@@ -83,7 +83,9 @@ def load_face_analysis(
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
     det_size = chosen.det_size if det_size is None else det_size
-    options = _detection_options(detection, det_size, det_threshold or pack.det_threshold)
+    options = _detection_options(
+        detection, det_size, det_threshold or pack.det_threshold, pack.nms_threshold
+    )
     tasks = _tasks(heads)
     return load_for_pack(
         pack, options, backend, device, precision, max_faces, strict, tasks=tasks, mtcnn=mtcnn
@@ -191,7 +193,9 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     return readable("\n".join(lines))
 
 
-def _detection_options(detection: str, det_size: int, threshold: float) -> DetectionOptions:
+def _detection_options(
+    detection: str, det_size: int, threshold: float, nms_threshold: float
+) -> DetectionOptions:
     if detection not in DETECTION_MODES:
         raise InvalidInput(f"got detection {detection!r}, expected one of {DETECTION_MODES}")
     if det_size < 32 or det_size % 32:
@@ -199,4 +203,4 @@ def _detection_options(detection: str, det_size: int, threshold: float) -> Detec
     if not 0 < threshold <= 1:
         raise InvalidInput(f"got det_threshold {threshold}, expected more than 0 and at most 1")
     sizes = ((det_size, det_size),) if detection == "standard" else AUTO_SIZES
-    return DetectionOptions(sizes, threshold, robust=detection == "robust")
+    return DetectionOptions(sizes, threshold, nms_threshold, robust=detection == "robust")

@@ -22,12 +22,13 @@ def box_areas(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of every pair, with sides one pixel longer.
+def overlaps(boxes: Tensor, others: Tensor, excess_px: float = 1.0) -> Tensor:
+    """Intersection over union of every pair.
 
     Args:
         boxes: `[...,K,4]` float32 xyxy in pixels.
         others: `[...,L,4]` likewise.
+        excess_px: How much longer sides count than the coordinates say: 1 as in InsightFace.
 
     Returns:
         `[...,K,L]`; NaN where neither box has an area.
@@ -38,16 +39,21 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     # One coordinate at a time: four times faster than along a last axis of two.
     left, top, right, bottom = boxes[..., :, None, :].unbind(-1)
     other_left, other_top, other_right, other_bottom = others[..., None, :, :].unbind(-1)
-    width = torch.minimum(right, other_right) - torch.maximum(left, other_left) + 1
-    height = torch.minimum(bottom, other_bottom) - torch.maximum(top, other_top) + 1
+    width = torch.minimum(right, other_right) - torch.maximum(left, other_left) + excess_px
+    height = torch.minimum(bottom, other_bottom) - torch.maximum(top, other_top) + excess_px
     shared = width.clamp(min=0) * height.clamp(min=0)
-    areas = (right - left + 1) * (bottom - top + 1)
-    other_areas = (other_right - other_left + 1) * (other_bottom - other_top + 1)
+    areas = (right - left + excess_px) * (bottom - top + excess_px)
+    other_areas = (other_right - other_left + excess_px) * (other_bottom - other_top + excess_px)
     return shared / (areas + other_areas - shared)
 
 
 def suppress(
-    boxes: Tensor, scores: Tensor, present: Tensor, threshold: float, rounds: int | None = None
+    boxes: Tensor,
+    scores: Tensor,
+    present: Tensor,
+    threshold: float,
+    rounds: int | None = None,
+    excess_px: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Greedy non-maximum suppression within each image.
 
@@ -60,6 +66,7 @@ def suppress(
         threshold: Overlap above which the box of lower score is dropped.
         rounds: After how many rounds to stop, without waiting for the device. None waits, and goes
             on until all is settled.
+        excess_px: See `overlaps`.
 
     Returns:
         The rows best first, `[B,K]` int64; which of these stay, `[B,K]` bool; and whether that is
@@ -68,9 +75,8 @@ def suppress(
     ranked = scores.masked_fill(~present, -torch.inf)
     order = torch.sort(ranked, dim=1, descending=True, stable=True).indices
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    keep, settled = greedy_keep(
-        boxes, present.gather(1, order), partial(_beats, threshold=threshold), rounds
-    )
+    beats = partial(_beats, threshold=threshold, excess_px=excess_px)
+    keep, settled = greedy_keep(boxes, present.gather(1, order), beats, rounds)
     return order, keep, settled
 
 
@@ -107,10 +113,10 @@ def greedy_keep(
     return keep, settled
 
 
-def _beats(better: Tensor, boxes: Tensor, threshold: float) -> Tensor:
+def _beats(better: Tensor, boxes: Tensor, threshold: float, excess_px: float) -> Tensor:
     """Which of `better [B,K,4]` would drop which of `boxes [B,L,4]`: `[B,K,L]` bool."""
     # Not "more than": boxes turned inside out have no area, and the original drops on NaN.
-    return ~(overlaps(better, boxes) <= threshold)
+    return ~(overlaps(better, boxes, excess_px) <= threshold)
 
 
 def _settle(beats: Tensor, candidates: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,10 @@
-"""Fits images into a network's input, top left, as InsightFace's SCRFD does."""
+"""Fits images into a network's input: by default top left on black, as InsightFace's SCRFD does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from .images import ImageBatch
 from .planes import black_images
@@ -14,17 +16,24 @@ _CANVAS_MULTIPLE = 32
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where an image lies on a network's input: scaled, at the upper left; the rest is black.
+    """Where an image lies on a network's input: scaled, by default at the upper left on black.
 
     Attributes:
         source_hw: Height and width of the image in pixels.
         filled_hw: Of what it covers of the canvas.
         size_hw: Of the canvas.
+        origin: Its first row and column there.
+        fill: Colour of the rest, RGB 0..255.
+        scale_xy: What x and y on the canvas are divided by to get source pixels, once the origin
+            is taken off; None where that is `scale` for both.
     """
 
     source_hw: tuple[int, int]
     filled_hw: tuple[int, int]
     size_hw: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
+    fill: tuple[int, int, int] = (0, 0, 0)
+    scale_xy: tuple[float, float] | None = None
 
     @classmethod
     def fitting(
@@ -48,7 +57,7 @@ class Canvas:
 
     @property
     def scale(self) -> float:
-        """What coordinates on the canvas are divided by to get source pixels."""
+        """What InsightFace divides coordinates on the canvas by to get source pixels."""
         return self.filled_hw[0] / self.source_hw[0]
 
 
@@ -74,13 +83,13 @@ def fitted_size(
 def letterbox(
     batch: ImageBatch, canvas: Canvas, part_hw: tuple[int, int] | None = None
 ) -> ImageBatch:
-    """Scales images to fit a canvas and pads them with black at the right and bottom.
+    """Scales images to fit a canvas and pads them with its colour.
 
     Args:
         batch: `[B,H,W,3]` on any device, of the canvas's source size.
         canvas: See `Canvas.fitting`.
         part_hw: Height and width of the upper left part of the canvas that is wanted, no smaller
-            than what is filled; by default all of it.
+            than what is filled from the first row and column; by default all of it.
 
     Returns:
         `[B,h,w,3]` uint8 on the images' device.
@@ -90,8 +99,23 @@ def letterbox(
     """
     pixels = batch.to_uint8()
     drawn = black_images((len(pixels), *(part_hw or canvas.size_hw), 3), pixels.device)
-    resize_8bit(pixels, drawn[:, : canvas.filled_hw[0], : canvas.filled_hw[1]])
+    if any(canvas.fill) and canvas.filled_hw != canvas.size_hw:
+        _fill(drawn, canvas.fill, batch.bgr)
+    top, left = canvas.origin
+    resize_8bit(
+        pixels, drawn[:, top : top + canvas.filled_hw[0], left : left + canvas.filled_hw[1]]
+    )
     return ImageBatch(drawn, batch.positions, batch.bgr)
+
+
+def _fill(images: Tensor, rgb: tuple[int, int, int], bgr: bool) -> None:
+    """Fills images `[B,H,W,3]` uint8, RGB or BGR, with a colour."""
+    colour = rgb[::-1] if bgr else rgb
+    if images.device.type == "cpu":
+        images.numpy()[:] = colour  # in the calling thread; see `black_images`
+    else:
+        for channel, value in enumerate(colour):
+            images[..., channel].fill_(value)
 
 
 def stretch(batch: ImageBatch, size_hw: tuple[int, int]) -> ImageBatch:

@@ -27,23 +27,24 @@ def copy_within(target: Tensor, source: Tensor) -> None:
         target.copy_(source)
 
 
-def rgb_planes(batch: ImageBatch) -> Tensor:
+def colour_planes(batch: ImageBatch, bgr: bool = False) -> Tensor:
     """The channels of 8-bit images as planes.
 
     Args:
         batch: `[B,H,W,3]` uint8 on any device.
+        bgr: Whether the planes are blue, green, red; else they are red, green, blue.
 
     Returns:
-        `[B,3,H,W]` float32 RGB 0..255 on the same device, in memory of its own.
+        `[B,3,H,W]` float32 0..255 on the same device, in memory of its own.
     """
     pixels = batch.pixels
     if pixels.device.type == "cpu" and opencv_is_there():
-        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), batch.bgr))
+        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), batch.bgr != bgr))
     planes = pixels.permute(0, 3, 1, 2).float()
-    return planes.flip(1) if batch.bgr else planes
+    return planes.flip(1) if batch.bgr != bgr else planes
 
 
-def _planes_by_opencv(pixels: np.ndarray, bgr: bool) -> np.ndarray:
+def _planes_by_opencv(pixels: np.ndarray, reverse: bool) -> np.ndarray:
     """In the calling thread, and with no more memory than the result, unlike `blobFromImages`:
     what is taken and given back for every image costs more than the work itself.
     """
@@ -51,6 +52,6 @@ def _planes_by_opencv(pixels: np.ndarray, bgr: bool) -> np.ndarray:
 
     planes = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
     for image, target in zip(pixels, planes, strict=True):
-        for plane, row in zip(cv2.split(image), target[::-1] if bgr else target, strict=True):
+        for plane, row in zip(cv2.split(image), target[::-1] if reverse else target, strict=True):
             np.copyto(row, plane)
     return planes

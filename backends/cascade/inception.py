@@ -14,7 +14,7 @@ from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
-from ...utils.planes import rgb_planes
+from ...utils.planes import colour_planes
 from ...utils.progress import may_stop
 from ..memory.managed import Managed, managed_among
 from .networks import open_inception
@@ -81,7 +81,7 @@ class InceptionEmbedder:
 
     def embed(self, crops: ImageBatch) -> Tensor:
         """Embeds crops `[N,160,160,3]` uint8: `[N,512]` float32 of length 1."""
-        planes = rgb_planes(crops).sub_(127.5).div_(128.0)
+        planes = colour_planes(crops).sub_(127.5).div_(128.0)
         pieces = planes.split(_CROPS_ON_CPU) if self.device.type == "cpu" else (planes,)
         embeddings = []
         for piece in pieces:

@@ -32,7 +32,7 @@ class ModelView(Portable):
         model_file: Path of the pack's file.
         input_name, input_shape, output_names: Of the graph, as it was released.
         input_type, input_dtype: Of its input, in ONNX Runtime's word and as NumPy's type.
-        input_mean, input_std: The network expects `(rgb_0_to_255 - mean) / std`.
+        input_mean, input_std: The network expects `(rgb_0_to_255 - mean) / std`; see `ModelFile`.
         preprocessing: The same as a pack's manifest says it.
     """
 
@@ -124,7 +124,7 @@ class ModelView(Portable):
         return released if set(own) == set(released) else own
 
     @overridable
-    def input_mean(self) -> float:
+    def input_mean(self) -> float | tuple[float, float, float]:
         return self.file.mean
 
     @overridable
@@ -140,11 +140,13 @@ class ModelView(Portable):
         return np.dtype(self.file.input_dtype).type
 
     @overridable
-    def preprocessing(self) -> str | dict[str, float]:
+    def preprocessing(self) -> str | dict[str, Any]:
         mean, std = self.file.mean, self.file.std
         return "embedded" if (mean, std) == (0.0, 1.0) else {"mean": mean, "std": std}
 
     def normalized(self, planes: np.ndarray) -> np.ndarray:
         """Planes `[B,3,H,W]` RGB 0..255 as the network's input."""
-        scaled = (planes.astype(np.float32) - self.input_mean) / self.input_std
+        ordered = planes[:, ::-1] if self.file.bgr else planes
+        mean = np.asarray(self.input_mean, dtype=np.float32).reshape(-1, 1, 1)
+        scaled = (ordered.astype(np.float32) - mean) / self.input_std
         return np.ascontiguousarray(scaled, dtype=self.input_dtype)

@@ -81,7 +81,7 @@ def _ours(
     roots = [Path(os.path.expanduser(_text("root", root)))]  # noqa: PTH111  Path's raises
     pack = load_pack(folder, roots, allow_path=True)
     # Like upstream's, it looks at two sizes until it is prepared.
-    options = DetectionOptions(AUTO_SIZES)
+    options = DetectionOptions(AUTO_SIZES, nms_threshold=pack.nms_threshold)
     tasks = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
     device = _device(providers, provider_options)
     app = load_for_pack(pack, options, device=device, tasks=None if tasks is None else list(tasks))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...utils.anchors import AnchorLayout, anchor_layout
 from ...utils.boxes import suppress
+from ...utils.detectors import detector_families, family_of
+from ...utils.detectors.scrfd import AnchorLayout, Scrfd, anchor_layout
 from .model_view import ModelView
 from .overridable import overridable
 
@@ -49,8 +50,11 @@ class ScrfdCalls(ModelView):
 
     @overridable
     def use_kps(self) -> bool:
-        layout = self._layout()
-        return layout is None or layout.landmarks
+        family = detector_families().get(self.file.family or "")
+        if family is None or isinstance(family, Scrfd):
+            layout = self._layout()
+            return layout is None or layout.landmarks
+        return family.has_landmarks(self.file)
 
     @overridable
     def fmc(self) -> int | None:
@@ -66,7 +70,9 @@ class ScrfdCalls(ModelView):
         return tuple(sorted(self.resolution_sessions))
 
     def _layout(self) -> AnchorLayout | None:
-        """How the graph arranges its outputs; None of a detector that is no single graph."""
+        """How an SCRFD graph arranges its outputs; None of another detector."""
+        if self.file.family not in (None, Scrfd.name):
+            return None
         outputs = self.session.get_outputs()
         return anchor_layout(len(outputs)) if outputs else None
 
@@ -81,13 +87,16 @@ class ScrfdCalls(ModelView):
 
         Returns:
             Scores `[n,1]`, boxes `[n,4]` and landmarks `[n,5,2]` in pixels of the canvas, one of
-            each a stride; no landmarks where the detector has none.
+            each a stride of SCRFD, and one in all of other families; no landmarks where the
+            detector has none.
 
         Raises:
             BackendUnavailable: The detector is no single graph.
         """
         blob = self.normalized(img[..., ::-1].transpose(2, 0, 1)[None])
         results = self.session.run(self.output_names, {self.input_name: blob})
+        if self.file.family not in (None, Scrfd.name):
+            return self._decoded(results, (img.shape[0], img.shape[1]), threshold)
         layout = anchor_layout(len(results))
         levels = len(layout.strides)
         # Where the graph has a batch axis, its first image is the only one.
@@ -103,6 +112,15 @@ class ScrfdCalls(ModelView):
                 offsets = rows[level + 2 * levels][passed].reshape(-1, 5, 2) * stride
                 points.append(centres[:, None] + offsets)
         return scores, boxes, points
+
+    def _decoded(
+        self, results: list[np.ndarray], canvas_hw: tuple[int, int], threshold: float
+    ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+        outputs = [torch.from_numpy(np.asarray(result)) for result in results]
+        found = family_of(self.file).decode(outputs, self.file, canvas_hw, threshold)
+        rows = found.present[0]
+        points = [] if found.landmarks is None else [found.landmarks[0, rows].numpy()]
+        return [found.scores[0, rows, None].numpy()], [found.boxes[0, rows].numpy()], points
 
     def _centres(self, height: int, width: int, stride: int, layout: AnchorLayout) -> np.ndarray:
         key = (height, width, stride)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...utils.detectors import detector_families
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import unreplaced
@@ -48,7 +49,8 @@ def open_prepared(
         ModelError: The engine can't run the model's own file.
         And what else `prepare` and `open_graph` raise.
     """
-    divides = any_size and model.task == "detection"
+    family = detector_families().get(model.family or "")
+    divides = any_size and family is not None and family.has_black_margins
     return _Opening(model, prepare, open_graph, divides, full_on_whole).session()
 
 

@@ -9,14 +9,14 @@ from ...utils.packs import ModelFile, ModelPack
 from ...utils.views import FaceView
 from ..interfaces import Detector, Head, Session
 from .box_head import BoxHead
+from .detection import FaceDetector
 from .genderage import GenderAge
 from .landmarks import Landmarks
 from .recognition import Recognition
-from .scrfd import Scrfd
 from .verification import Verification
 
 _TASKS: dict[str, Callable[[ModelPack, ModelFile, Session], Detector | Head]] = {
-    "detection": Scrfd,
+    "detection": FaceDetector,
     "landmark_3d_68": Landmarks,
     "landmark_2d_106": Landmarks,
     "genderage": GenderAge,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...utils.errors import ModelError
 from ...utils.images import ImageBatch
 from ...utils.packs import ModelFile
-from ...utils.planes import rgb_planes
+from ...utils.planes import colour_planes
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
@@ -24,7 +24,7 @@ def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
         model: Says mean, std and dtype; mean 0 and std 1 mean that the graph does it itself.
 
     Returns:
-        `[B,3,H,W]` RGB on the batch's device.
+        `[B,3,H,W]` on the batch's device, in the model's order of channels.
 
     Raises:
         ModelError: The graph takes a dtype that such pixels have no place in.
@@ -34,30 +34,35 @@ def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
         raise ModelError(
             f"{model.path} takes {model.input_dtype} input, expected one of {sorted(_DTYPES)}"
         )
-    planes = rgb_planes(batch)
+    planes = colour_planes(batch, model.bgr)
     if model.mean or model.std != 1.0:
         if dtype == torch.uint8:
             raise ModelError(
-                f"{model.path} takes uint8 input, but with mean {model.mean:g} and std "
+                f"{model.path} takes uint8 input, but with mean {model.mean} and std "
                 f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
             )
         _scale(planes, model.mean, model.std)
     return planes.to(dtype)
 
 
-def _scale(planes: Tensor, mean: float, std: float) -> None:
+def _scale(planes: Tensor, mean: float | tuple[float, float, float], std: float) -> None:
     """In place: twice the memory would cost more time than the arithmetic."""
     if planes.device.type == "cpu":
         # In the calling thread, for the reason given in `black_images`.
         values = planes.numpy()
-        np.subtract(values, np.float32(mean), out=values)
+        np.subtract(values, np.asarray(mean, dtype=np.float32).reshape(-1, 1, 1), out=values)
         if math.frexp(std)[0] == 0.5:
             # Of a power of two the reciprocal is exact, and multiplying is faster.
             np.multiply(values, np.float32(1 / std), out=values)
         else:
             np.divide(values, np.float32(std), out=values)
     else:
-        planes.sub_(mean).div_(std)
+        if isinstance(mean, tuple):
+            for channel, value in enumerate(mean):
+                planes[:, channel].sub_(value)
+        else:
+            planes.sub_(mean)
+        planes.div_(std)
 
 
 def square_side(model: ModelFile) -> int:

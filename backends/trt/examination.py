@@ -42,7 +42,10 @@ class Examination:
         self._pack = pack
         self._reference = Analyzer(pack, backend, Placement("cpu", "fp32"))
         self._images = images
-        self._options = [DetectionOptions((size_wh,), pack.det_threshold) for size_wh in sizes_wh]
+        self._options = [
+            DetectionOptions((size_wh,), pack.det_threshold, pack.nms_threshold)
+            for size_wh in sizes_wh
+        ]
         self._faces: Faces | None = None
 
     def examine(self, task: str, model: Detector | Head) -> Fitness:

@@ -48,7 +48,11 @@ class ModelFile:
         input_shape: `(N, C, H, W)`; None where the graph leaves an axis open. Empty if not a graph.
         input_dtype: `float32`, `float16` or `uint8`.
         output_shapes: Shape of each output in the graph's order; None for open axes.
-        mean, std: The network expects `(rgb_0_to_255 - mean) / std`.
+        mean, std: The network expects `(rgb_0_to_255 - mean) / std`; `mean` is one number, or one
+            for each channel in the network's order.
+        bgr: Whether the network's channels are blue, green, red.
+        family: Name of a detector's family, see `utils/detectors`; None for other tasks, and where
+            it is of none that is known.
         sha256: Declared hash of the file, or None.
         expansion: Verification crops are this much larger than the box.
         header: What the graph says of itself, as it was when the pack was read; None where nothing
@@ -62,8 +66,10 @@ class ModelFile:
     input_shape: tuple[int | None, ...] = ()
     input_dtype: str = "float32"
     output_shapes: tuple[tuple[int | None, ...], ...] = ()
-    mean: float = 127.5
+    mean: float | tuple[float, float, float] = 127.5
     std: float = 128.0
+    bgr: bool = False
+    family: str | None = None
     sha256: str | None = None
     expansion: float = 1.3
     header: GraphHeader | None = None
@@ -79,8 +85,9 @@ class ModelFile:
 
     @property
     def black(self) -> float:
-        """What a black pixel is in the network's input."""
-        return -self.mean / self.std
+        """What a black pixel is in the network's input, where that is the same in all channels."""
+        mean = self.mean[0] if isinstance(self.mean, tuple) else self.mean
+        return -mean / self.std
 
     @property
     def takes_batches(self) -> bool:
@@ -103,6 +110,7 @@ class ModelPack:
             are known by their content, `provenance` knows better.
         origin: Where they come from, likewise.
         det_threshold: Lowest score that tells a face from none with this detector, 0..1.
+        nms_threshold: Overlap above which the weaker of two faces goes with this detector, 0..1.
         left_out: Why other files of the folder are not among the models, a line each.
         space: Name of its embeddings, for people; by default that of the network.
     """
@@ -113,6 +121,7 @@ class ModelPack:
     licence: str = "unknown: ask whoever gave you the weights"
     origin: str = "local folder"
     det_threshold: float = 0.5
+    nms_threshold: float = 0.4
     left_out: tuple[str, ...] = ()
     space: str | None = None
 

@@ -1,5 +1,7 @@
 """Tells from a graph's header what the network is for and how its input is normalised.
 
+Detectors are told by their family; see `utils/detectors`.
+
 Source: insightface 2.1, model_zoo (`ModelRouter`, `ArcFaceONNX`, `Landmark`, `Attribute`, `SCRFD`).
 """
 
@@ -7,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..detectors import family_of_graph
 from . import ModelFile
 from .graph_header import GraphHeader
 
-_DETECTION_MIN_OUTPUTS = 5
 _LANDMARK_SIDE_PX = 192
 _ATTRIBUTE_SIDE_PX = 96
 _FACE_SWAP_SIDE_PX = 128
@@ -24,20 +26,21 @@ _BN_DATA_NODES = 3
 
 
 def task_of(header: GraphHeader) -> str | None:
-    """What InsightFace takes a graph for.
+    """What a graph is for: a detector of any family, or what InsightFace takes it for.
 
     Args:
         header: Header of the graph.
 
     Returns:
         A task of `packs.TASK_ORDER`, or one that only InsightFace knows, such as `attribute_5` or
-        `landmark_2d_98`; None for a network that analyses no face (a face swapper, say), and where
-        InsightFace itself stops with an error (no NCHW input, a head with several outputs).
+        `landmark_2d_98`; None for a network that analyses no face (a face swapper, say), for a
+        detector of no known family, and where InsightFace itself stops with an error (no NCHW
+        input, a head with several outputs).
     """
     shape = header.inputs[0].shape
     if len(shape) != 4:
         return None
-    if len(header.outputs) >= _DETECTION_MIN_OUTPUTS:
+    if family_of_graph(header):
         return "detection"
     side_px, width_px = shape[2:]
     if side_px is None or side_px != width_px or len(header.outputs) != 1:
@@ -48,7 +51,8 @@ def task_of(header: GraphHeader) -> str | None:
         return _attribute_task(_values_a_face(header))
     if side_px == _FACE_SWAP_SIDE_PX and len(header.inputs) == 2:
         return None
-    if side_px >= _RECOGNITION_MIN_SIDE_PX and side_px % _RECOGNITION_SIDE_STEP_PX == 0:
+    is_crop = side_px >= _RECOGNITION_MIN_SIDE_PX and side_px % _RECOGNITION_SIDE_STEP_PX == 0
+    if is_crop and _is_vector(header.outputs[0].shape):
         return "recognition"
     return None
 
@@ -66,7 +70,11 @@ def classify(path: Path, header: GraphHeader) -> ModelFile | None:
     task = task_of(header)
     if task is None:
         return None
-    mean, std = _normalisation(task, header.node_names)
+    family = family_of_graph(header)
+    if family:
+        mean, std = family.mean, family.std
+    else:
+        mean, std = _normalisation(task, header.node_names)
     return ModelFile(
         path=path,
         task=task,
@@ -75,7 +83,14 @@ def classify(path: Path, header: GraphHeader) -> ModelFile | None:
         output_shapes=tuple(output.shape for output in header.outputs),
         mean=mean,
         std=std,
+        bgr=family is not None and family.bgr,
+        family=family.name if family else None,
     )
+
+
+def _is_vector(shape: tuple[int | None, ...]) -> bool:
+    """Whether an output can be an embedding a face: for InsightFace rows of boxes can."""
+    return sum(size != 1 for size in shape[1:]) <= 1
 
 
 def _values_a_face(header: GraphHeader) -> int | None:
@@ -97,8 +112,6 @@ def _attribute_task(values: int | None) -> str | None:
 
 def _normalisation(task: str, node_names: tuple[str, ...]) -> tuple[float, float]:
     """Mean and standard deviation; MXNet graphs subtract and scale themselves."""
-    if task == "detection":
-        return 127.5, 128.0
     subtracts = any(name.startswith(("Sub", "_minus")) for name in node_names)
     multiplies = any(name.startswith(("Mul", "_mul")) for name in node_names)
     if task == "recognition":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..detectors import family_of_graph
 from ..errors import ModelError
 from . import ModelFile
 from .graph_header import GraphHeader
@@ -78,6 +79,7 @@ class DeclaredModel:
         shape = graph_input.shape
         if self.input_side_px and len(shape) == 4:
             shape = shape[:2] + tuple(size or self.input_side_px for size in shape[2:])
+        family = family_of_graph(header) if self.task == "detection" else None
         return ModelFile(
             path=self.path,
             task=self.task,
@@ -88,6 +90,8 @@ class DeclaredModel:
             std=self.std,
             sha256=self.sha256,
             expansion=self.expansion,
+            bgr=family is not None and family.bgr,
+            family=family.name if family else None,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..detectors import detector_families, known_detectors
 from ..errors import ModelError
 from . import TASK_ORDER, ModelFile, ModelPack
 from .checksums import model_states
@@ -48,7 +49,10 @@ def read_pack(name: str, folder: Path) -> ModelPack:
             damaged.append(str(error))
             continue
         if model is None:
-            left_out.append(f"{path.name}: no network for face analysis ({header})")
+            left_out.append(
+                f"{path.name}: no network for face analysis ({header}); detectors known here: "
+                f"{known_detectors()}"
+            )
         elif model.task not in TASK_ORDER:
             left_out.append(f"{path.name}: nothing here uses {model.task}")
         elif model.task in found:
@@ -69,7 +73,13 @@ def read_pack(name: str, folder: Path) -> ModelPack:
     models = tuple(found[task] for task in TASK_ORDER if task in found)
     licence, origin = _declared_provenance(manifest, models)
     refused = tuple(damaged + left_out)
-    return ModelPack(name, folder, models, licence, origin, left_out=refused)
+    pack = ModelPack(name, folder, models, licence, origin, left_out=refused)
+    family = (
+        detector_families().get(found["detection"].family or "") if "detection" in found else None
+    )
+    if family is None:
+        return pack
+    return replace(pack, det_threshold=family.threshold, nms_threshold=family.nms_threshold)
 
 
 def is_model_name(name: str) -> bool:

@@ -78,7 +78,8 @@ def upstream_head(kind: type, network: FakeNetwork, side: int, **attributes: Any
 
 
 def model_of(task: str, side: int | None, **attributes: Any) -> ModelFile:
-    return ModelFile(Path(f"{task}.onnx"), task, (None, 3, side, side), **attributes)
+    family = "SCRFD" if task == "detection" else None
+    return ModelFile(Path(f"{task}.onnx"), task, (None, 3, side, side), family=family, **attributes)
 
 
 def pack_of(model: ModelFile) -> ModelPack:

@@ -7,7 +7,7 @@ from fastface.backends.tasks.inputs import network_input, square_side
 from fastface.utils import planes
 from fastface.utils.errors import ModelError
 from fastface.utils.images import ImageBatch
-from fastface.utils.planes import rgb_planes
+from fastface.utils.planes import colour_planes
 from tests.backends.tasks.fake_network import model_of
 
 #: Every level once in each channel, in other places.
@@ -35,9 +35,9 @@ def test_leaves_the_pixels_alone():
 
 
 def test_opencv_and_torch_agree(monkeypatch: pytest.MonkeyPatch):
-    by_opencv = rgb_planes(LEVELS)
+    by_opencv = colour_planes(LEVELS)
     monkeypatch.setattr(planes, "opencv_is_there", lambda: False)
-    assert torch.equal(rgb_planes(LEVELS), by_opencv) and torch.equal(by_opencv, PLANES)
+    assert torch.equal(colour_planes(LEVELS), by_opencv) and torch.equal(by_opencv, PLANES)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8])

@@ -11,9 +11,9 @@ import torch
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.pending import read_together
 from fastface.backends.tasks import open_task
+from fastface.backends.tasks.detection import FaceDetector
 from fastface.backends.tasks.outputs import values_a_face
-from fastface.backends.tasks.scrfd import Scrfd
-from fastface.utils.anchors import decode_scrfd
+from fastface.utils.detectors.scrfd import decode_scrfd
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
 from tests.backends.tasks.fake_network import FakeSession, faces_in, model_of, pack_of, photo
@@ -80,7 +80,7 @@ def test_a_detector_whose_places_are_none(kind: int, value: float):
             outputs[3 * kind][0, 5] = value
             return tuple(outputs)
 
-    detector = Scrfd(pack_of(model), model, Session(None))
+    detector = FaceDetector(pack_of(model), model, Session(None))
     (batch,) = Images.from_bgr(photo(1, 64, 64)).chunks()
     found = detector.detect(batch, DetectionOptions(((64, 64),)))
     with pytest.raises(ModelError, match=r"detection\.onnx gave boxes or landmarks that are NaN"):

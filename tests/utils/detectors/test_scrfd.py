@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastface.utils.anchors import anchor_layout, decode_scrfd
+from fastface.utils.detectors.scrfd import anchor_layout, decode_scrfd
 from fastface.utils.errors import ModelError
 from tests.utils.properties import steady
 from tests.utils.upstream_scrfd import made_up_outputs, upstream_scrfd

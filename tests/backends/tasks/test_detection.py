@@ -12,7 +12,7 @@ from torch import Tensor
 from fastface.backends.interfaces import DetectionOptions, Detector
 from fastface.backends.pending import Pending, read_together
 from fastface.backends.tasks import open_task
-from fastface.backends.tasks.scrfd import Reach, Scrfd
+from fastface.backends.tasks.detection import FaceDetector, Reach
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from tests.backends.tasks.fake_network import FakeSession, model_of, pack_of
@@ -128,7 +128,7 @@ def test_a_graph_of_fixed_size_gets_that_size():
 def test_smaller_looks_are_drawn_into_the_only_size_that_a_graph_takes():
     described = model_of("detection", 256)
     session = BatchSession(9)
-    detector = Scrfd(pack_of(described), described, session)
+    detector = FaceDetector(pack_of(described), described, session)
     (batch,) = Images.from_comfy(torch.full((1, *SIZE_HW, 3), 0.5)).chunks()
     found_by(detector, batch, DetectionOptions(((128, 128), (256, 256), (640, 640))))
     assert [tuple(x.shape) for x in session.inputs] == [(1, 3, 256, 256)] * 2
@@ -149,7 +149,7 @@ def test_looks_wider_until_it_has_seen_all(first: tuple[int, int]):
     options = DetectionOptions(((128, 128), (256, 256)), 0.5, 0.4)
     expected = detect(9, [3, 0, 7], options)
     described = model_of("detection", None)
-    detector = Scrfd(pack_of(described), described, BatchSession(9))
+    detector = FaceDetector(pack_of(described), described, BatchSession(9))
     detector._reach = Reach(*first)
     pixels = torch.from_numpy(np.stack([image_number(n)[..., ::-1] for n in (3, 0, 7)]))
     (batch,) = Images.from_comfy(pixels).chunks()

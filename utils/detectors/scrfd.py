@@ -1,16 +1,21 @@
-"""Turns the raw outputs of SCRFD into boxes and landmarks, for a whole batch at once."""
+"""SCRFD, the face detector of InsightFace's packs: its raw outputs as boxes and landmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from .errors import ModelError
+from ..errors import ModelError
+from ..letterbox import Canvas
+from ..packs import ModelFile
+from ..packs.graph_header import GraphHeader
+from .candidates import Candidates, choose_best
+from .family import DetectorFamily
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ _LAYOUTS = {
     10: AnchorLayout((8, 16, 32, 64, 128), 1, False),
     15: AnchorLayout((8, 16, 32, 64, 128), 1, True),
 }
+#: `[anchors, C]`, `[images, anchors, C]`, or not stated.
+_RANKS = {0, 2, 3}
 
 
 def anchor_layout(outputs: int) -> AnchorLayout:
@@ -57,42 +64,47 @@ _VALUES = (1, 4, 10)
 _KINDS = "scores, boxes, landmarks"
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """The best anchors of each image, before suppression: K of them, in the order of the anchors.
+class Scrfd(DetectorFamily):
+    """Five landmarks a face, or none; one or two anchors at each place.
 
-    Attributes:
-        boxes: `[B,K,4]` float32 xyxy, in pixels of the network's canvas until `unscaled`.
-        scores: `[B,K]` float32.
-        present: `[B,K]` bool, which of them passed the threshold; the others only fill the rows.
-        passed: `[B]` int64, how many anchors passed: those beyond K are missing here.
-        landmarks: `[B,K,5,2]` float32, as the boxes, or None.
+    Source:
+        Guo et al., "Sample and Computation Redistribution for Efficient Face Detection",
+        arXiv:2105.04714; conventions as in insightface 2.1, `model_zoo/scrfd.py`.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    present: Tensor
-    passed: Tensor
-    landmarks: Tensor | None
+    name = "SCRFD"
+    graphs = "6, 9, 10 or 15 outputs of rows: scores, boxes, landmarks, each once a stride"
+    mean = 127.5
+    std = 128.0
+    threshold = 0.5
+    nms_threshold = 0.4
+    side_excess_px = 1.0
+    has_black_margins = True
 
-    def unscaled(self, scale: float) -> Candidates:
-        """The same with coordinates divided, to undo a letterbox."""
-        landmarks = None if self.landmarks is None else self.landmarks / scale
-        return replace(self, boxes=self.boxes / scale, landmarks=landmarks)
+    def recognises(self, header: GraphHeader) -> bool:
+        ranks = {len(output.shape) for output in header.outputs}
+        return len(header.outputs) in _LAYOUTS and ranks <= _RANKS
 
-    @staticmethod
-    def cat(parts: Sequence[Candidates]) -> Candidates:
-        """Joins what was found in the same images at several sizes; `passed` is their sum."""
-        if len(parts) == 1:
-            return parts[0]
-        landmarks = [part.landmarks for part in parts if part.landmarks is not None]
-        return Candidates(
-            boxes=torch.cat([part.boxes for part in parts], 1),
-            scores=torch.cat([part.scores for part in parts], 1),
-            present=torch.cat([part.present for part in parts], 1),
-            passed=torch.stack([part.passed for part in parts]).sum(0),
-            landmarks=torch.cat(landmarks, 1) if landmarks else None,
-        )
+    def has_landmarks(self, model: ModelFile) -> bool:
+        return anchor_layout(len(model.output_shapes)).landmarks
+
+    def canvas(
+        self,
+        source_hw: tuple[int, int],
+        size_wh: tuple[int, int],
+        fixed_size_wh: tuple[int, int] | None,
+    ) -> Canvas:
+        return Canvas.fitting(source_hw, size_wh, fixed_size_wh)
+
+    def decode(
+        self,
+        outputs: Sequence[Tensor],
+        model: ModelFile,
+        canvas_hw: tuple[int, int],
+        threshold: float,
+        most: int | None = None,
+    ) -> Candidates:
+        return decode_scrfd(outputs, canvas_hw, threshold, most)
 
 
 def decode_scrfd(
@@ -127,22 +139,16 @@ def decode_scrfd(
     _check_shapes(outputs, layout)
     counts = _anchors_of_levels(outputs[:levels], canvas_hw, layout)
     scores = torch.cat([output[..., 0] for output in outputs[:levels]], 1).float()
-    passes = scores >= threshold
-    passed = passes.sum(1)
-    if most is None:
-        most = int(passed.max()) if len(passed) else 0
-    # Not by score alone: a NaN would count as the best of all.
-    ranked = scores.masked_fill(~passes, -1.0)
-    anchor = ranked.topk(min(most, scores.shape[1]), sorted=False).indices.sort(1).values
-    centre, stride = _places(canvas_hw, layout, anchor)
-    picked = _picker(counts, anchor)
+    chosen = choose_best(scores, threshold, most)
+    centre, stride = _places(canvas_hw, layout, chosen.anchor)
+    picked = _picker(counts, chosen.anchor)
     distance = picked(outputs[levels : 2 * levels]) * stride
     boxes = torch.cat((centre - distance[..., :2], centre + distance[..., 2:]), -1)
     landmarks = None
     if layout.landmarks:
         offsets = (picked(outputs[2 * levels :]) * stride).unflatten(-1, (5, 2))
         landmarks = centre[:, :, None] + offsets
-    return Candidates(boxes, scores.gather(1, anchor), passes.gather(1, anchor), passed, landmarks)
+    return chosen.candidates(boxes, landmarks)
 
 
 def _check_shapes(outputs: Sequence[Tensor], layout: AnchorLayout) -> None:

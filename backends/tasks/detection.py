@@ -1,4 +1,4 @@
-"""SCRFD, the face detector of InsightFace's packs."""
+"""Detects faces with the network of any family; see `utils/detectors`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ...utils.anchors import Candidates, decode_scrfd
 from ...utils.boxes import suppress
+from ...utils.detectors import family_of
+from ...utils.detectors.candidates import Candidates
 from ...utils.images import ImageBatch
-from ...utils.letterbox import Canvas, letterbox
+from ...utils.letterbox import letterbox
 from ...utils.packs import ModelFile, ModelPack
 from ...utils.stages import stage
 from ..interfaces import DetectionOptions, Session
@@ -42,16 +43,16 @@ class Reach:
 _FIRST_REACH = Reach(256, 6)
 
 
-class Scrfd:
-    """Detects faces with five landmarks.
-
-    Source:
-        Guo et al., "Sample and Computation Redistribution for Efficient Face Detection",
-        arXiv:2105.04714; conventions as in insightface 2.1, `model_zoo/scrfd.py`.
-    """
+class FaceDetector:
+    """Detects faces, with five landmarks where the network gives them."""
 
     def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
+        """
+        Raises:
+            ModelError: It is of no family that is known.
+        """
         self.model = model
+        self.family = family_of(model)
         self.session = session
         self.device = session.device
         self.fixed_size_wh = model.fixed_size_wh
@@ -82,7 +83,12 @@ class Scrfd:
         found = Candidates.cat(parts)
         with stage("nms"):
             order, keep, complete = suppress(
-                found.boxes, found.scores, found.present, options.nms_threshold, reach.rounds
+                self.family.suppressed(found.boxes),
+                found.scores,
+                found.present,
+                options.nms_threshold,
+                reach.rounds,
+                self.family.side_excess_px,
             )
         for part in parts:
             complete = complete & (part.passed <= part.boxes.shape[1]).all()
@@ -100,7 +106,7 @@ class Scrfd:
         self, batch: ImageBatch, size_wh: tuple[int, int], threshold: float, reach: Reach
     ) -> Candidates:
         """What passes the threshold at one input size, in pixels of the source images."""
-        canvas = Canvas.fitting(batch.size_hw, size_wh, self.fixed_size_wh)
+        canvas = self.family.canvas(batch.size_hw, size_wh, self.fixed_size_wh)
 
         def draw(part_hw: tuple[int, int]) -> Tensor:
             with stage("letterbox"):
@@ -109,5 +115,7 @@ class Scrfd:
         with stage("detector"):
             outputs = run_canvas(self.session, canvas, draw)
         with stage("decode"):
-            found = decode_scrfd(outputs, canvas.size_hw, threshold, reach.candidates)
-            return found.unscaled(canvas.scale)
+            found = self.family.decode(
+                outputs, self.model, canvas.size_hw, threshold, reach.candidates
+            )
+            return found.in_source(canvas)
