@@ -135,8 +135,8 @@ class FastFaceEmbeddingLoad:
         }
 
     @classmethod
-    def IS_CHANGED(cls, name: str) -> str:
-        """ComfyUI runs the node again when the file is another."""
+    def IS_CHANGED(cls, name: Any = None) -> str:
+        """ComfyUI runs the node again when the file is another; it leaves out a linked name."""
         try:
             status = (embeddings_folder() / f"{name}{SUFFIX}").stat()
         except (OSError, ValueError):

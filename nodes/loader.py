@@ -13,6 +13,7 @@ from ..utils.packs import TASK_ORDER
 from ..utils.settings import settings_or_defaults
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
+from .texts import quoted
 
 
 class FastFaceLoader:
@@ -173,22 +174,26 @@ class FastFaceLoader:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model_pack: str | None = None) -> bool | str:
+    def VALIDATE_INPUTS(cls, model_pack: Any = None) -> bool | str:
         # None: the value comes from another node and is checked when it is there.
         names = pack_names(host.insightface_roots())
-        if model_pack is None or model_pack in names:
+        if model_pack is None or (isinstance(model_pack, str) and model_pack in names):
             return True
+        if not isinstance(model_pack, str):
+            return f"got model_pack {quoted(model_pack)}, expected one of {', '.join(names)}"
         return (
             f"the pack {model_pack!r} this workflow was made with is not here; put it into "
             f"ComfyUI/models/insightface/models/{model_pack}, or choose one of {', '.join(names)}"
         )
 
     @classmethod
-    def IS_CHANGED(cls, model_pack: str | None = None, **_inputs: Any) -> str:
+    def IS_CHANGED(cls, model_pack: Any = None, **_inputs: Any) -> str:
         # A pack that was installed meanwhile changes what `auto` means, and files that were
         # replaced are to be loaded.
         roots = host.insightface_roots()
-        return "\n".join((*pack_names(roots), *pack_file_states(model_pack or AUTO, roots)))
+        # What comes from another node is not there yet, and what is no name is refused later.
+        pack = model_pack if isinstance(model_pack, str) else AUTO
+        return "\n".join((*pack_names(roots), *pack_file_states(pack, roots)))
 
     def load(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..backends.cascade.parameters import MtcnnParameters
@@ -132,14 +133,60 @@ def _require(kind: type, source: str) -> Callable[[Any, str], None]:
     return check
 
 
+def require_faces(value: Any, name: str = "faces") -> None:
+    """Waits once for the faces' device.
+
+    Raises:
+        InvalidInput: It is no `Faces`, or a place, score or embedding in it is no finite number.
+    """
+    _require(Faces, "the faces of FastFace Detect, Select, Embed or Gate")(value, name)
+    fields = {field: each for field, each in value.tensors() if each.is_floating_point()}
+    flags = torch.stack([each.isfinite().all() for each in fields.values()]).tolist()
+    wrong = [field for field, is_finite in zip(fields, flags, strict=True) if not is_finite]
+    if wrong:
+        raise InvalidInput(
+            f"got NaN or infinite values in {', '.join(wrong)} of the faces on the {name} input, "
+            "expected finite numbers; connect FastFace Detect or Embed itself"
+        )
+
+
+def require_embedding(value: Any, name: str = "embedding") -> None:
+    """Waits once for the embedding's device.
+
+    Raises:
+        InvalidInput: It is no `Embedding`, or holds NaN or infinity.
+    """
+    _require(Embedding, "the mean_embedding of FastFace Embed")(value, name)
+    if not bool(value.vector.isfinite().all()):
+        raise InvalidInput(
+            f"got an embedding with NaN or infinite values on the {name} input, expected finite "
+            "numbers; make it again with precision fp32 in FastFace Loader"
+        )
+
+
+def require_crops(value: Any, name: str = "origin") -> None:
+    """Waits once for the crops' device.
+
+    Raises:
+        InvalidInput: They are no `FaceCrops`, or a pixel or its place is no finite number.
+    """
+    _require(FaceCrops, "the origin of FastFace Crop")(value, name)
+    parts = torch.stack([each.isfinite().all() for each in (value.pixels, value.matrices)])
+    if not bool(parts.all()):
+        raise InvalidInput(
+            f"got crops with NaN or infinite values on the {name} input, expected finite numbers; "
+            "connect the origin of FastFace Crop itself"
+        )
+
+
 #: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
 SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
     FACE_ANALYSIS: require_face_analysis,
-    FACES: _require(Faces, "the faces of FastFace Detect, Select, Embed or Gate"),
-    EMBEDDING: _require(Embedding, "the mean_embedding of FastFace Embed"),
+    FACES: require_faces,
+    EMBEDDING: require_embedding,
     MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
-    CROPS: _require(FaceCrops, "the origin of FastFace Crop"),
+    CROPS: require_crops,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...utils.errors import BackendUnavailable, ModelError
+from ..graphs.foreign import foreign_graph
 from .library import Card, Library
 from .profile import Shape, told
 from .progress import OnShare, Watch
@@ -54,34 +55,35 @@ def build(library: Library, card: Card | None, order: Order, on_share: OnShare) 
             is raised here.
 
     Raises:
-        ModelError: The library can't read the graph.
+        ModelError: The library can't read the graph, or fails over it.
         BackendUnavailable: It can't build it; says why.
     """
     module = library.module
     with _lock:
         library.complaints()
-        builder = module.Builder(library.logger)
-        network = builder.create_network(library.network_flags())
-        _parse(library, network, order)
-        config = builder.create_builder_config()
-        profile = builder.create_optimization_profile()
-        profile.set_shape(network.get_input(0).name, *order.shapes)
-        if config.add_optimization_profile(profile) < 0:
-            raise BackendUnavailable(
-                f"{library} can't build {order.name} for {told(order.shapes)}: "
-                f"{library.complaints()}; choose other sizes"
-            )
-        if order.workspace_bytes:
-            workspace = module.MemoryPoolType.WORKSPACE
-            config.set_memory_pool_limit(workspace, order.workspace_bytes)
-        # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
-        config.clear_flag(module.BuilderFlag.TF32)
-        library.aim(config, card)
-        if library.keeps_timings:
-            _attach_timings(config, order.timings)
-        watch = Watch(library, on_share)
-        config.progress_monitor = watch.monitor
-        serialized = builder.build_serialized_network(network, config)
+        with foreign_graph(order.name, "built into an engine"):
+            builder = module.Builder(library.logger)
+            network = builder.create_network(library.network_flags())
+            _parse(library, network, order)
+            config = builder.create_builder_config()
+            profile = builder.create_optimization_profile()
+            profile.set_shape(network.get_input(0).name, *order.shapes)
+            if config.add_optimization_profile(profile) < 0:
+                raise BackendUnavailable(
+                    f"{library} can't build {order.name} for {told(order.shapes)}: "
+                    f"{library.complaints()}; choose other sizes"
+                )
+            if order.workspace_bytes:
+                workspace = module.MemoryPoolType.WORKSPACE
+                config.set_memory_pool_limit(workspace, order.workspace_bytes)
+            # TF32 keeps 10 bits of the mantissa: embeddings would differ from those of the CPU.
+            config.clear_flag(module.BuilderFlag.TF32)
+            library.aim(config, card)
+            if library.keeps_timings:
+                _attach_timings(config, order.timings)
+            watch = Watch(library, on_share)
+            config.progress_monitor = watch.monitor
+            serialized = builder.build_serialized_network(network, config)
         watch.end()
         if serialized is None:
             raise BackendUnavailable(

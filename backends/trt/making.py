@@ -16,7 +16,9 @@ from ...utils.pictures import packaged_photo, read_picture
 from ...utils.settings import settings
 from ...utils.text import readable
 from ..base import Backend
+from ..graphs.foreign import foreign_graph
 from ..graphs.prepared import PreparedGraph
+from ..graphs.sizes import refuse_absurd_sizes
 from ..placement import Placement
 from ..registry import all_backends
 from ..tasks import open_task
@@ -34,6 +36,9 @@ _log = logging.getLogger("FastFace")
 
 #: Steps of the progress bar for each network, and how many of them are its building.
 _STEPS, _BUILDING = 100, 90
+
+#: What can't be done to a graph that is damaged.
+_MADE = "made into an engine"
 
 #: Where the reference is computed, best first.
 _REFERENCES = ("onnxruntime", "torch")
@@ -165,8 +170,11 @@ class _Work:
     def make(self, model: ModelFile, on_share: Callable[[float], None]) -> Made:
         """An engine, found or built, with its fitness."""
         precision = Placement(precision=self._wish.precision).precision_of(model.task)
-        prepared = prepared_for(model)
-        key = engine_key(model, prepared, precision, self._wish.profile, self._library, self._card)
+        with foreign_graph(model.path, _MADE):
+            refuse_absurd_sizes(model)
+            prepared = prepared_for(model)
+            profile = self._wish.profile
+            key = engine_key(model, prepared, precision, profile, self._library, self._card)
         seconds = None
         if self._wish.rebuild or not self._store.is_whole(key):
             seconds = self._build(model, prepared, key, on_share)
@@ -188,7 +196,8 @@ class _Work:
         key: EngineKey,
         on_share: Callable[[float], None],
     ) -> float:
-        graph, kept = graph_in(key.precision, prepared)
+        with foreign_graph(model.path, _MADE):
+            graph, kept = graph_in(key.precision, prepared)
         limit = self._wish.workspace_bytes or int(settings().gpu_mem_limit)
         timings = self._store.timings(key.library, key.device)
         order = Order(model.path.name, graph, key.shapes, limit, timings)
@@ -227,8 +236,9 @@ class _Work:
             backend = _reference_backend()
             self._examination = Examination(self._pack, backend, images, ((best, best),))
         device = cuda_device(self._wish.device_index)
-        session = open_engine(self._library, self._store, key, device, model)
-        return self._examination.examine(model.task, open_task(self._pack, model, session))
+        with foreign_graph(model.path, "compared with the reference"):
+            session = open_engine(self._library, self._store, key, device, model)
+            return self._examination.examine(model.task, open_task(self._pack, model, session))
 
 
 def _packaged_images() -> Images | None:

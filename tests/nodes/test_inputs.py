@@ -5,6 +5,8 @@ Every node is walked, with every input: a new one is tested by existing.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +149,64 @@ def test_pixels_that_are_none_are_refused(
     reason = r"values from .* to 200" if bad == 200 else "NaN or infinite values"
     with pytest.raises(InvalidInput, match=reason):
         call(node_id, valid, **{name: images}, **changes)
+
+
+def with_bad_number(value: Any, field: str, bad: float) -> Any:
+    """A copy of something with one number changed."""
+    tensor = getattr(value, field).clone()
+    tensor.view(-1)[-1] = bad
+    return dataclasses.replace(value, **{field: tensor})
+
+
+FLOATING = [
+    ("FASTFACE_FACES", "boxes"),
+    ("FASTFACE_FACES", "scores"),
+    ("FASTFACE_FACES", "landmarks"),
+    ("FASTFACE_FACES", "embeddings"),
+    ("FASTFACE_EMBEDDING", "vector"),
+    ("FASTFACE_CROPS", "pixels"),
+    ("FASTFACE_CROPS", "matrices"),
+]
+
+
+@pytest.mark.parametrize("bad", [NAN, INF])
+@pytest.mark.parametrize(("socket", "field"), FLOATING)
+def test_what_is_no_number_is_refused_by_every_node(valid, socket: str, field: str, bad: float):
+    takers = [(node_id, name) for node_id, name, other, _, _ in INPUTS if other == socket]
+    assert takers
+    for node_id, name in takers:
+        changed = with_bad_number(valid[socket], field, bad)
+        with pytest.raises(InvalidInput, match=rf"NaN or infinite .*\b{name} input"):
+            call(node_id, valid, **{name: changed})
+
+
+HOOKS = [
+    (node_id, hook)
+    for node_id, node in sorted(NODE_CLASS_MAPPINGS.items())
+    for hook in ("IS_CHANGED", "VALIDATE_INPUTS")
+    if hasattr(node, hook)
+]
+ANYTHING = [
+    None, 7, NAN, "", "auto", "no\0name", "\ud800", "x" * 5000, b"bytes", [], ["auto"],
+    {}, object(), np.arange(3), np.array(["auto", "none"]), torch.arange(3), torch.zeros(0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("node_id", "hook"), HOOKS)
+def test_what_comfyui_asks_before_a_run_takes_anything(node_id: str, hook: str):
+    node = NODE_CLASS_MAPPINGS[node_id]
+    ask = getattr(node, hook)
+    taken = inspect.signature(ask).parameters.values()
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in taken)
+    declared = node.INPUT_TYPES()
+    inputs = {**declared.get("required", {}), **declared.get("optional", {})}
+    names = [name for name in inputs if takes_all or name in {each.name for each in taken}]
+    ask()  # ComfyUI leaves out what comes through a link
+    for name in names:
+        for value in ANYTHING:
+            answer = ask(**{name: value})
+            if hook == "VALIDATE_INPUTS" and value is not None and not isinstance(value, str):
+                assert isinstance(answer, str) and name in answer, value
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -15,11 +18,12 @@ from fastface.backends.trt import making
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import Library
 from fastface.backends.trt.making import Wish, build_pack, listing, summary
-from fastface.utils.errors import BackendUnavailable, InvalidInput
+from fastface.utils.errors import BackendUnavailable, FastFaceError, InvalidInput, ModelError
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
 from fastface.utils.packs.read import read_pack
 from fastface.utils.pictures import read_picture
+from tests.backends.graphs.test_foreign import FAULTS, pack_with
 from tests.backends.trt.on_stub import GEFORCE, HOPPER, SMALL, put_in_place
 from tests.backends.trt.stub import TENSORRT_10, TENSORRT_11, TENSORRT_RTX, StubModule
 
@@ -114,14 +118,71 @@ class TestForReal:
     def test_a_network_that_takes_no_batches_is_built_for_one_image(
         self, pack: ModelPack, store: EngineStore
     ):
-        import onnx
-
         from tests.backends.graphs.small_graphs import embedder
 
         onnx.save(embedder("mixes_images"), str(pack.folder / "embedder.onnx"))
         built = build_pack(read_pack("small", pack.folder), WISH, ignore, store)
         key = built.engines[1].key
         assert key.shapes == ((1, 3, 112, 112),) * 3 and not key.takes_batches
+
+
+class TestForeignGraphs:
+    """Whatever goes wrong with a damaged graph names its file."""
+
+    @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+    @pytest.mark.parametrize("at", ["detector", "recogniser"])
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+    def test_damage_is_refused_by_name(
+        self,
+        tmp_path: Path,
+        store: EngineStore,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: Callable[[Any], None],
+        at: str,
+        precision: str,
+    ):
+        put_in_place(monkeypatch, [StubModule(TENSORRT_RTX)], None)
+        wish = dataclasses.replace(WISH, precision=precision)
+        try:
+            build_pack(read_pack("odd", pack_with(tmp_path, fault, at)), wish, ignore, store)
+        except FastFaceError as error:
+            assert f"{at}.onnx" in str(error)
+
+    @pytest.mark.parametrize("step", ["prepared_for", "engine_key", "graph_in"])
+    @pytest.mark.parametrize("error", [KeyError("conv1"), AssertionError(), StopIteration()])
+    def test_errors_of_libraries_become_those_of_the_file(
+        self,
+        pack: ModelPack,
+        store: EngineStore,
+        monkeypatch: pytest.MonkeyPatch,
+        step: str,
+        error: Exception,
+    ):
+        put_in_place(monkeypatch, [StubModule(TENSORRT_RTX)], None)
+
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(making, step, fail)
+        with pytest.raises(ModelError, match=r"detector\.onnx can't be made into an engine"):
+            build_pack(pack, WISH, ignore, store)
+
+    def test_sizes_that_no_file_of_its_size_can_have_are_refused(
+        self, tmp_path: Path, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+    ):
+        put_in_place(monkeypatch, [StubModule(TENSORRT_RTX)], None)
+
+        def fill(model: Any) -> None:
+            constant = onnx.helper.make_tensor(
+                "huge", onnx.TensorProto.INT64, [2], [1 << 22, 1 << 22]
+            )
+            model.graph.initializer.append(constant)
+            node = onnx.helper.make_node("ConstantOfShape", ["huge"], ["filled"])
+            model.graph.node.insert(0, node)
+
+        pack = read_pack("odd", pack_with(tmp_path, fill, "detector"))
+        with pytest.raises(ModelError, match=r"detector\.onnx"):
+            build_pack(pack, WISH, ignore, store)
 
 
 @pytest.fixture
