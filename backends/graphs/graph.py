@@ -125,11 +125,18 @@ def graph_of(model: Any, name: str) -> Graph:
     """
     onnx = import_onnx()
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    outputs = tuple(value.name for value in model.graph.output)
     nodes = []
     for proto in model.graph.node:
         attributes = {a.name: _value(onnx, a) for a in proto.attribute}
         if proto.op_type == "Constant":
             constants[proto.output[0]] = _constant(attributes)
+            continue
+        renamed = _renamed(
+            onnx, proto.op_type, attributes, constants.get(next(iter(proto.input), ""))
+        )
+        if renamed is not None and proto.output[0] not in outputs:
+            constants[proto.output[0]] = renamed
             continue
         nodes.append(
             Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes)
@@ -137,9 +144,26 @@ def graph_of(model: Any, name: str) -> Graph:
     inputs = [value.name for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise ModelError(f"{name} has inputs {inputs}, expected one image")
-    outputs = tuple(value.name for value in model.graph.output)
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Graph(name, inputs[0], outputs, tuple(nodes), constants, opset)
+
+
+def _renamed(
+    onnx: Any, op: str, attributes: Mapping[str, Any], constant: np.ndarray | None
+) -> np.ndarray | None:
+    """What a node makes of a constant that only passes on under another name, or as another type.
+
+    Exporters write weights that several layers share once; converters to half precision put what
+    operators want in full precision behind a cast. None where a node does more.
+    """
+    if constant is None or op == "Identity":
+        return constant
+    if op != "Cast":
+        return None
+    target = onnx.helper.tensor_dtype_to_np_dtype(attributes["to"])
+    return (
+        constant.astype(target) if target.kind in "fiu" and constant.dtype.kind in "fiu" else None
+    )
 
 
 def _value(onnx: Any, attribute: Any) -> Any:

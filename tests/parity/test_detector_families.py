@@ -15,7 +15,7 @@ from fastface.nodes.detect import FastFaceDetect
 from fastface.utils.images import Images
 from tests.parity.detectors import BACKENDS, make_pack, open_pack, photo
 
-GRAPHS = ["yunet_n_dynamic", "yunet_n_640_640"]
+GRAPHS = ["yunet_n_dynamic", "yunet_n_640_640", "retinaface_mobilenet025"]
 
 
 @pytest.fixture(params=GRAPHS)
@@ -66,9 +66,11 @@ def test_graphs_of_half_precision(backend: str, graph: Path, test_data: Path, tm
         found.append(app.det_model.detect(image)[0])
     full, rounded = found
     assert len(full) == len(rounded) == 6
-    # Of faces whose scores are nearly equal either may come first.
-    by_place = [boxes[boxes[:, 0].argsort()] for boxes in found]
-    assert np.abs(by_place[0][:, :4] - by_place[1][:, :4]).max() < 2.0
+    assert not app.analyzer.runs_on()["detection"].note
+    # Of faces, and of anchors of one face, whose scores are nearly equal either may come first.
+    by_place = [boxes[boxes[:, 0].argsort(), :4] for boxes in found]
+    input_pixels = 640 / image.shape[1]
+    assert np.abs(by_place[0] - by_place[1]).max() * input_pixels < 2.0
 
 
 def test_nodes_and_the_drop_in_object(graph: Path, test_data: Path, tmp_path: Path):

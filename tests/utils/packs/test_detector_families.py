@@ -22,6 +22,8 @@ YUNET = [
     for stride in (8, 16, 32)
 ]
 
+LOC_CONF_LANDMS = ("loc", "conf", "landms")
+
 #: Input, outputs with their names, family.
 GRAPHS = {
     "SCRFD": (ANY, [(str(n), (None, 1)) for n in range(9)], "SCRFD"),
@@ -31,6 +33,14 @@ GRAPHS = {
     "YuNet without landmarks": (FIXED, YUNET[:9], "SCRFD"),
     "twelve other outputs": (FIXED, [(str(n), (1, 100, 1)) for n in range(12)], None),
     "feature maps": (FIXED, [(str(n), (1, 4, 20, 20)) for n in range(9)], None),
+    "RetinaFace": (
+        FIXED,
+        [("a", (1, 16800, 4)), ("b", (1, 16800, 2)), ("c", (1, 16800, 10))],
+        "RetinaFace",
+    ),
+    "RetinaFace with open sizes": (ANY, [(n, (None,) * 3) for n in LOC_CONF_LANDMS], "RetinaFace"),
+    "three nameless open sizes": (ANY, [(n, (None,) * 3) for n in "abc"], None),
+    "boxes alone": (FIXED, [("loc", (1, 16800, 4)), ("conf", (1, 16800, 2))], None),
     "80 classes of things": (FIXED, [("output0", (1, 84, 8400))], None),
     "no image": ((1, 512), YUNET, None),
 }
@@ -61,6 +71,7 @@ def test_real_files(test_data: Path):
         for path in (test_data / "detectors").glob("*.onnx")
     }
     names = {stem: family and family.name for stem, family in found.items()}
+    assert names["retinaface_mobilenet025"] == "RetinaFace"
     assert names["yunet_n_dynamic"] == names["yunet_n_640_640"] == "YuNet"
 
 
