@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .backends.benchmark.chart import draw_chart, plotting
+from .backends.benchmark.chart import draw_chart
 from .backends.benchmark.contest import hold
 from .backends.benchmark.document import results_document
 from .backends.benchmark.history import history_file, remember
@@ -135,7 +135,6 @@ def _runs(options: argparse.Namespace) -> list[Run]:
 
 
 def _run(options: argparse.Namespace, photos: Sequence[np.ndarray], command: str) -> int:
-    plotting()
     results = []
     history = options.history or history_file()
     for number, run in enumerate(_runs(options), start=1):

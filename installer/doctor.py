@@ -18,6 +18,7 @@ from .diagnosis import Finding, Probe, Report, diagnose
 from .installation import wanted_needs
 from .machine import Machine, examine, look_for
 from .needs import HOST_NEEDS, Need, what_answers
+from .node_needs import node_needs
 from .packages import front_end
 from .remedies import Remedies
 
@@ -67,10 +68,15 @@ def examine_and_report(as_json: bool) -> int:
         can_install=front is not None,
         hidden_gpus=hidden_gpus(os.environ),
     )
-    findings = diagnose(report, Remedies(front, installed))
+    remedies = Remedies(front, installed)
+    findings = diagnose(report, remedies)
+    nodes = node_needs(all_needs, probes, remedies)
     if as_json:
-        say(json.dumps(as_data(report, all_needs, findings), indent=2))
+        say(json.dumps(as_data(report, all_needs, findings) | {"nodes": nodes}, indent=2))
     else:
+        say()
+        for title, state in nodes.items():
+            say(f"{title:40} {state}")
         print_findings(findings)
     return int(any(finding.wrong for finding in findings))
 

@@ -50,7 +50,7 @@ ENGINE_NEEDS = (
     Need("cv2", "opencv-python-headless", "speed on the CPU, keypoints", variants="opencv-"),
     Need("onnx", "onnx", "the torch backend, batches"),
     Need("skimage", "scikit-image", "the insightface backend"),
-    Need("scipy", "scipy", "the insightface backend"),
+    Need("scipy", "scipy", "outlines as masks, the insightface backend"),
     Need("requests", "requests", "the insightface and facenet backends"),
     Need("tqdm", "tqdm", "the insightface and facenet backends"),
     Need(
@@ -72,7 +72,7 @@ TEST_NEEDS = (
     Need("ruff", "ruff", "the tests", required=True),
     Need("basedpyright", "basedpyright", "the tests", required=True),
     Need("hypothesis", "hypothesis", "the tests", required=True),
-    Need("matplotlib", "matplotlib", "the benchmark's chart", required=True),
+    Need("matplotlib", "matplotlib", "the charts of benchmarks/"),
     Need("jsonschema", "jsonschema", "the tests", required=True),
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
     Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),

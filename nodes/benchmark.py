@@ -140,7 +140,7 @@ class FastFaceBenchmark:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         # Here, since psutil may be missing outside ComfyUI, where the other nodes are to load.
-        from ..backends.benchmark.chart import draw_chart, plotting
+        from ..backends.benchmark.chart import draw_chart
         from ..backends.benchmark.contest import hold
         from ..backends.benchmark.history import history_file, remember
         from ..backends.benchmark.plan import Options
@@ -150,7 +150,6 @@ class FastFaceBenchmark:
         checked = readable_images(images)
         if not len(checked):
             raise InvalidInput("got no image, expected one at least; load one and connect it")
-        plotting()
         options = Options(
             jobs=(job,),
             contestants=_names(contestants),

@@ -1,4 +1,7 @@
-"""A result as a picture: images per second as bars, with quartiles, one panel a case."""
+"""A result as a picture: images per second as bars, with quartiles, one panel a case.
+
+Drawn by Pillow, which ComfyUI itself needs.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +11,56 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import BackendUnavailable
+from .axis import Axis, axis_for
 from .report import case_title, row_title
 from .weights import RANDOM_LABEL
 
-#: Wide enough for a phone held upright, in inches and dots an inch: 1080 pixels.
-_WIDTH_IN, _DPI = 7.2, 150
-_BAR_IN, _PANEL_IN, _HEAD_IN, _FOOT_IN = 0.46, 1.25, 0.75, 0.45
-#: Beyond this ratio short bars can't be told apart on a linear axis.
-_LOG_BEYOND = 20.0
-_TITLE_CHARACTERS = 60
+#: Wide enough for a phone held upright, in pixels.
+_WIDTH = 1080
+_LEFT, _RIGHT = 335, 1030
+_HEAD, _FOOT, _PANEL, _ROW, _BAR = 112, 100, 185, 69, 42
+_TITLE_CHARACTERS, _NOTE_CHARACTERS = 62, 100
 _OURS, _VARIANT, _PEERS, _UNFIT = "#2a7f62", "#9ccdb9", "#8a8f98", "#c2410c"
-_NOTE_CHARACTERS = 100
+_BLACK, _GREY = "#222222", "#444444"
+_TITLE, _TEXT, _SMALL = 25, 20, 17
 
 
-def plotting() -> tuple[Any, Any]:
-    """What of matplotlib draws a chart: `FigureCanvasAgg` and `Figure`.
+class _Pen:
+    """Draws on a white picture, in pixels from its left upper corner."""
 
-    Ask before you measure: a measurement without its chart is lost.
+    def __init__(self, height: int) -> None:
+        from PIL import Image, ImageDraw
 
-    Raises:
-        BackendUnavailable: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendUnavailable(
-            "the chart is drawn by matplotlib, which is not installed; "
-            "run `pip install matplotlib` in ComfyUI's Python"
-        ) from error
-    return FigureCanvasAgg, Figure
+        self.picture = Image.new("RGB", (_WIDTH, height), "white")
+        self._draw = ImageDraw.Draw(self.picture)
+        self._fonts: dict[int, Any] = {}
+
+    def text(
+        self,
+        place: tuple[float, float],
+        text: str,
+        anchor: str,
+        size: int = _TEXT,
+        fill: str = _BLACK,
+    ) -> None:
+        """Writes lines; `anchor` is where of them the place is: `lm` left and middle."""
+        from PIL import ImageFont
+
+        font = self._fonts.setdefault(size, ImageFont.load_default(size))
+        align = {"l": "left", "m": "center", "r": "right"}[anchor[0]]
+        lines = text.split("\n")
+        step = size * 1.25
+        first = place[1] - step * (len(lines) - 1) / 2
+        for number, line in enumerate(lines):
+            where = (place[0], first + number * step)
+            self._draw.text(where, line, fill, font, anchor, align=align)
+
+    def line(self, *ends: float) -> None:
+        self._draw.line(ends, fill=_BLACK, width=2)
+
+    def bar(self, box: tuple[float, float, float, float], colour: str) -> None:
+        left, top, right, bottom = map(round, box)
+        self._draw.rectangle((left, top, right, bottom), fill=colour)
 
 
 def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
@@ -49,75 +71,62 @@ def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
 
     Returns:
         `[H,1080,3]` uint8 RGB.
-
-    Raises:
-        BackendUnavailable: matplotlib is not installed.
     """
-    canvas_class, figure_class = plotting()
     panels = [
         (case, [row for row in case["rows"] if row["state"] == "measured"])
         for case in result["cases"]
     ]
-    heights = [_PANEL_IN + _BAR_IN * max(1, len(rows)) for _, rows in panels]
-    height = _HEAD_IN + _FOOT_IN + sum(heights)
-    # No pyplot: its figures are global, and ComfyUI runs other nodes that use it.
-    figure = figure_class(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white")
-    canvas = canvas_class(figure)
-    top = height - _HEAD_IN
-    for (case, rows), inches in zip(panels, heights, strict=True):
-        bottom = (top - inches + 0.75) / height
-        axes = figure.add_axes((0.31, bottom, 0.64, (inches - _PANEL_IN) / height))
-        _draw_case(axes, case, rows)
-        top -= inches
-    _write_around(figure, result, height)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    heights = [_PANEL + _ROW * max(1, len(rows)) for _, rows in panels]
+    pen = _Pen(_HEAD + _FOOT + sum(heights))
+    _write_head(pen, result)
+    top = _HEAD
+    for (case, rows), height in zip(panels, heights, strict=True):
+        _draw_case(pen, top, case, rows)
+        top += height
+    _write_foot(pen, top, result)
+    return np.array(pen.picture)
 
 
-def _draw_case(axes: Any, case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def _draw_case(
+    pen: _Pen, top: int, case: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> None:
     what, size = case_title(case).rsplit(" (", 1)
-    # Over the whole panel, names on the left included: long titles need the room.
     title = "\n".join([*wrap(what, _TITLE_CHARACTERS), f"({size}"])
-    axes.set_title(title, fontsize=10.5, fontweight="bold", x=0.28)
+    pen.text((_WIDTH / 2, top + 32), title, "mm", _TITLE)
+    top += 75
     if not rows:
-        axes.text(0.5, 0.5, "nobody could be measured", ha="center", va="center", fontsize=10)
-        axes.set_axis_off()
+        pen.text((_WIDTH / 2, top + _ROW / 2), "nobody could be measured", "mm")
         return
-    rows = sorted(rows, key=lambda row: row["seconds"]["median"], reverse=True)
     batch = case["batch"]
-    speeds = np.array([batch / row["seconds"]["median"] for row in rows])
-    ends = np.array([[batch / row["seconds"][name] for name in ("q75", "q25")] for row in rows])
-    errors = np.abs(ends - speeds[:, None]).T
-    places = np.arange(len(rows))
-    axes.barh(
-        places,
-        speeds,
-        xerr=errors,
-        height=0.62,
-        color=[_colour(row) for row in rows],
-        error_kw={"elinewidth": 1.4, "capsize": 3, "ecolor": "#222222"},
-    )
-    axes.set_yticks(places, [row_title(row) for row in rows], fontsize=9.5)
-    is_log = speeds.max() / speeds.min() > _LOG_BEYOND
-    if is_log:
-        axes.set_xscale("log")
-        # Names of values take a fifth of the width, however many decades that is.
-        low, high = np.log10(speeds.min() / 2), np.log10(ends.max())
-        axes.set_xlim(10**low, 10 ** (low + (high - low) * 1.45))
-    else:
-        axes.set_xlim(0, ends.max() * 1.45)
-    for place, row, end in zip(places, rows, ends.max(axis=1), strict=True):
-        axes.annotate(
-            _value(row, batch),
-            (end, place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9.5,
-        )
-    axes.set_xlabel(f"images per second{', log scale' if is_log else ''}", fontsize=9.5)
-    axes.tick_params(axis="x", labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    rows = sorted(rows, key=lambda row: row["seconds"]["median"])
+    speeds = [batch / row["seconds"]["median"] for row in rows]
+    axis = axis_for(speeds, [batch / row["seconds"]["q25"] for row in rows])
+    for number, (row, speed) in enumerate(zip(rows, speeds, strict=True)):
+        middle = top + _ROW * number + _ROW / 2
+        pen.text((_LEFT - 16, middle), row_title(row), "rm")
+        box = (_LEFT, middle - _BAR / 2, _across(axis, speed), middle + _BAR / 2)
+        pen.bar(box, _colour(row))
+        low, high = (_across(axis, batch / row["seconds"][name]) for name in ("q75", "q25"))
+        pen.line(low, middle, high, middle)
+        for end in (low, high):
+            pen.line(end, middle - 6, end, middle + 6)
+        pen.text((max(high, box[2]) + 12, middle), _value(row, batch), "lm")
+    _draw_axis(pen, axis, top, top + _ROW * len(rows))
+
+
+def _draw_axis(pen: _Pen, axis: Axis, top: int, bottom: int) -> None:
+    pen.line(_LEFT, top, _LEFT, bottom)
+    pen.line(_LEFT, bottom, _RIGHT, bottom)
+    for tick in axis.ticks:
+        across = _across(axis, tick)
+        pen.line(across, bottom, across, bottom + 7)
+        pen.text((across, bottom + 22), f"{tick:,.10g}", "mm", _SMALL)
+    unit = f"images per second{', log scale' if axis.is_log else ''}"
+    pen.text(((_LEFT + _RIGHT) / 2, bottom + 52), unit, "mm")
+
+
+def _across(axis: Axis, value: float) -> float:
+    return _LEFT + (_RIGHT - _LEFT) * axis.place(value)
 
 
 def _colour(row: Mapping[str, Any]) -> str:
@@ -137,28 +146,22 @@ def _value(row: Mapping[str, Any], batch: int) -> str:
     return f"{text}  ({times:.0f}x)" if times >= 10 else f"{text}  ({times:.2g}x)"
 
 
-def _write_around(figure: Any, result: Mapping[str, Any], height: float) -> None:
-    random = result["weights"]["random"]
-    title = f"{result['weights']['name']}{f' · {RANDOM_LABEL}' if random else ''}"
-    figure.text(0.5, 1 - 0.28 / height, title, ha="center", va="center", fontsize=13, weight="bold")
+def _write_head(pen: _Pen, result: Mapping[str, Any]) -> None:
+    title = result["weights"]["name"]
+    if result["weights"]["random"]:
+        title = f"{title} · {RANDOM_LABEL}"
+    pen.text((_WIDTH / 2, 42), title, "mm", 32)
     machine = result["machine"]
     hardware = ", ".join(machine["gpus"]) or f"{machine['cpu']}, {machine['cores']} cores"
-    figure.text(
-        0.5,
-        1 - 0.55 / height,
-        f"{hardware} · {result['made'][:10]}",
-        ha="center",
-        va="center",
-        fontsize=9,
-        color="#444444",
-    )
+    about = f"{hardware} · {result['made'][:10]}"
+    pen.text((_WIDTH / 2, 82), about, "mm", _SMALL, fill=_GREY)
+
+
+def _write_foot(pen: _Pen, top: int, result: Mapping[str, Any]) -> None:
     notes = [
         "green: FastFace · grey: others · orange: wrong answers · x: times insightface",
         "bars: medians, whiskers: quartiles",
     ]
     if result["noise"]:
-        noise = f"NOISY MACHINE: {result['noise'][0]}"
-        notes.append(noise[:_NOTE_CHARACTERS])
-    figure.text(
-        0.5, 0.1 / height, "\n".join(notes), ha="center", va="bottom", fontsize=8, color="#444444"
-    )
+        notes.append(f"NOISY MACHINE: {result['noise'][0]}"[:_NOTE_CHARACTERS])
+    pen.text((_WIDTH / 2, top + _FOOT / 2), "\n".join(notes), "mm", _SMALL, fill=_GREY)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fastface.backends.benchmark.axis import axis_for
 from fastface.backends.benchmark.chart import draw_chart
 from fastface.backends.benchmark.report import as_markdown, as_text
 from fastface.backends.benchmark.targets import TARGETS, targets_table
-from fastface.utils.errors import BackendUnavailable
 
 
 @pytest.mark.parametrize("show", [as_text, as_markdown])
@@ -59,7 +58,6 @@ def test_a_gpus_columns_appear_where_there_is_one(odd_result: dict[str, Any]):
 
 
 def test_the_chart_is_as_wide_as_a_phone_and_grows_with_its_rows(odd_result: dict[str, Any]):
-    pytest.importorskip("matplotlib")
     chart = draw_chart(odd_result)
     assert chart.dtype == np.uint8 and chart.shape[1:] == (1080, 3)
     longer = copy.deepcopy(odd_result)
@@ -70,21 +68,55 @@ def test_the_chart_is_as_wide_as_a_phone_and_grows_with_its_rows(odd_result: dic
     assert draw_chart(nobody).shape[1] == 1080
 
 
-def test_the_chart_leaves_matplotlibs_globals_alone(odd_result: dict[str, Any]):
-    matplotlib = pytest.importorskip("matplotlib")
-    before = matplotlib.get_backend(), dict(matplotlib.rcParams)
-    draw_chart(odd_result)
-    assert (matplotlib.get_backend(), dict(matplotlib.rcParams)) == before
-    if "matplotlib.pyplot" in sys.modules:
-        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+def coloured(chart: np.ndarray, colour: str) -> int:
+    """How many pixels of a chart are of a colour."""
+    rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return int((chart == np.array(rgb, np.uint8)).all(-1).sum())
 
 
-def test_without_matplotlib_the_chart_says_what_to_install(
-    odd_result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(BackendUnavailable, match="pip install matplotlib"):
-        draw_chart(odd_result)
+def with_medians(result: dict[str, Any], *medians: float) -> dict[str, Any]:
+    """The result with so many rows of ours, without quartiles that differ."""
+    result = copy.deepcopy(result)
+    (case,) = result["cases"]
+    row = next(row for row in case["rows"] if row["contestant"] == "onnxruntime")
+    case["rows"] = [
+        {
+            **row,
+            "seconds": {**row["seconds"], **dict.fromkeys(("median", "q25", "q75"), median)},
+            "parity": None,
+            "times_as_fast": None,
+        }
+        for median in medians
+    ]
+    return result
+
+
+def test_bars_are_as_long_as_what_they_stand_for(odd_result: dict[str, Any]):
+    one = coloured(draw_chart(with_medians(odd_result, 0.1)), "#2a7f62")
+    both = coloured(draw_chart(with_medians(odd_result, 0.1, 0.2)), "#2a7f62")
+    assert both / one == pytest.approx(1.5, rel=0.02)
+
+
+def test_wrong_answers_are_orange(odd_result: dict[str, Any]):
+    assert coloured(draw_chart(odd_result), "#c2410c") > 1000
+
+
+def test_of_a_linear_axis_some_round_values_are_named():
+    axis = axis_for([20.0, 27.0], [20.5, 28.0])
+    assert not axis.is_log and axis.low == 0
+    assert axis.ticks == (0, 10, 20, 30, 40)
+    assert axis.place(0.0) == 0 and axis.place(axis.high) == 1
+    assert axis.place(20.0) == pytest.approx(20 / (28 * 1.45))
+    small = axis_for([0.0031], [0.004])
+    assert small.ticks == pytest.approx((0, 0.001, 0.002, 0.003, 0.004, 0.005))
+
+
+def test_where_one_is_many_times_as_fast_the_axis_is_logarithmic():
+    axis = axis_for([11.7, 8149.0], [12.0, 8200.0])
+    assert axis.is_log and axis.ticks == (10, 100, 1000, 10000, 100000)
+    equal = axis.place(100.0) - axis.place(10.0), axis.place(1000.0) - axis.place(100.0)
+    assert equal[0] == pytest.approx(equal[1])
+    assert 0 < axis.place(11.7) < axis.place(8200.0) < 0.8
 
 
 def of_job(result: dict[str, Any], job: str, times: float, pack: str) -> dict[str, Any]:
