@@ -22,6 +22,11 @@ YUNET = [
     for stride in (8, 16, 32)
 ]
 
+FACE_RPN = [
+    (f"face_rpn_{kind}_stride{stride}", (1, channels, None, None))
+    for stride in (32, 16, 8)
+    for kind, channels in (("cls_prob_reshape", 4), ("bbox_pred", 8), ("landmark_pred", 20))
+]
 LOC_CONF_LANDMS = ("loc", "conf", "landms")
 
 #: Input, outputs with their names, family.
@@ -41,6 +46,17 @@ GRAPHS = {
     "RetinaFace with open sizes": (ANY, [(n, (None,) * 3) for n in LOC_CONF_LANDMS], "RetinaFace"),
     "three nameless open sizes": (ANY, [(n, (None,) * 3) for n in "abc"], None),
     "boxes alone": (FIXED, [("loc", (1, 16800, 4)), ("conf", (1, 16800, 2))], None),
+    "InsightFace's RetinaFace": (ANY, FACE_RPN, "InsightFace RetinaFace"),
+    "InsightFace's RetinaFace without landmarks": (
+        ANY,
+        [output for output in FACE_RPN if "landmark" not in output[0]],
+        "InsightFace RetinaFace",
+    ),
+    "InsightFace's RetinaFace with four anchors": (
+        ANY,
+        [(name, (1, 2 * shape[1], None, None)) for name, shape in FACE_RPN],
+        None,
+    ),
     "80 classes of things": (FIXED, [("output0", (1, 84, 8400))], None),
     "no image": ((1, 512), YUNET, None),
 }
