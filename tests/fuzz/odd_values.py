@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from fastface.utils.crops import FaceCrops
+from fastface.utils.embedding import Embedding
 from fastface.utils.faces import Faces
 
 TEXTS = (
@@ -147,6 +150,45 @@ def odd_faces(chance: random.Random, faces: Faces) -> Any:
     elif change == 6:
         fields["boxes"] = faces.boxes[:, [2, 3, 0, 1]]
     return faces.with_fields(**fields) if fields else faces
+
+
+def odd_embedding(chance: random.Random, embedding: Embedding) -> Any:
+    """An embedding that was changed on its way."""
+    change = chance.randrange(6)
+    if change == 0:
+        return embedding.vector
+    vector, space = embedding.vector, embedding.space
+    if change == 1:
+        vector = vector * chance.choice((0.0, -1.0, 1e30, float("nan"), float("inf")))
+    elif change == 2:
+        vector = vector[:, : chance.choice((0, 1, 3))]
+    elif change == 3:
+        vector = vector[:0]
+    elif change == 4:
+        vector = vector.to(chance.choice((torch.float16, torch.bfloat16, torch.float64)))
+    else:
+        space = chance.choice((None, "", "other@7", odd_text(chance)))
+    return Embedding(vector, space)
+
+
+def odd_crops(chance: random.Random, crops: FaceCrops) -> Any:
+    """Crops that were changed on their way."""
+    change = chance.randrange(6)
+    if change == 0:
+        return crops.pixels
+    fields: dict[str, Any] = {}
+    if change in (1, 2):
+        name = chance.choice(("pixels", "matrices"))
+        factor = chance.choice((0.0, -1.0, 1e30, float("nan"), float("inf")))
+        fields[name] = getattr(crops, name) * factor
+    elif change == 3:
+        fields["image_of_crop"] = tuple(place + 5 for place in crops.image_of_crop)
+    elif change == 4:
+        fields["image_sizes"] = chance.choice(((), ((64, 96),), ((1, 1),) * 2, ((96, 64),) * 2))
+    else:
+        name = chance.choice(("pixels", "matrices", "image_of_crop"))
+        fields[name] = getattr(crops, name)[:0]
+    return replace(crops, **fields)
 
 
 _SIDES = (1, 2, 3, 8, 31, 33, 64, 64, 96, 0, 200)

@@ -18,6 +18,7 @@ from fastface.backends.dropin.results import forget_results
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
+from fastface.utils import host
 from fastface.utils.packs.graph_header import read_graph_header
 from fastface.utils.packs.read import read_pack
 from tests.backends.graphs.small_graphs import detector, embedder
@@ -27,9 +28,13 @@ from tests.fuzz.odd_bytes import damaged
 from tests.fuzz.odd_graphs import mutated
 
 #: The real weights of the test data, which are used where there are any.
-_REAL = ("models/scrfd_2.5g_bnkps.onnx", "models/mobilefacenet.onnx")
-_OTHERS = ("detectors/yunet_n_dynamic.onnx", "detectors/retinaface_mobilenet025.onnx")
 _DETECTORS, _RECOGNISERS = "detector", "recogniser"
+_REAL = {
+    "models/scrfd_2.5g_bnkps.onnx": _DETECTORS,
+    "detectors/yunet_n_dynamic.onnx": _DETECTORS,
+    "detectors/retinaface_mobilenet025.onnx": _DETECTORS,
+    "models/mobilefacenet.onnx": _RECOGNISERS,
+}
 #: What each is worth to this: how often it is tried.
 _BACKENDS = {"onnxruntime": 6, "torch": 6, "openvino": 2, "insightface": 2}
 #: Noise has faces only for a detector that takes everything for one.
@@ -49,10 +54,40 @@ def sound_graphs() -> dict[str, list[Any]]:
         _RECOGNISERS: [embedder("flatten"), embedder("batch_norm"), embedder("reshape_baked")],
     }
     data = os.environ.get("FASTFACE_TEST_DATA")
-    for kind, name in zip((_DETECTORS, _RECOGNISERS), _REAL, strict=True):
+    for name, kind in _REAL.items():
         if data and (path := Path(data) / name).is_file():
             graphs[kind].append(onnx.load(str(path)))
     return graphs
+
+
+def write_odd_pack(folder: Path, graphs: dict[str, list[Any]], chance: random.Random) -> None:
+    """Writes a pack, in place of what is there, of which one network is damaged.
+
+    Args:
+        folder: Of the pack.
+        graphs: From `sound_graphs`, and others by the names of their files.
+        chance: Decides which and how.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    kind = chance.choice((_DETECTORS, *sorted(graphs)))
+    for other in (_DETECTORS, _RECOGNISERS):
+        if other != kind:
+            onnx.save(graphs[other][0], str(folder / f"{other}.onnx"))
+    victim = chance.choice(graphs[kind])
+    if chance.random() < 0.15:
+        content = damaged(victim.SerializeToString(), chance)
+    else:
+        content = mutated(victim, chance)
+    (folder / f"{kind}.onnx").write_bytes(content)
+    # What an external weight may name.
+    (folder / "weights.data").write_bytes(b"\0" * 4096)
+
+
+def forget_graphs() -> None:
+    """What was made of a case's files is of no use to the next, and would fill the disk."""
+    for folder in ("graphs", "weights"):
+        shutil.rmtree(host.cache_folder() / folder, ignore_errors=True)
 
 
 def available_backends() -> tuple[str, ...]:
@@ -75,25 +110,12 @@ class Graphs(Target):
 
     def run(self, chance: random.Random) -> None:
         pack_folder = self.folder / "pack"
-        shutil.rmtree(pack_folder, ignore_errors=True)
-        pack_folder.mkdir()
-        kind = chance.choice((_DETECTORS, _DETECTORS, _RECOGNISERS, "head"))
-        for other in (_DETECTORS, _RECOGNISERS):
-            if other != kind:
-                onnx.save(self._graphs[other][0], str(pack_folder / f"{other}.onnx"))
-        victim = chance.choice(self._graphs[kind])
-        if chance.random() < 0.15:
-            content = damaged(victim.SerializeToString(), chance)
-        else:
-            content = mutated(victim, chance)
-        name = f"{kind}.onnx"
-        (pack_folder / name).write_bytes(content)
-        (pack_folder / "weights.data").write_bytes(b"\0" * 4096)
+        write_odd_pack(pack_folder, self._graphs, chance)
         try:
             self._use(pack_folder, chance)
         finally:
             forget_results()
-            self._forget_graphs()
+            forget_graphs()
 
     def _use(self, pack_folder: Path, chance: random.Random) -> None:
         read_graph_header(next(iter(sorted(pack_folder.glob("*.onnx")))))
@@ -112,10 +134,3 @@ class Graphs(Target):
         boxes, landmarks = app.det_model.detect(image)
         if boxes.shape[1:] != (5,) or (landmarks is not None and landmarks.shape[1:] != (5, 2)):
             raise Broken(f"detect gave shapes {boxes.shape} and {np.shape(landmarks)}")
-
-    def _forget_graphs(self) -> None:
-        """What was made of this case's files is of no use to the next, and would fill the disk."""
-        from fastface.utils import host
-
-        for folder in ("graphs", "weights"):
-            shutil.rmtree(host.cache_folder() / folder, ignore_errors=True)

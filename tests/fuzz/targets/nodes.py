@@ -16,7 +16,15 @@ from fastface import nodes
 from fastface.backends.cascade.parameters import MtcnnParameters
 from fastface.utils.images import Images
 from tests.fuzz.cases import Target
-from tests.fuzz.odd_values import odd_faces, odd_image, odd_number, odd_text, odd_value
+from tests.fuzz.odd_values import (
+    odd_crops,
+    odd_embedding,
+    odd_faces,
+    odd_image,
+    odd_number,
+    odd_text,
+    odd_value,
+)
 from tests.fuzz.small_pack import small_face_analysis, write_small_pack
 
 #: Take longer than a case may: contests start processes and take turns by the clock, engines are
@@ -75,8 +83,10 @@ class Nodes(Target):
             else:
                 values[label] = self._usual(kind, options[0] if options else {}, chance)
         for check in ("IS_CHANGED", "VALIDATE_INPUTS"):
-            if chance.random() < 0.2 and hasattr(node, check):
-                _checked(getattr(node, check), values)
+            if hasattr(node, check):
+                linked = {label for label in values if chance.random() < 0.2}
+                known = {label: values[label] for label in values if label not in linked}
+                _ask(getattr(node, check), known)
         getattr(node(), node.FUNCTION)(**values)
 
     def _usual(self, kind: Any, options: dict[str, Any], chance: random.Random) -> Any:
@@ -99,6 +109,10 @@ class Nodes(Target):
             return odd_image(chance)
         if kind == "FASTFACE_FACES":
             return odd_faces(chance, self._faces)
+        if kind == "FASTFACE_EMBEDDING":
+            return odd_embedding(chance, self._embedding)
+        if kind == "FASTFACE_CROPS":
+            return odd_crops(chance, self._origin)
         if kind in ("INT", "FLOAT", "BOOLEAN"):
             return odd_number(chance)
         if kind == "STRING" or isinstance(kind, (list, tuple)):
@@ -119,8 +133,8 @@ def _result(output: Any) -> Any:
     return output["result"] if isinstance(output, dict) else output
 
 
-def _checked(check: Callable[..., Any], values: dict[str, Any]) -> None:
-    """ComfyUI gives these what they ask for."""
+def _ask(check: Callable[..., Any], values: dict[str, Any]) -> None:
+    """ComfyUI gives these what they ask for, as far as it comes through no link."""
     taken = inspect.signature(check).parameters
     if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
         check(**values)
