@@ -45,8 +45,8 @@ def test_nothing_grows(soak: Any, test_data: Path, backend: str) -> None:
         keep=10,  # so that the caches are full by then
     )
     result = soak.in_a_process(backend, options)
-    assert result["faces of calls"] > _CALLS / 2
-    assert result["faces of batches"] > _CALLS / 20
+    assert result["faces of calls"] > _CALLS / 4
+    assert result["faces of batches"] > 0
     assert result["hits of detections"] == 0
     half, *_, last = result["samples"][4:]
     assert last.descriptors <= half.descriptors
