@@ -196,7 +196,8 @@ class FastFacePaste:
             )
         if not len(origin):
             text = f"no face in {counted(len(sizes), 'image')}: the images are passed through"
-            pasted, masks = images, torch.zeros(images.shape[:3], device=images.device)
+            pasted = images
+            masks = torch.zeros(images.shape[:3], dtype=torch.float32, device=images.device)
         elif crops is None:
             raise InvalidInput(
                 f"got no crops, expected {len(origin)}; connect the edited crops of FastFace Crop"

@@ -120,7 +120,7 @@ class FastFaceDetect:
 def annotated_images(images: Tensor, faces: Faces) -> tuple[list[np.ndarray], Tensor]:
     """The pictures to show on the node, and all images `[B,H,W,3]` float32 with faces drawn."""
     faces = faces.to("cpu")
-    result = torch.empty(*images.shape[:3], 3, device=images.device)
+    result = torch.empty(*images.shape[:3], 3, dtype=torch.float32, device=images.device)
     previews = []
     for position, image in enumerate(images):
         pixels = image if images.dtype == torch.uint8 else image.float().mul(255).round()

@@ -75,7 +75,7 @@ class FastFaceKeypoints:
                 "the detector of this model pack gives no landmarks, which keypoint images are "
                 "made of; choose a pack whose detector has them, such as antelopev2 or buffalo_l"
             )
-        keypoints = torch.zeros(*images.shape[:3], 3)
+        keypoints = torch.zeros(*images.shape[:3], 3, dtype=torch.float32)
         for position, landmarks in zip(
             faces.image_index.tolist(), faces.landmarks.numpy(), strict=True
         ):

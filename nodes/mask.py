@@ -117,7 +117,7 @@ class FastFaceMask:
                     faces = faceanalysis.describe(checked, faces, (_OUTLINE_TASK,))
         device = faces.device if images is None else images.device
         masks = shaped_masks(faces, size_hw, shape, grow, blur, device)
-        under = torch.zeros(*masks.shape, 3) if images is None else images
+        under = torch.zeros(*masks.shape, 3, dtype=torch.float32) if images is None else images
         with part(0.5, 1.0):
             drawn = annotated_images(under, faces)[1]
         outputs = (whole_pixel_boxes(faces, bbox_format), bounding_boxes(faces))

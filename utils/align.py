@@ -178,7 +178,7 @@ def warp_by_taps(batch: ImageBatch, rows: Tensor, matrices: Tensor, size: int) -
     corner = at.floor()
     weight = (at - corner).float()
     corner = corner.long()
-    crops = torch.zeros(len(matrices), size * size, 3, device=matrices.device)
+    crops = torch.zeros(len(matrices), size * size, 3, dtype=torch.float32, device=matrices.device)
     for dy in (0, 1):
         for dx in (0, 1):
             column, line = corner[..., 0] + dx, corner[..., 1] + dy

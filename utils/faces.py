@@ -118,11 +118,11 @@ class Faces:
     ) -> Faces:
         """No faces in images of these `(height, width)` sizes."""
         return cls(
-            boxes=torch.zeros(0, 4, device=device),
-            scores=torch.zeros(0, device=device),
+            boxes=torch.zeros(0, 4, dtype=torch.float32, device=device),
+            scores=torch.zeros(0, dtype=torch.float32, device=device),
             image_index=torch.zeros(0, dtype=torch.int64, device=device),
             image_sizes=tuple(image_sizes),
-            landmarks=torch.zeros(0, 5, 2, device=device),
+            landmarks=torch.zeros(0, 5, 2, dtype=torch.float32, device=device),
         )
 
     def __repr__(self) -> str:

@@ -1,12 +1,16 @@
 """What the caller's thread is set to, kept away from what is computed here.
 
-Three kinds of settings can change a result:
+Three kinds of settings could change a result:
 
 - those of a thread, which `isolated` takes away for the time of a call: `torch.autocast`,
   gradients, inference mode, the default device, numpy's error handling;
 - float32 that is cut short, which is the process's: see `precision.full_float32`;
-- torch's default dtype and deterministic mode, which are the process's and can't be changed for one
-  thread alone. They are not handled here: facenet-pytorch's networks are made in the default dtype.
+- torch's default dtype, which is the process's too and can't be changed for one thread alone:
+  tensors are made with a dtype of their own, and networks of other libraries on the device `meta`,
+  where they draw nothing from torch's generator either (`cascade/networks.py`).
+
+torch's deterministic mode is left as it is: it chooses other ways to the same results. On NVIDIA's
+cards torch then refuses matrix products unless CUBLAS_WORKSPACE_CONFIG is set, and says so.
 """
 
 from __future__ import annotations

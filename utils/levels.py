@@ -35,5 +35,5 @@ def extremes(pixels: Tensor) -> Tensor:
     """Smallest and largest of floating pixels, `[2]` float32 on their device, NaN if any is."""
     if pixels.device.type == "cpu":
         values = pixels.float().numpy()
-        return torch.tensor([float(values.min()), float(values.max())])
+        return torch.tensor([float(values.min()), float(values.max())], dtype=torch.float32)
     return torch.stack(torch.aminmax(pixels)).float()

@@ -37,7 +37,8 @@ def face_masks(
     if shape not in MASK_SHAPES:
         raise InvalidInput(f"got mask shape {shape!r}, expected one of {', '.join(MASK_SHAPES)}")
     height, width = size_hw
-    masks = torch.zeros(len(faces.image_sizes), height, width, device=device)
+    shape_bhw = (len(faces.image_sizes), height, width)
+    masks = torch.zeros(shape_bhw, dtype=torch.float32, device=device)
     for image, box in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
         may_stop()
         fill_face(masks[image], box, shape)
@@ -67,7 +68,7 @@ def fill_face(
         region.fill_(1.0)
         return
     # Pixel i covers i to i + 1: its centre decides.
-    x = torch.arange(x0, x1, device=mask.device) + 0.5 - (left + right) / 2
-    y = torch.arange(y0, y1, device=mask.device) + 0.5 - (top + bottom) / 2
+    x = torch.arange(x0, x1, dtype=torch.float32, device=mask.device) + 0.5 - (left + right) / 2
+    y = torch.arange(y0, y1, dtype=torch.float32, device=mask.device) + 0.5 - (top + bottom) / 2
     inside = (x * 2 / (right - left)) ** 2 + (y[:, None] * 2 / (bottom - top)) ** 2 <= 1
     region.masked_fill_(inside, 1.0)

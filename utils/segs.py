@@ -82,7 +82,7 @@ def segs_of_image(
         if change_region is not None:
             region = change_region(bbox, region)
         left, top, right, bottom = region
-        mask = torch.zeros(bottom - top, right - left)
+        mask = torch.zeros(bottom - top, right - left, dtype=torch.float32)
         mask_box = [box[0] - dilation, box[1] - dilation, box[2] + dilation, box[3] + dilation]
         fill_face(mask, mask_box, shape, (left, top))
         crop = image[:, top:bottom, left:right]

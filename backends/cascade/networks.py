@@ -129,10 +129,13 @@ def _open(
     build: Callable[[], nn.Module],
     prepare: Callable[[nn.Module], nn.Module],
 ) -> TorchSession:
-    network = build()
+    # Without memory, and so without the numbers that a network begins with: those would be drawn
+    # from the process's generator, in its default dtype.
+    with torch.device("meta"):
+        network = build()
     with unreplaced([file]):
         load_weights(network, file.path)
-    network = prepare(network).eval().requires_grad_(False)
+    network = prepare(network.float()).eval().requires_grad_(False)
     network = network.to(memory_format=torch.channels_last).to(device)
     runs_on = RunsOn(str(device), "torch", note=note)
     return TorchSession(network, device, torch.float32, runs_on, captures=False)
@@ -141,7 +144,8 @@ def _open(
 def load_weights(network: nn.Module, path: Path) -> None:
     """Reads a file of weights into a network; runs no code that the file may hold.
 
-    Weights of a classifier on top, which released files carry, are left out.
+    Weights of a classifier on top, which released files carry, are left out. The file's tensors
+    become the network's, in their dtype.
 
     Raises:
         ModelError: The file is missing, damaged, holds more than tensors, or is of another network.
@@ -149,7 +153,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         weights = {name: value for name, value in weights.items() if not _of_classifier(name)}
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
     except _DAMAGED as error:
         if is_out_of_memory(error):
             raise

@@ -86,7 +86,7 @@ def look_again(
         turned: `[N]` bool, which are shown at the other quarter turns as well; none where not
             given.
     """
-    scores, turned_scores = torch.zeros(2, len(found.scores))
+    scores, turned_scores = torch.zeros(2, len(found.scores), dtype=torch.float32)
     if found.landmarks is None or not len(scores):
         return SecondSight(scores, found.landmarks, turned_scores)
     landmarks = found.landmarks.clone()

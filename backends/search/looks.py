@@ -64,9 +64,10 @@ class Look:
         image = torch.tensor([index % images for index in canvas], dtype=torch.int64)
         places = [self._place(size_hw) for size_hw in sizes_hw]
         scale = torch.tensor(
-            [fit[0] / size[0] for (fit, _), size in zip(places, sizes_hw, strict=True)]
+            [fit[0] / size[0] for (fit, _), size in zip(places, sizes_hw, strict=True)],
+            dtype=torch.float32,
         )
-        corner = torch.tensor([[left, top] for _, (top, left) in places]).float()
+        corner = torch.tensor([[left, top] for _, (top, left) in places], dtype=torch.float32)
 
         boxes, scores, landmarks = on_host(faces)
         points = boxes.unflatten(1, (2, 2))

@@ -54,7 +54,7 @@ class Posture:
 def posture(found: Sightings) -> Posture:
     """Posture of sightings; without landmarks nothing speaks against any."""
     if found.landmarks is None:
-        nothing = torch.zeros(len(found.scores))
+        nothing = torch.zeros(len(found.scores), dtype=torch.float32)
         return Posture(nothing, nothing)
     template = arcface_template(112)
     matrices = similarity_transform(found.landmarks, template)
@@ -63,7 +63,7 @@ def posture(found: Sightings) -> Posture:
     misfit = (left.square().sum((1, 2)) / spread).sqrt().float()
     # The matrix turns the face upright, so the face itself is turned the other way.
     roll = torch.rad2deg(torch.atan2(-matrices[:, 1, 0], matrices[:, 0, 0])).float()
-    lean = (roll - 90.0 * found.turn + 180) % 360 - 180
+    lean = (roll - 90.0 * found.turn.float() + 180) % 360 - 180
     return Posture(lean.abs(), misfit)
 
 

@@ -88,7 +88,8 @@ class GraphBuilder(GraphWriter):
         """Normalises each channel by its mean and deviation over the sample images."""
         name = name or self.next_name("BatchNormalization")
         variance, mean = _statistics(x.value)
-        gamma, beta = torch.ones(x.channels), torch.zeros(x.channels)
+        gamma = torch.ones(x.channels, dtype=torch.float32)
+        beta = torch.zeros_like(gamma)
         y = F.batch_norm(x.value, mean, variance, gamma, beta, False, 0.0, epsilon)
         weights = self._weights(name, gamma=gamma, beta=beta, mean=mean, variance=variance)
         return self.add("BatchNormalization", [x.name, *weights], y, name, epsilon=epsilon)
