@@ -12,7 +12,6 @@ import numpy as np
 
 from .errors import BackendUnavailable, InvalidInput
 from .faces import Faces
-from .progress import advance
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
@@ -250,59 +249,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
-
-
-#: Side in pixels of the square of one pair, and of the margin with the numbers of the faces.
-_PAIR_PX, _MARGIN_PX = 64, 24
-#: Longest side of all squares together: of more faces each gets less, and below the second no
-#: number, which nobody could read.
-_MATRIX_PX, _SMALLEST_NUMBERED_PX = 4096, 48
-
-
-def draw_matrix(values: np.ndarray) -> np.ndarray:
-    """A picture of similarities, lighter the higher, each with its number.
-
-    Args:
-        values: `[N,M]`, -1..1; either may be 0. Of some 80 faces on, the squares are smaller and
-            have no numbers; of some 4,000 on, a square is a pixel.
-
-    Returns:
-        `[H,W,3]` uint8 RGB.
-    """
-    from PIL import Image, ImageDraw
-
-    rows, columns = values.shape
-    pair_px = max(1, min(_PAIR_PX, _MATRIX_PX // max(1, rows, columns)))
-    if pair_px < _SMALLEST_NUMBERED_PX:
-        return _matrix_without_numbers(values, pair_px)
-    size_wh = (_MARGIN_PX + pair_px * max(1, columns), _MARGIN_PX + pair_px * max(1, rows))
-    picture = Image.new("RGB", size_wh)
-    pen = ImageDraw.Draw(picture)
-    for number in range(max(rows, columns)):
-        at = _MARGIN_PX + pair_px * (number + 0.5)
-        if number < rows:
-            pen.text((_MARGIN_PX / 2, at), str(number), anchor="mm", font=_font(14))
-        if number < columns:
-            pen.text((at, _MARGIN_PX / 2), str(number), anchor="mm", font=_font(14))
-    lights = _lights(values)
-    for (row, column), value in np.ndenumerate(values):
-        advance(row / rows)
-        left, top = _MARGIN_PX + pair_px * column, _MARGIN_PX + pair_px * row
-        light = int(lights[row, column])
-        box = (left, top, left + pair_px - 2, top + pair_px - 2)
-        pen.rectangle(box, fill=(light // 2, light, light))
-        middle = (left + pair_px / 2, top + pair_px / 2)
-        ink = "black" if light > 128 else "white"
-        pen.text(middle, f"{value:.2f}", fill=ink, anchor="mm", font=_font(18))
-    return np.asarray(picture)
-
-
-def _matrix_without_numbers(values: np.ndarray, pair_px: int) -> np.ndarray:
-    lights = _lights(values).repeat(pair_px, 0).repeat(pair_px, 1)
-    squares = np.stack((lights // 2, lights, lights), axis=2)
-    return np.pad(squares, ((_MARGIN_PX, 0), (_MARGIN_PX, 0), (0, 0)))
-
-
-def _lights(values: np.ndarray) -> np.ndarray:
-    """How light each pair is, uint8 of the same shape."""
-    return (np.rint(235 * values.astype(np.float64).clip(0.0, 1.0)) + 20).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import logging
 from pathlib import Path
 
@@ -79,6 +80,19 @@ class TestEveryNode:
         assert text.startswith(f"# {node.DISPLAY_NAME}\n")
         for name in (*inputs_of(node), *node.RETURN_NAMES):
             assert f"`{name}`" in text, name
+
+    def test_tables_of_its_help_page_fit_a_narrow_panel(self, node_id: str, node: type):
+        # ComfyUI's help is 306 pixels wide.
+        page = ROOT / fastface.WEB_DIRECTORY / "docs" / f"{node_id}.md"
+        before: int | None = None
+        for line in page.read_text(encoding="utf-8").splitlines():
+            columns = len(re.findall(r"(?<!\\)\|", line)) - 1 if line.startswith("|") else None
+            if columns is not None:
+                assert columns <= 2, line
+                assert before in (None, columns), line
+                if before is None:
+                    assert line.startswith(("| name |", "| `")) is line.startswith("| name |"), line
+            before = columns
 
 
 class TestDiscovery:
