@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from .devices import uploaded
+from .progress import may_stop
 
 #: `[B,K,4]`, `[B,L,4]` xyxy -> which of the first would drop which of the second, `[B,K,L]` bool.
 Beats = Callable[[Tensor, Tensor], Tensor]
 
 #: Boxes of one image whose overlaps are worked out at once.
 _NMS_BLOCK = 256
+#: Better boxes that those are held against at once.
+_NMS_EARLIER = 4096
 
 
 def box_areas(boxes: Tensor) -> Tensor:
@@ -101,8 +104,10 @@ def greedy_keep(
     for start in range(0, present.shape[1], _NMS_BLOCK):
         block = slice(start, start + _NMS_BLOCK)
         here, candidates = boxes[:, block], present[:, block]
-        if start:
-            beaten = beats(boxes[:, :start], here) & keep[:, :start, None]
+        for first in range(0, start, _NMS_EARLIER):
+            may_stop()
+            earlier = slice(first, min(first + _NMS_EARLIER, start))
+            beaten = beats(boxes[:, earlier], here) & keep[:, earlier, None]
             candidates = candidates & ~beaten.any(1)
         # Not `triu`: however small, it wakes torch's threads on the CPU, and for milliseconds these
         # compete with those of the network that runs next.

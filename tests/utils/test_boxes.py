@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastface.utils import boxes as boxes_module
 from fastface.utils.boxes import box_areas, largest_or_central, overlaps, suppress
+from fastface.utils.progress import heard_by
 from tests.utils.properties import steady
 from tests.utils.upstream_scrfd import upstream_scrfd
 
@@ -225,3 +226,24 @@ def test_same_selection_as_insightface(
 def test_selection(boxes: list, limit: int, metric: str, expected: list[int]):
     table = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     assert largest_or_central(table, (100, 100), limit, metric).tolist() == expected
+
+
+def test_suppression_of_very_many_boxes_may_be_left_in_between():
+    count = 9000
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(1, count, 2, generator=generator) * 2000
+    boxes = torch.cat(
+        (corners, corners + 20 + torch.rand(1, count, 2, generator=generator) * 60), 2
+    )
+    scores = torch.rand(1, count, generator=generator)
+    asked: list[float] = []
+    with heard_by(asked.append):
+        order, keep, settled = suppress(boxes, scores, torch.ones(1, count, dtype=torch.bool), 0.4)
+    # Some 9,000 x 9,000 overlaps, of which a million are worked out between two questions.
+    assert len(asked) > 35 and bool(settled)
+    torchvision = pytest.importorskip("torchvision.ops")
+    # Its areas are those of sides that are not longer by a pixel.
+    expected = torchvision.nms(boxes[0], scores[0], 0.4)
+    _, ours, _ = suppress(boxes, scores, torch.ones(1, count, dtype=torch.bool), 0.4, excess_px=0.0)
+    assert torch.equal(order[0][ours[0]], expected)
+    assert bool(keep.any())
