@@ -92,6 +92,8 @@ class FaceDetector:
             )
         for part in parts:
             complete = complete & (part.passed <= part.boxes.shape[1]).all()
+        if self.family.clips:
+            found = found.clipped(batch.size_hw)
         image_sizes = (batch.size_hw,) * len(batch.positions)
         widen = self._look_wider(reach)
         return PaddedFaces(found, order, keep, complete, image_sizes, self.model.path, widen)

@@ -49,6 +49,17 @@ class Candidates:
         landmarks = None if self.landmarks is None else undone(self.landmarks)
         return replace(self, boxes=undone(self.boxes), landmarks=landmarks)
 
+    def clipped(self, size_hw: tuple[int, int]) -> Candidates:
+        """The same cut off at the border of images of a height and width, in their pixels."""
+
+        def inside(places: Tensor) -> Tensor:
+            x = places[..., 0::2].clamp(0, size_hw[1])
+            y = places[..., 1::2].clamp(0, size_hw[0])
+            return torch.stack((x, y), -1).flatten(-2)
+
+        landmarks = None if self.landmarks is None else inside(self.landmarks)
+        return replace(self, boxes=inside(self.boxes), landmarks=landmarks)
+
     @staticmethod
     def cat(parts: Sequence[Candidates]) -> Candidates:
         """Joins what was found in the same images at several sizes; `passed` is their sum."""

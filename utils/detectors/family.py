@@ -29,6 +29,7 @@ class DetectorFamily(ABC):
         threshold: Lowest score that tells a face from none, 0..1, as its authors set it.
         nms_threshold: Overlap above which the weaker of two faces goes, 0..1, likewise.
         side_excess_px: How much longer the sides of boxes count in overlaps.
+        clips: Whether boxes and landmarks end at the image's border.
         has_black_margins: Whether canvases have black margins at the right and below that are
             worth dividing the network for; see `DividedSession`.
     """
@@ -41,6 +42,7 @@ class DetectorFamily(ABC):
     threshold: ClassVar[float]
     nms_threshold: ClassVar[float]
     side_excess_px: ClassVar[float] = 0.0
+    clips: ClassVar[bool] = False
     has_black_margins: ClassVar[bool] = False
 
     @abstractmethod

@@ -20,9 +20,12 @@ from .protobuf_fields import MAX_FIELDS, Malformed, Message
 #: How many of the first nodes are described: what tells an MXNet graph from others is among them.
 FIRST_NODES = 8
 _SHOWN_TENSORS = 3
+#: Longest value of the metadata that is kept, in bytes; longer ones are programs or pictures.
+_MOST_METADATA = 1000
 _MOST_STEPS = 10 * MAX_FIELDS
 
-_MODEL_GRAPH, _MODEL_OPSET = 7, 8
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_NAME, _NODE_OP_TYPE = 3, 4
@@ -85,6 +88,7 @@ class GraphHeader:
         node_count: How many nodes there are.
         opset: Version of the standard operators, or None if not stated.
         external_data: What the graph says of other files in which it keeps weights.
+        metadata: What its exporter noted of it, keys with their values.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -94,6 +98,7 @@ class GraphHeader:
     node_count: int
     opset: int | None
     external_data: tuple[ExternalData, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"inputs {_listed(self.inputs)} -> outputs {_listed(self.outputs)}"
@@ -187,7 +192,20 @@ def _parse(message: Message, place: range) -> GraphHeader:
     versions = [_standard_opset(message, part) for part in message.places(place, _MODEL_OPSET)]
     opset = next(filter(None, versions), None)
     names, op_types = zip(*nodes, strict=True) if nodes else ((), ())
-    return GraphHeader(fed, tuple(outputs), names, op_types, node_count, opset)
+    noted = tuple(_entry(message, part) for part in message.places(place, _MODEL_METADATA))
+    return GraphHeader(fed, tuple(outputs), names, op_types, node_count, opset, metadata=noted)
+
+
+def _entry(message: Message, place: range) -> tuple[str, str]:
+    """A key of the metadata and its value; empty where it is long."""
+    key = value = ""
+    for number, payload in message.fields(place):
+        if isinstance(payload, range) and len(payload) <= _MOST_METADATA:
+            if number == _ENTRY_KEY:
+                key = message.text(payload)
+            elif number == _ENTRY_VALUE:
+                value = message.text(payload)
+    return key, value
 
 
 def _standard_opset(message: Message, place: range) -> int | None:
