@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...utils.devices import uploaded
 from ...utils.errors import ModelError
 from .graph import Node
 
@@ -19,6 +20,23 @@ Operation = Callable[..., Any]
 def tensor_of(value: np.ndarray) -> Tensor:
     """A tensor over an array's own memory; arrays that can't be written to are copied first."""
     return torch.from_numpy(value if value.flags.writeable else value.copy())
+
+
+def of_one_kind(values: Sequence[Value]) -> Sequence[Value]:
+    """The same values, on the device where any of them is.
+
+    Places that a graph works out of its input's size come from the host.
+    """
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(tensors) in (0, len(values)):
+        return values
+    like = tensors[0]
+    return [
+        value
+        if isinstance(value, Tensor)
+        else uploaded(tensor_of(np.asarray(value)).to(like.dtype), like.device)
+        for value in values
+    ]
 
 
 class Layer(nn.Module):
@@ -107,6 +125,11 @@ class Build:
         if name not in self._constants:
             raise self.refused(f"input {place} changes from run to run")
         return self._constants[name]
+
+    def flows(self, place: int) -> bool:
+        """Whether an input is there and not fixed."""
+        name = self.node.inputs[place] if place < len(self.node.inputs) else ""
+        return bool(name) and name not in self._constants
 
     def required(self, place: int) -> np.ndarray:
         value = self.constant(place)

@@ -67,7 +67,7 @@ class Network(nn.Module):
         self.layers.append(OPERATORS[node.op](build))
         build.refuse_unread()
         self._inputs.append(flowing)
-        self._outputs.append(tuple(name for name in node.outputs if name))
+        self._outputs.append(node.outputs)
 
     def _keep_constant(self, name: str, value: np.ndarray) -> None:
         """Whole numbers stay on the host, where shapes are worked out; the rest are weights."""
@@ -118,7 +118,11 @@ class Network(nn.Module):
         for layer, inputs, outputs, done in steps:
             if x.device.type == "cpu":  # other devices only note here what they will compute
                 may_stop()
-            values[outputs[0]] = layer(*[values[name] for name in inputs])
+            result = layer(*[values[name] for name in inputs])
+            if isinstance(result, tuple):
+                values.update(zip(outputs, result, strict=True))
+            else:
+                values[outputs[0]] = result
             for name in done:
                 del values[name]
         results = [values[name] for name in self.graph_outputs]

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from . import image_operators as images
 from . import shape_operators as shapes
-from .layers import Build, Layer, Operation, Value
+from .layers import Build, Layer, Operation, Value, of_one_kind
 
 
 def _arithmetic(operation: Operation) -> Callable[[Build], Layer]:
     def build_arithmetic(build: Build) -> Layer:
         def run(*inputs: Value) -> Value:
-            return operation(*inputs)
+            return operation(*of_one_kind(inputs))
 
         return Layer(run)
 
@@ -42,6 +42,7 @@ def _add(build: Build) -> Layer:
     def run(a: Value, b: Value) -> Value:
         if spent and isinstance(a, Tensor) and isinstance(b, Tensor) and _alike(a, b):
             return a.add_(b) if 0 in spent else b.add_(a)
+        a, b = of_one_kind((a, b))
         return a + b  # type: ignore[operator]
 
     return Layer(run)
@@ -98,7 +99,9 @@ def _reduce_mean(build: Build) -> Layer:
 BOUND_INPUTS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2, 3, 4),
     "Clip": (1, 2),
+    "ConstantOfShape": (0,),
     "Conv": (1, 2),
+    "Expand": (1,),
     "Gather": (1,),
     "Gemm": (1, 2),
     "PRelu": (1,),
@@ -107,6 +110,7 @@ BOUND_INPUTS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
+    "Split": (1,),
     "Squeeze": (1,),
     "Unsqueeze": (1,),
     "Upsample": (1,),
@@ -119,9 +123,11 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Cast": shapes.cast,
     "Clip": _clip,
     "Concat": shapes.concat,
+    "ConstantOfShape": shapes.constant_of_shape,
     "Conv": images.conv,
     "Div": _arithmetic(_divided),
     "Dropout": _identity,
+    "Expand": shapes.expand,
     "Flatten": shapes.flatten,
     "Floor": _arithmetic(lambda a: np.floor(a) if isinstance(a, np.ndarray) else a.floor()),
     "Gather": shapes.gather,
@@ -137,6 +143,7 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "PRelu": images.prelu,
     "Pad": images.pad,
     "Pow": _arithmetic(lambda a, b: a**b),
+    "Range": shapes.number_range,
     "ReduceMean": _reduce_mean,
     "Relu": _relu,
     "Reshape": shapes.reshape,
@@ -145,6 +152,7 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Sigmoid": _arithmetic(torch.sigmoid),
     "Slice": shapes.strided_slice,
     "Softmax": _softmax,
+    "Split": shapes.split,
     "Sqrt": _arithmetic(torch.sqrt),
     "Squeeze": shapes.squeeze,
     "Sub": _arithmetic(lambda a, b: a - b),

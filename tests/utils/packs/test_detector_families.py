@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ FACE_RPN = [
     for stride in (32, 16, 8)
     for kind, channels in (("cls_prob_reshape", 4), ("bbox_pred", 8), ("landmark_pred", 20))
 ]
+YOLO_8 = "YOLOv8-face, YOLO11-face"
 LOC_CONF_LANDMS = ("loc", "conf", "landms")
 
 #: Input, outputs with their names, family.
@@ -57,6 +59,12 @@ GRAPHS = {
         [(name, (1, 2 * shape[1], None, None)) for name, shape in FACE_RPN],
         None,
     ),
+    "YOLOv8-face": (FIXED, [("output0", (1, 20, 8400))], YOLO_8),
+    "YOLO11-face without visibility": (FIXED, [("output0", (1, 15, 8400))], YOLO_8),
+    "YOLOv8-face without keypoints": (ANY, [("output0", (None, 5, None))], YOLO_8),
+    "YOLOv5-face": (FIXED, [("output", (1, 25200, 16))], "YOLOv5-face"),
+    "YOLOv5 of one class": (ANY, [("output", (None, None, 6))], "YOLOv5-face"),
+    "17 keypoints of a body": (FIXED, [("output0", (1, 56, 8400))], None),
     "80 classes of things": (FIXED, [("output0", (1, 84, 8400))], None),
     "no image": ((1, 512), YUNET, None),
 }
@@ -79,6 +87,36 @@ def test_a_graph_is_of_one_family_at_most(name):
     shape, outputs, _ = GRAPHS[name]
     graph = header(shape, outputs)
     assert sum(family.recognises(graph) for family in detector_families().values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("noted", "family"),
+    [
+        ({"task": "pose", "kpt_shape": "[5, 3]", "names": "{0: 'face'}"}, YOLO_8),
+        ({"task": "pose", "kpt_shape": "[5, 2]", "names": "{0: '0'}"}, YOLO_8),
+        ({"task": "detect", "names": "{0: 'FACE'}"}, YOLO_8),
+        ({"task": "detect"}, YOLO_8),
+        ({"task": "pose", "kpt_shape": "[17, 3]", "names": "{0: 'face'}"}, None),
+        ({"task": "pose", "kpt_shape": "5", "names": "{0: 'face'}"}, None),
+        ({"task": "pose"}, None),
+        ({"task": "segment", "names": "{0: 'face'}"}, None),
+        ({"task": "detect", "names": "{0: 'hand'}"}, None),
+        ({"task": "detect", "names": "{0: 'face', 1: 'head'}"}, None),
+        ({"task": "detect", "names": "{0:"}, None),
+        ({}, None),
+    ],
+)
+def test_open_sizes_are_told_by_what_ultralytics_noted(noted, family):
+    graph = replace(header(ANY, [("output0", (None,) * 3)]), metadata=tuple(noted.items()))
+    found = family_of_graph(graph)
+    assert (found and found.name) == family
+
+
+def test_a_detector_of_something_else_is_none():
+    graph = header(FIXED, [("output0", (1, 5, 8400))])
+    assert family_of_graph(graph) is not None
+    noted = replace(graph, metadata=(("names", "{0: 'hand'}"),))
+    assert family_of_graph(noted) is None
 
 
 def test_real_files(test_data: Path):
