@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.choices import AUTO, choose_pack, pack_names
+from ..backends.choices import AUTO, choose_pack
 from ..utils import host
+from .pack_input import pack_input
 from .progress import reporter
 from .sockets import CATEGORY, readable_images
 
@@ -46,12 +47,9 @@ class FastFaceBuildEngine:
         defaults = Profile()
         return {
             "required": {
-                "model_pack": (
-                    pack_names(host.insightface_roots()),
-                    {
-                        "tooltip": "The weights; choose the same in the loader. `auto` takes the "
-                        "best pack that is installed. Nothing is downloaded."
-                    },
+                "model_pack": pack_input(
+                    "The weights; choose the same in the loader. `auto` takes the best pack that "
+                    "is installed. Nothing is downloaded."
                 ),
                 "precision": (
                     list(PRECISIONS),

@@ -11,6 +11,7 @@ from ..backends.placement import PRECISIONS
 from ..utils import host
 from ..utils.packs import TASK_ORDER
 from ..utils.settings import settings_or_defaults
+from .pack_input import pack_input
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 from .texts import quoted
@@ -48,15 +49,11 @@ class FastFaceLoader:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "model_pack": (
-                    pack_names(host.insightface_roots()),
-                    {
-                        "tooltip": "The weights. `auto` takes the best pack that is installed. "
-                        "Packs are found in models/insightface/models, in the folders of "
-                        "extra_model_paths.yaml, ~/.insightface/models and FASTFACE_MODELS. A "
-                        "known pack that is not installed is downloaded only if download_missing "
-                        "is on."
-                    },
+                "model_pack": pack_input(
+                    "The weights. `auto` takes the best pack that is installed. Packs are found in "
+                    "models/insightface/models, in the folders of extra_model_paths.yaml, "
+                    "~/.insightface/models and FASTFACE_MODELS. A known pack that is not installed "
+                    "is downloaded only if download_missing is on."
                 ),
                 "backend": (
                     backend_names(),

@@ -132,7 +132,11 @@ def build_pack(
         InvalidInput: The engine folder can't be used.
     """
     if reason := TensorRTBackend().accepts(pack):
-        raise BackendUnavailable(f"no engine can be built of pack {pack.name!r}: {reason}")
+        raise BackendUnavailable(
+            f"no engine can be built of pack {pack.name!r}: {reason}; choose a pack of ONNX "
+            "graphs, such as antelopev2 or buffalo_l, which FastFace Loader gets with "
+            "download_missing"
+        )
     card = card_here(wish.device_index)
     library = choose_library(card)
     store = store or EngineStore()

@@ -12,6 +12,7 @@ import pytest
 from fastface.backends import loading
 from fastface.backends.pool import forget_analyzers
 from fastface.nodes import loader
+from fastface.nodes.build_engine import FastFaceBuildEngine
 from fastface.nodes.loader import FastFaceLoader
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput, ModelError
@@ -172,3 +173,19 @@ def test_loads_the_pack_that_needs_no_download():
     face_analysis, same, info = output["result"]
     assert face_analysis is same
     assert "facenet-mtcnn" in info and "detection: opened when first needed, on cpu" in info
+
+
+@pytest.mark.parametrize("node", [FastFaceLoader, FastFaceBuildEngine])
+def test_the_packs_to_download_are_told_from_those_here(
+    node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host, "insightface_roots", lambda: (tmp_path,))
+    names, options = node.INPUT_TYPES()["required"]["model_pack"]
+    assert {"antelopev2", "buffalo_l"} <= set(options["to_download"]) <= set(names)
+    assert not {"auto", "facenet-mtcnn"} & set(options["to_download"])
+    assert f"Not installed here: {', '.join(options['to_download'])}." in options["tooltip"]
+    folder = tmp_path / "models" / "antelopev2"
+    folder.mkdir(parents=True)
+    (folder / "w.onnx").write_bytes(embedder("flatten").SerializeToString())
+    names_then, options = node.INPUT_TYPES()["required"]["model_pack"]
+    assert "antelopev2" not in options["to_download"] and set(names_then) == set(names)
