@@ -96,11 +96,11 @@ class DetectorFamily(ABC):
 
 
 def takes_images(header: GraphHeader) -> bool:
-    """Whether a graph has one input, of colour images with the channels first."""
-    if len(header.inputs) != 1:
-        return False
-    shape = header.inputs[0].shape
-    return len(shape) == _INPUT_RANK and shape[1] in (3, None)
+    """Whether a graph has one input, and that has the axes of a batch of images.
+
+    Whether the sizes are those of any image is seen to before it is opened.
+    """
+    return len(header.inputs) == 1 and len(header.inputs[0].shape) == _INPUT_RANK
 
 
 def snug_canvas(

@@ -78,7 +78,11 @@ CASES = [
     case("Conv", floats(8, 4, 3, 3), dilations=[2, 2], pads=[2, 2, 2, 2], auto_pad="NOTSET"),
     case("Div", positive(4, 1, 1)),
     case("Dropout"),
+    case("Expand", whole(2, 4, 6, 10), shape=(2, 1, 6, 10)),
+    case("Expand", whole(4, 1, 10), shape=(2, 1, 6, 1)),
     case("Flatten"),
+    case("Expand", whole(2, 4, 6, 10), shape=(2, 1, 6, 10)),
+    case("Expand", whole(4, 1, 10), shape=(2, 1, 6, 1)),
     case("Flatten", axis=2),
     case("Floor"),
     case("Gather", whole(0, 2), axis=1),
@@ -177,7 +181,50 @@ def model_of(case: Case) -> Any:
 
 
 def test_every_operator_has_a_case() -> None:
-    assert {case.op for case in CASES} == OPERATORS.keys()
+    others = {"ConstantOfShape", "Range", "Split"}  # see `test_places_worked_out_of_the_input`
+    assert {case.op for case in CASES} | others == OPERATORS.keys()
+
+
+@pytest.mark.parametrize("size_hw", [(6, 10), (5, 7)])
+def test_places_worked_out_of_the_input(size_hw: tuple[int, int]) -> None:
+    """As detectors are exported that take any size: a grid, and parts of the channels."""
+    node = onnx.helper.make_node
+    constants = {
+        "sizes": whole(1, 3), "two": whole(2), "three": whole(3), "four": whole(4),
+        "zero": np.array(0), "one": np.array(1), "half": np.array(0.5, np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("Split", ["x", "sizes"], ["first", "rest"], axis=1),
+        node("Shape", ["x"], ["shape"]),
+        node("Slice", ["shape", "three", "four"], ["width in a row"]),
+        node("Squeeze", ["width in a row"], ["width"]),
+        node("Range", ["zero", "width", "one"], ["columns"]),
+        node("Cast", ["columns"], ["places"], to=1),
+        node("Add", ["places", "half"], ["centres"]),
+        node("Slice", ["shape", "two", "four"], ["size"]),
+        node("Expand", ["centres", "size"], ["grid"]),
+        node("ConstantOfShape", ["size"], ["eights"],
+             value=onnx.numpy_helper.from_array(np.array([8], np.float32))),
+        node("Mul", ["grid", "eights"], ["pixels"]),
+        node("Sub", ["rest", "pixels"], ["offsets"]),
+        node("Slice", ["offsets", "one in a row", "width in a row", "three"], ["tail"]),
+        node("Concat", ["first", "offsets"], ["joined"], axis=1),
+    ]  # fmt: skip
+    constants["one in a row"] = whole(1)
+    graph = onnx.helper.make_graph(
+        nodes,
+        "grid",
+        [onnx.helper.make_tensor_value_info("x", 1, [2, 4, None, None])],
+        [onnx.helper.make_tensor_value_info(name, 1, [None] * 4) for name in ("joined", "tail")],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    imports = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+    x = floats(2, 4, *size_hw)
+    with torch.inference_mode():
+        found = Network(graph_of(model, "grid"))(torch.from_numpy(x))
+    for got, expected in zip(found, in_onnxruntime(model, x), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
