@@ -86,7 +86,7 @@ def _row(label: str, all_results: Sequence[Results]) -> list[str]:
 def _described(outcome: Outcome, times: int, seed: int, whole: bool) -> str:
     """A fault and the command that repeats it."""
     lines = outcome.text.strip().splitlines() or [""]
-    text = outcome.text.rstrip() if whole else (lines[-1] if outcome.kind == BARE else lines[0])
+    text = outcome.text.rstrip() if whole else lines[-1 if lines[0].startswith("Traceback") else 0]
     where = f" at {outcome.place}" if outcome.place else ""
     return (
         f"{outcome.target}: {outcome.kind}, {times} times: {outcome.error}{where}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +57,35 @@ def odd_json(chance: random.Random, depth: int = 3) -> Any:
     if kind in (5, 6):
         return [odd_json(chance, depth - 1) for _ in range(count)]
     return {odd_text(chance): odd_json(chance, depth - 1) for _ in range(count)}
+
+
+def changed_json(document: Any, chance: random.Random, others: Sequence[Any] = ()) -> Any:
+    """A document with one value, name, entry or level changed.
+
+    Args:
+        document: Changed in place, unless it is replaced as a whole.
+        chance: Decides what and how.
+        others: What values are replaced by at times.
+    """
+    if not isinstance(document, (dict, list)) or not document or chance.random() < 0.02:
+        return odd_json(chance)
+    owner: Any = document
+    while True:
+        name = chance.choice(list(owner) if isinstance(owner, dict) else range(len(owner)))
+        inner = owner[name]
+        if not isinstance(inner, (dict, list)) or not inner or chance.random() < 0.3:
+            break
+        owner = inner
+    change = chance.randrange(5)
+    if change == 0:
+        del owner[name]
+    elif change == 1 and isinstance(owner, dict):
+        owner[odd_text(chance)] = owner.pop(name)
+    elif change == 2 and others:
+        owner[name] = chance.choice(others)
+    else:
+        owner[name] = odd_json(chance)
+    return document
 
 
 def odd_value(chance: random.Random) -> Any:

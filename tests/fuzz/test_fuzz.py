@@ -10,13 +10,13 @@ from collections import Counter
 import pytest
 
 from tests.fuzz.command import TARGETS, as_table, main, target_names
-from tests.fuzz.outcomes import BARE, CRASH, FINE, HANG, NAMED
+from tests.fuzz.outcomes import BARE, CRASH, FINE, HANG
 from tests.fuzz.supervisor import Results, supervise
 
 BAD = "tests.fuzz.bad_targets"
 #: Of each target; those whose cases take longest get fewer.
-CASES = 60
-FEWER = {"archives": 30, "cache_files": 15, "calls": 20, "engines": 12, "graphs": 12, "routes": 30}
+CASES = 40
+FEWER = {"archives": 20, "cache_files": 10, "calls": 12, "engines": 8, "graphs": 8, "routes": 20}
 
 
 @pytest.mark.parametrize("name", target_names())
@@ -32,11 +32,13 @@ def test_all_parts_are_tried() -> None:
 
 
 def test_bare_errors_are_counted_and_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    assert supervise(f"{BAD}.raises", seed=3, cases=9).counts == {NAMED: 3, FINE: 3, BARE: 3}
     assert main(["--only", "raises", "--seed", "3", "--seconds", "0.1"], BAD) == 1
     printed = capsys.readouterr().out
     assert "KeyError at tests/fuzz/bad_targets/raises.py" in printed
     assert printed.count("python install.py") == 1  # the same error once
+    _, cases, fine, named, bare, *others, _ = printed.splitlines()[-1].replace(",", "").split()
+    assert int(cases) == int(fine) + int(named) + int(bare) and others == ["0", "0"]
+    assert 0 <= int(named) - int(bare) <= 1 and int(bare) > 1
     command = next(line for line in printed.splitlines() if "install.py" in line)
     words = shlex.split(command)
     assert words == [

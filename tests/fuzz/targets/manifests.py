@@ -16,7 +16,7 @@ from fastface.utils.packs.manifest import has_manifest, read_manifest
 from fastface.utils.packs.read import read_pack
 from tests.fuzz.cases import Broken, Target
 from tests.fuzz.odd_bytes import damaged
-from tests.fuzz.odd_values import odd_json, odd_text
+from tests.fuzz.odd_values import changed_json
 from tests.fuzz.targets.graphs import sound_graphs
 
 _SOUND: dict[str, Any] = {
@@ -39,6 +39,11 @@ _SOUND: dict[str, Any] = {
 }
 
 
+_PATHS = (
+    "../outside.onnx", "/etc/passwd", "detector.onnx", "a/../../b.onnx", "x" * 300 + ".onnx",
+)  # fmt: skip
+
+
 class Manifests(Target):
     about = "packs whose manifest is damaged, or says odd things"
 
@@ -53,7 +58,7 @@ class Manifests(Target):
     def run(self, chance: random.Random) -> None:
         document: Any = copy.deepcopy(_SOUND)
         for _ in range(chance.randint(1, 3)):
-            document = _changed(document, chance)
+            document = changed_json(document, chance, _PATHS)
         text = json.dumps(document, ensure_ascii=chance.random() < 0.5)
         content = text.encode("utf-8", "surrogatepass")
         if chance.random() < 0.3:
@@ -69,34 +74,3 @@ class Manifests(Target):
         pack = read_pack("small", self._pack)
         _ = pack.tasks, pack.licence, pack.origin
         load_pack("small", [self._pack.parent])
-
-
-def _changed(document: Any, chance: random.Random) -> Any:
-    """The document with one value, name or level changed."""
-    if not isinstance(document, dict) or not document or chance.random() < 0.02:
-        return odd_json(chance)
-    owner = document
-    while True:
-        name = chance.choice(list(owner))
-        inner = owner[name]
-        if not isinstance(inner, dict) or not inner or chance.random() < 0.3:
-            break
-        owner = inner
-    change = chance.randrange(5)
-    if change == 0:
-        del owner[name]
-    elif change == 1:
-        owner[odd_text(chance)] = owner.pop(name)
-    elif change == 2:
-        owner[name] = chance.choice(
-            (
-                "../outside.onnx",
-                "/etc/passwd",
-                "detector.onnx",
-                "a/../../b.onnx",
-                "x" * 300 + ".onnx",
-            )
-        )
-    else:
-        owner[name] = odd_json(chance)
-    return document

@@ -30,6 +30,8 @@ from tests.fuzz.small_pack import small_face_analysis, write_small_pack
 #: Take longer than a case may: contests start processes and take turns by the clock, engines are
 #: built for minutes. Their inputs are checked by the code that checks all others.
 _LONG = {"FastFaceBenchmark", "FastFaceBuildEngine"}
+#: What may be larger, such as the side of crops, takes the memory and time that was asked for.
+_MOST = 64
 #: Never true here: nothing is to be downloaded.
 _FALSE = {"download_missing"}
 
@@ -79,7 +81,7 @@ class Nodes(Target):
             if label in _FALSE:
                 values[label] = False
             elif label in odd:
-                values[label] = self._odd(kind, chance)
+                values[label] = self._odd(kind, options[0] if options else {}, chance)
             else:
                 values[label] = self._usual(kind, options[0] if options else {}, chance)
         for check in ("IS_CHANGED", "VALIDATE_INPUTS"):
@@ -95,14 +97,14 @@ class Nodes(Target):
         if kind in self._sound:
             return self._sound[kind]()
         if kind == "INT":
-            return chance.choice((options["default"], options["min"], min(options["max"], 64)))
+            return chance.choice((options["default"], options["min"], min(options["max"], _MOST)))
         if kind == "FLOAT":
             return chance.choice((options["default"], options["min"], options["max"]))
         if kind == "BOOLEAN":
             return chance.random() < 0.5
         return options.get("default", "a name") if kind == "STRING" else None
 
-    def _odd(self, kind: Any, chance: random.Random) -> Any:
+    def _odd(self, kind: Any, options: dict[str, Any], chance: random.Random) -> Any:
         if chance.random() < 0.2:
             return odd_value(chance)
         if kind == "IMAGE":
@@ -114,7 +116,9 @@ class Nodes(Target):
         if kind == "FASTFACE_CROPS":
             return odd_crops(chance, self._origin)
         if kind in ("INT", "FLOAT", "BOOLEAN"):
-            return odd_number(chance)
+            number = odd_number(chance)
+            is_asked_for = kind == "INT" and _MOST < number <= options["max"]
+            return _MOST if is_asked_for else number
         if kind == "STRING" or isinstance(kind, (list, tuple)):
             return odd_text(chance)
         other = chance.choice(sorted(self._sound))
