@@ -79,7 +79,8 @@ class FastFaceDetect:
                     list(BBOX_FORMATS),
                     {
                         "tooltip": "What the four numbers of a bbox are, in pixels: `xywh` left, "
-                        "top, width, height (KJNodes, MTB); `xyxy` left, top, right, bottom."
+                        "top, width, height (KJNodes); `xyxy` left, top, right, bottom. MTB takes "
+                        "single boxes: each_bbox of FastFace Mask."
                     },
                 ),
                 "annotate": (

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ..backends.dropin.facade import FaceAnalysis
-from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, whole_pixel_boxes
+from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, single_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
-from .sockets import CATEGORY, FACE_ANALYSIS, FACES, faces_of, or_blocked
+from .sockets import CATEGORY, FACE_ANALYSIS, FACES, faces_of, list_or_blocked, or_blocked
 from .texts import faces_in, with_text
 
 _OUTLINE_TASK = "landmark_2d_106"
@@ -35,13 +35,16 @@ class FastFaceMask:
         "FastFace Select picked: an ellipse, a box, or the outline of each face."
     )
     FUNCTION = "make"
-    RETURN_TYPES = ("MASK", "BBOX", "BOUNDING_BOX", "IMAGE")
-    RETURN_NAMES = ("mask", "bbox", "bounding_box", "annotated")
+    RETURN_TYPES = ("MASK", "BBOX", "BOUNDING_BOX", "IMAGE", "BBOX")
+    RETURN_NAMES = ("mask", "bbox", "bounding_box", "annotated", "each_bbox")
+    OUTPUT_IS_LIST = (False, False, False, False, True)
     OUTPUT_TOOLTIPS = (
         "One mask an image, 1 where a face is, black where none is.",
         "One flat list of whole-pixel boxes, in the order of the images and of the faces.",
         "ComfyUI's own boxes, a list for each image, with label and score.",
         "The images with the faces drawn; on black where images is not connected.",
+        "One box a face, x, y, width, height, for nodes whose BBOX is a single box, as MTB's: they "
+        "run once for each.",
     )
 
     @classmethod
@@ -121,7 +124,8 @@ class FastFaceMask:
         with part(0.5, 1.0):
             drawn = annotated_images(under, faces)[1]
         outputs = (whole_pixel_boxes(faces, bbox_format), bounding_boxes(faces))
-        return with_text(faces_in(faces), or_blocked(masks), *outputs, or_blocked(drawn))
+        each = list_or_blocked(single_boxes(faces))
+        return with_text(faces_in(faces), or_blocked(masks), *outputs, or_blocked(drawn), each)
 
 
 def _common_size(faces: Faces) -> tuple[int, int]:

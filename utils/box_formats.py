@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from .faces import Faces
 
@@ -19,6 +19,27 @@ class BoundingBox(TypedDict):
     height: int
     label: str
     score: float
+
+
+class Box(NamedTuple):
+    """One box as mtb's nodes take it, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def single_boxes(faces: Faces) -> list[Box]:
+    """A box for each face, for nodes whose BBOX is one box and no list.
+
+    Args:
+        faces: Their boxes are rounded, and clamped to their images.
+
+    Source:
+        melMass/comfy_mtb, `nodes/crop.py`, `BoundingBox`.
+    """
+    return [Box(*box) for box in whole_pixel_boxes(faces, "xywh")]
 
 
 def bounding_boxes(faces: Faces, label: str = "face") -> list[list[BoundingBox]]:

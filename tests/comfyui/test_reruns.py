@@ -80,7 +80,7 @@ def ran(server: ComfyServer, prompt: Prompt) -> set[str]:
 
 
 def add_a_file(folder: Path) -> None:
-    made = folder.parent.parent / "made"
+    made = folder.parents[3] / "made"
     made.mkdir()
     write_random_heads(made)
     shutil.copy(made / "genderage.onnx", folder)

@@ -307,7 +307,7 @@ class TestInComfyUI:
         changed = (blurred != photo).any(-1)
         # One face of the photo, and nothing else, is another picture now.
         assert 0.001 < changed.mean() < 0.2
-        assert real.pixels(comfyui.image_path(shown["How alike"])).any()
+        assert real.pixels(comfyui.image_path(shown["FastFaceCompare"])).any()
 
     def test_embed_and_keypoints_run(self, comfyui: ComfyServer, test_data: Path):
         shown = run(comfyui, "fastface_embed_keypoints")

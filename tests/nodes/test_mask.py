@@ -18,7 +18,8 @@ def faces_of(face_analysis: FaceAnalysis, *counts: int) -> Faces:
 
 def test_no_face_gives_black_masks_and_empty_lists(face_analysis: FaceAnalysis):
     faces = faces_of(face_analysis, 0, 0)
-    mask, bbox, bounding, drawn = FastFaceMask().make(faces)["result"]
+    mask, bbox, bounding, drawn, each = FastFaceMask().make(faces)["result"]
+    assert each == []
     assert mask.shape == (2, *SIZE_HW) and not mask.any()
     assert bbox == [] and bounding == [[], []]
     assert drawn.shape == (2, *SIZE_HW, 3) and not drawn.any()
@@ -27,7 +28,9 @@ def test_no_face_gives_black_masks_and_empty_lists(face_analysis: FaceAnalysis):
 def test_after_select_only_the_picked_faces_are_there(face_analysis: FaceAnalysis):
     images = images_with(3, 1)
     faces = faces_of(face_analysis, 3, 1)[[2, 3]]
-    mask, bbox, bounding, drawn = FastFaceMask().make(faces, shape="box", images=images)["result"]
+    result = FastFaceMask().make(faces, shape="box", images=images)["result"]
+    mask, bbox, bounding, drawn, each = result
+    assert [tuple(box) for box in each] == bbox
     assert mask[0].sum() == 40 * 40 and mask[1].sum() == 20 * 30
     assert mask[0, 20:60, 40:80].all() and mask[1, 5:35, 10:30].all()
     assert bbox == [(40, 20, 40, 40), (10, 5, 20, 30)]
