@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_ORDER, ModelPack
@@ -174,6 +175,10 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
         lines.append(f"{task}: {f'runs on {where}' if where else later}")
         if where and where.note:
             lines.append(f"  note: {where.note}")
+    family = pack.model("detection").family
+    if family not in (None, Scrfd.name):
+        # What its scores mean depends on it, and the file's name says nothing.
+        lines.append(f"the detector is of family {family}, not InsightFace's {Scrfd.name}")
     if "recognition" not in pack.tasks:
         lines.append("this pack has no recognition model: faces have no embedding")
     settings = analyzer.backend.detection_settings(pack, options)

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import DetectionOptions
+from fastface.backends.loading import describe_loaded
 from fastface.nodes.detect import FastFaceDetect
+from fastface.utils.errors import BackendUnavailable
 from fastface.utils.images import Images
 from tests.parity.detectors import BACKENDS, make_pack, open_pack, photo
 
@@ -82,6 +84,24 @@ def test_nodes_and_the_drop_in_object(graph: Path, test_data: Path, tmp_path: Pa
     rgb = torch.from_numpy(image[..., ::-1].astype(np.float32) / 255)[None]
     result = FastFaceDetect().detect(faceanalysis=app, images=rgb)
     assert len(result["result"][0]) == 6
+
+
+def test_with_a_recognition_model_beside_it(graph: Path, test_data: Path, tmp_path: Path):
+    models = test_data / "models"
+    recognition = models / "mobilefacenet.onnx"
+    image = photo(test_data, "Stallone")
+    app = open_pack(make_pack(tmp_path / "this", graph, recognition))
+    scrfd = make_pack(tmp_path / "scrfd", models / "scrfd_2.5g_bnkps.onnx", recognition)
+    face, expected = app.get(image)[0], open_pack(scrfd).get(image)[0]
+    assert float(face.normed_embedding @ expected.normed_embedding) > 0.8
+    family = app.analyzer.pack.model("detection").family
+    assert f"the detector is of family {family}, not InsightFace's" in describe_loaded(app)
+
+
+def test_insightface_itself_is_not_asked_to_run_it(graph: Path, tmp_path: Path):
+    pytest.importorskip("insightface")
+    with pytest.raises(BackendUnavailable, match="insightface knows detectors of family SCRFD"):
+        open_pack(make_pack(tmp_path, graph), "insightface")
 
 
 def test_single_passes_of_the_drop_in_detector(graph: Path, test_data: Path, tmp_path: Path):

@@ -195,9 +195,11 @@ def _noted_values(noted: dict[str, str]) -> int | None:
 def _is_of_faces(names: str) -> bool:
     """Whether a graph knows one class, and that may be faces, by what its exporter noted."""
     classes = _literal(names)
-    if not isinstance(classes, dict) or len(classes) != 1:
+    # YOLOv5 noted a list at first.
+    known = list(classes.values()) if isinstance(classes, dict) else classes
+    if not isinstance(known, list) or len(known) != 1:
         return False
-    name = str(next(iter(classes.values()))).lower()
+    name = str(known[0]).lower()
     return "face" in name or name in _NAMELESS
 
 
