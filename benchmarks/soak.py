@@ -205,7 +205,7 @@ def sampled(
     """Does both, spread evenly over each other, and looks so many times."""
     began = time.monotonic()
     process = psutil.Process()
-    done = 0
+    done = taken = 0
     total = calls + batches
     marks = {round(total * number / looks) for number in range(1, looks + 1)}
     for number in range(1, total + 1):
@@ -216,10 +216,11 @@ def sampled(
         else:
             call()
         if number in marks:
-            yield sample(process, number, time.monotonic() - began)
+            yield sample(process, number, time.monotonic() - began, taken)
+            taken += 1
 
 
-def sample(process: psutil.Process, calls: int, seconds: float) -> Sample:
+def sample(process: psutil.Process, calls: int, seconds: float, taken: int) -> Sample:
     gc.collect()
     memory = process.memory_full_info()
     handles = process.num_handles if os.name == "nt" else process.num_fds
@@ -230,7 +231,7 @@ def sample(process: psutil.Process, calls: int, seconds: float) -> Sample:
         getattr(memory, "uss", memory.rss),
         handles(),
         process.num_threads(),
-        len(gc.get_objects()),
+        len(gc.get_objects()) - taken,  # earlier samples are objects too
     )
 
 
