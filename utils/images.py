@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import in_order
 from .errors import InvalidInput
 from .levels import extremes, quantised
 from .progress import may_stop
@@ -213,8 +214,7 @@ def checked_bgr(image: np.ndarray) -> np.ndarray:
         raise InvalidInput(
             f"got a numpy image of shape {image.shape}, expected [height, width, 3] BGR"
         )
-    # Read-only arrays, as PIL and video readers give, are copied: torch has no such tensors.
-    return np.require(image, requirements=["C", "W"])
+    return in_order(image)
 
 
 def _checked_comfy(images: Any) -> Tensor:

@@ -17,7 +17,18 @@ USE_OUTPUT = "choose another folder with --output"
 
 
 #: What else Pillow raises on damaged files, found by damaging some, and Python on odd paths.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+)
 
 
 def packaged_photo() -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...utils.arrays import in_order
 from ...utils.errors import BackendUnavailable, InvalidInput
 from ...utils.packs import ModelFile
 from ...utils.packs.graph_header import GraphHeader, TensorInfo, read_graph_header
@@ -173,7 +174,7 @@ class ModelSession(Portable):
                 f"the one input {self.get_inputs()[0].name!r}"
             )
         (value,) = input_feed.values()
-        results = self._results(np.require(value, requirements=["C", "W"]))
+        results = self._results(in_order(value))
         shaped = dict(zip(names, map(_as_released, results, outputs), strict=True))
         return [shaped[name] for name in wanted]
 

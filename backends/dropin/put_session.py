@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...utils.arrays import in_order
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile, ModelPack
 from ..analyzer import Analyzer
@@ -77,4 +78,4 @@ class _PutSession:
         view = self._view
         feed = {view.input_name: np.ascontiguousarray(x.numpy())}
         results = view.session.run(view.output_names, feed)
-        return tuple(torch.from_numpy(np.asarray(result)) for result in results)
+        return tuple(torch.from_numpy(in_order(result)) for result in results)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...utils.arrays import in_order
 from ...utils.boxes import suppress
 from ...utils.detectors import detector_families, family_of
 from ...utils.detectors.scrfd import AnchorLayout, Scrfd, anchor_layout
@@ -116,7 +117,7 @@ class ScrfdCalls(ModelView):
     def _decoded(
         self, results: list[np.ndarray], canvas_hw: tuple[int, int], threshold: float
     ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-        outputs = [torch.from_numpy(np.asarray(result)) for result in results]
+        outputs = [torch.from_numpy(in_order(result)) for result in results]
         found = family_of(self.file).decode(outputs, self.file, canvas_hw, threshold)
         rows = found.present[0]
         points = [] if found.landmarks is None else [found.landmarks[0, rows].numpy()]
@@ -135,7 +136,7 @@ class ScrfdCalls(ModelView):
 
     def nms(self, dets: np.ndarray) -> list[int]:
         """Rows of boxes `[N,5]` with scores that survive suppression, best first."""
-        rows = torch.from_numpy(np.ascontiguousarray(dets, dtype=np.float32)).reshape(1, -1, 5)
+        rows = torch.from_numpy(in_order(dets, np.float32)).reshape(1, -1, 5)
         present = torch.ones(rows.shape[:2], dtype=torch.bool)
         order, keep, _ = suppress(rows[..., :4], rows[..., 4], present, float(self.nms_thresh))
         return order[keep].tolist()

@@ -126,7 +126,8 @@ def test_nms(app: FaceAnalysis, upstream: Any, count: int):
     sides = random.uniform(5, 60, (count, 2))
     scores = random.uniform(0, 1, (count, 1)).round(1)  # some alike
     dets = np.hstack((corners, corners + sides, scores)).astype(np.float32)
-    assert app.det_model.nms(dets) == list(upstream.det_model.nms(dets))
+    for rows in (dets, dets[::-1]):
+        assert app.det_model.nms(rows) == list(upstream.det_model.nms(rows))
     app.det_model.nms_thresh = 1.0
     assert len(app.det_model.nms(dets)) == count
 

@@ -107,7 +107,16 @@ def test_numpy_views_are_taken_without_a_warning():
     read_only.flags.writeable = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for view in (image[::-1], image[:, ::-1, ::-1], image[1:4, 2:5], np.asfortranarray(image)):
+        flipped = image[:1][::-1]  # in order to numpy, and with a negative stride all the same
+        assert flipped.flags.c_contiguous and flipped.strides[0] < 0
+        for view in (
+            flipped,
+            image[:, :1][:, ::-1],
+            image[::-1],
+            image[:, ::-1, ::-1],
+            image[1:4, 2:5],
+            np.asfortranarray(image),
+        ):
             assert (only(Images.from_bgr(view)).pixels[0].numpy() == view).all()
         assert (only(Images.from_bgr(read_only)).pixels[0].numpy() == image).all()
 

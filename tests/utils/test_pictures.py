@@ -77,6 +77,13 @@ def test_other_numbers_are_refused(tmp_path: Path, levels: np.ndarray):
         b"P6 90000 90000 255\n",
         b"\x89PNG\r\n\x1a\n\x00\x00\x00\x00IHDR",
         b"GIF89a",
+        # A TIFF whose rows begin at a fraction of a byte.
+        bytes.fromhex(
+            "49492a000800000009000001040001000000020000000101040001000000020000000201030001000000"
+            "0800000003010300010000000100000006010300010000000100000011010c00010000007a0000001601"
+            "0500010000000200000017010400010000000400000015010300010000000100000000000000"
+        )
+        + bytes(40),
     ],
 )
 def test_what_pillow_raises_for_damaged_files_is_a_refusal(tmp_path: Path, content: bytes):
