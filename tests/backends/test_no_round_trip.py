@@ -122,7 +122,9 @@ def analyzer_on(device: torch.device, tmp_path: Path) -> Analyzer:
     for task, side in sides.items():
         path = tmp_path / f"{task}.onnx"
         path.write_bytes(b"weights")
-        models.append(ModelFile(path, task, (None, 3, side, side), output_shapes=((None, 512),)))
+        family = "SCRFD" if task == "detection" else None
+        shape = (None, 3, side, side)
+        models.append(ModelFile(path, task, shape, output_shapes=((None, 512),), family=family))
     return Analyzer(ModelPack("random", tmp_path, tuple(models)), Randomly(device), Placement())
 
 

@@ -61,7 +61,7 @@ def backend():
 
 @pytest.fixture
 def detector(test_data):
-    return ModelFile(test_data / "models" / "scrfd_2.5g_bnkps.onnx", "detection")
+    return ModelFile(test_data / "models" / "scrfd_2.5g_bnkps.onnx", "detection", family="SCRFD")
 
 
 def test_threads_follow_the_cores_or_the_settings(backend, detector, monkeypatch):

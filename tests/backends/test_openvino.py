@@ -115,7 +115,7 @@ def test_a_batch_equals_onnxruntime_image_by_image(
 
 
 def test_one_compilation_serves_all_sizes(backend: OpenVinoBackend, test_data: Path):
-    model = ModelFile(test_data / "models" / "scrfd_2.5g_bnkps.onnx", "detection")
+    model = ModelFile(test_data / "models" / "scrfd_2.5g_bnkps.onnx", "detection", family="SCRFD")
     session = backend.open_session(model, Placement())
     for count, height, width in ((1, 640, 640), (2, 128, 128), (1, 320, 640), (3, 128, 128)):
         scores = session.run(torch.zeros(count, 3, height, width))[0]
@@ -233,7 +233,9 @@ def test_on_an_intel_gpu(
     monkeypatch.setattr(openvino_module, "_core", lambda: core)
     assert backend.devices() == ("xpu", "cpu")
     models = test_data / "models"
-    backend.open_session(ModelFile(models / "scrfd_2.5g_bnkps.onnx", "detection"), ON_GPU)
+    backend.open_session(
+        ModelFile(models / "scrfd_2.5g_bnkps.onnx", "detection", family="SCRFD"), ON_GPU
+    )
     recognition = ModelFile(models / "mobilefacenet.onnx", "recognition")
     session = backend.open_session(recognition, Placement("xpu:1", "mixed"))
     assert [target for target, _ in asked] == ["GPU", "GPU.1"]

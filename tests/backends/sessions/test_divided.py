@@ -219,7 +219,7 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
         raise error
 
     monkeypatch.setattr("fastface.backends.sessions.opening.halves_of", refuse)
-    model = ModelFile(tmp_path / "detector.onnx", "detection")
+    model = ModelFile(tmp_path / "detector.onnx", "detection", family="SCRFD")
     model.path.write_bytes(b"for others to read")
     opened: list[Path] = []
 
