@@ -29,8 +29,9 @@ from fastface.backends.registry import all_backends, get_backend
 from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession
-from fastface.backends.tasks import recognition, scrfd
+from fastface.backends.tasks import detection, recognition
 from fastface.utils import images as images_module
+from fastface.utils.detectors import scrfd
 from fastface.utils.errors import FastFaceError, OutOfMemory
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
@@ -50,13 +51,13 @@ OPENVINO = RuntimeError(SAID_OF_SHORTAGE["openvino"])
 #: Where memory is taken: backend, owner and name of a function, and what it raises.
 PLACES: dict[str, tuple[str, Any, str, Exception]] = {
     "upload": ("torch", ImageBatch, "to", TORCH),
-    "letterbox": ("torch", scrfd, "letterbox", OPENCV),
-    "planes": ("torch", scrfd, "network_input", NUMPY),
+    "letterbox": ("torch", detection, "letterbox", OPENCV),
+    "planes": ("torch", detection, "network_input", NUMPY),
     "detector in torch": ("torch", TorchSession, "run", TORCH),
     "detector in onnxruntime": ("onnxruntime", OrtSession, "_run_on_host", ONNXRUNTIME),
     "detector in openvino": ("openvino", OpenVinoSession, "_infer", OPENVINO),
     "decode": ("onnxruntime", scrfd, "decode_scrfd", TORCH),
-    "suppression": ("onnxruntime", scrfd, "suppress", TORCH),
+    "suppression": ("onnxruntime", detection, "suppress", TORCH),
     "align": ("onnxruntime", recognition.Recognition, "embed", OPENCV),
     "crops": ("onnxruntime", recognition, "network_input", NUMPY),
     "sums": ("facenet", mtcnn, "summed_area_table", OPENCV),
@@ -178,7 +179,7 @@ class TestDropIn:
         return FaceAnalysis(analyzer_of("onnxruntime", test_data), SIZES)
 
     def test_get(self, app: FaceAnalysis, crowd: torch.Tensor, monkeypatch) -> None:
-        monkeypatch.setattr(scrfd, "letterbox", failing(scrfd.letterbox, OPENCV, 0))
+        monkeypatch.setattr(detection, "letterbox", failing(detection.letterbox, OPENCV, 0))
         with pytest.raises(OutOfMemory, match="Insufficient memory"):
             app.get((crowd[0] * 255).byte().numpy())
 
