@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -372,6 +373,8 @@ def test_many_threads_make_it_once(folder: Path, source: Path):
 
 
 def _in_another_process(folder: Path, source: Path, log: Path, start: float) -> None:
+    gc.disable()  # what other tests left holds engines, whose threads a fork has not
+
     def make(new_file: Callable[[str], Path]) -> dict[str, Any]:
         with log.open("a") as file:
             file.write("made\n")
