@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from .backends.benchmark.chart import draw_chart
-from .backends.benchmark.contest import hold
-from .backends.benchmark.document import results_document
-from .backends.benchmark.history import history_file, remember
-from .backends.benchmark.material import SOURCES
-from .backends.benchmark.plan import Options
-from .backends.benchmark.presets import PRESETS, Run, preset
-from .backends.benchmark.quality import examine
-from .backends.benchmark.quality_report import quality_markdown, worst_pictures
-from .backends.benchmark.report import as_text, jobs_text
-from .backends.benchmark.targets import targets_table
-from .backends.benchmark.weights import choose_weights
-from .backends.choices import AUTO
+from .benchmark.chart import draw_chart
+from .benchmark.contest import hold
+from .benchmark.document import results_document
+from .benchmark.history import history_file, remember
+from .benchmark.material import SOURCES
+from .benchmark.plan import Options
+from .benchmark.presets import PRESETS, Run, preset
+from .benchmark.quality import examine
+from .benchmark.quality_report import quality_markdown, worst_pictures
+from .benchmark.report import as_text, jobs_text
+from .benchmark.targets import targets_table
+from .benchmark.weights import choose_weights
+from .pipeline.choices import AUTO
 from .utils.errors import FastFaceError, InvalidInput
 from .utils.files import write_whole
 from .utils.pictures import USE_OUTPUT, packaged_photo, read_picture, write_picture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from .backends.choices import AUTO
-from .backends.dropin.facade import FaceAnalysis
-from .backends.dropin.results import forget_results
-from .backends.loading import describe_loaded, load_face_analysis
+from .pipeline.choices import AUTO
+from .pipeline.insightface_compat.facade import FaceAnalysis
+from .pipeline.insightface_compat.results import forget_results
+from .pipeline.loading import describe_loaded, load_face_analysis
 from .utils.draw import annotate
 from .utils.errors import FastFaceError
 from .utils.faces import Faces

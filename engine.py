@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from .backends.benchmark.weights import choose_weights
 from .backends.tensorrt import PRECISIONS
 from .backends.trt.engines import EngineStore
-from .backends.trt.making import Wish, build_pack, listing, summary
 from .backends.trt.profile import Profile, Span
+from .benchmark.weights import choose_weights
+from .pipeline.engine_building import Wish, build_pack, listing, summary
 from .utils.errors import FastFaceError, InvalidInput
 from .utils.images import Images
 from .utils.pictures import read_picture

@@ -18,9 +18,9 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.read import read_pack
 from ..utils.views import FaceView
-from .graphs.foreign import foreign_graph
-from .graphs.sizes import refuse_absurd_sizes
 from .interfaces import DetectionOptions, Detector, Head, Session
+from .onnx_graphs.foreign import foreign_graph
+from .onnx_graphs.sizes import refuse_absurd_sizes
 from .placement import Placement
 
 
@@ -171,7 +171,7 @@ class GraphBackend(Backend):
         return None
 
     def view(self, pack: ModelPack, task: str) -> FaceView | None:
-        from .tasks import view_of
+        from ..models import view_of
 
         return view_of(pack.model(task))
 
@@ -190,9 +190,9 @@ class GraphBackend(Backend):
             return self.open_session(model, placement)
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        from .memory.residents import ModelName
+        from ..models import open_task
+        from .residency.residents import ModelName
         from .sessions.managed import ManagedSession
-        from .tasks import open_task
 
         model = pack.model(task)
         session = ManagedSession(

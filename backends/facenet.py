@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..models.facenet.inception import InceptionEmbedder
+from ..models.facenet.mtcnn import Mtcnn
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import model_states
 from .base import Backend, Parameters
-from .cascade.inception import InceptionEmbedder
-from .cascade.mtcnn import Mtcnn
-from .cascade.networks import STAGES, stage_file
-from .cascade.parameters import IMAGE_SIZE, MtcnnParameters
-from .cascade.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
+from .facenet_networks.networks import STAGES, stage_file
+from .facenet_networks.parameters import IMAGE_SIZE, MtcnnParameters
+from .facenet_networks.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .interfaces import DetectionOptions, Detector, Head
 from .placement import Placement
 from .torch_placement import placed_in_torch

@@ -16,6 +16,8 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
+from ..pipeline.insightface_compat.face import Face
+from ..pipeline.insightface_compat.frames import FACE_KEYS, faces_from_arrays
 from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
@@ -27,18 +29,16 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, content_of, unreplaced
 from ..utils.progress import advance, may_stop
 from .base import Backend
-from .dropin.face import Face
-from .dropin.frames import FACE_KEYS, faces_from_arrays
-from .graphs.foreign import foreign_graph
-from .graphs.sizes import refuse_absurd_sizes
 from .interfaces import DetectionOptions, Detector, Head
-from .memory.managed import Managed
-from .memory.residents import ModelName
+from .onnx_graphs.foreign import foreign_graph
+from .onnx_graphs.sizes import refuse_absurd_sizes
 from .placement import Placement, RunsOn
-from .providers import probe as probe
+from .providers import probe
 from .providers.check import found_out
 from .providers.request import listed_providers, session_request
 from .providers.table import parse_device
+from .residency.managed import Managed
+from .residency.residents import ModelName
 
 _log = logging.getLogger("FastFace")
 

@@ -20,13 +20,13 @@ from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
-from .graphs.foreign import foreign_graph
-from .graphs.graph import self_contained
-from .graphs.prepared import PreparedGraph, prepared_graph
-from .graphs.tuned import tuned_graph
 from .interfaces import Session
+from .onnx_graphs.foreign import foreign_graph
+from .onnx_graphs.graph import self_contained
+from .onnx_graphs.prepared import PreparedGraph, prepared_graph
+from .onnx_graphs.tuned import tuned_graph
 from .placement import Placement, RunsOn
-from .providers import probe as probe
+from .providers import probe
 from .providers.check import (
     conflict,
     explain_fallback,

@@ -17,9 +17,9 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
-from .graphs.graph import self_contained
-from .graphs.prepared import PreparedGraph, prepared_graph
 from .interfaces import Session
+from .onnx_graphs.graph import self_contained
+from .onnx_graphs.prepared import PreparedGraph, prepared_graph
 from .placement import Placement, RunsOn
 from .sessions.opening import open_prepared
 from .sessions.openvino_session import OpenVinoSession

@@ -12,10 +12,10 @@ from ..utils.modules import has_module
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
-from .graphs.converted import converted_graph
-from .graphs.network import Network
-from .graphs.prepared import prepared_graph
 from .interfaces import Session
+from .onnx_graphs.converted import converted_graph
+from .onnx_graphs.network import Network
+from .onnx_graphs.prepared import prepared_graph
 from .placement import Placement, RunsOn
 from .sessions.opening import open_prepared
 from .sessions.torch_session import TorchSession

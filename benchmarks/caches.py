@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
 
 import_pack("fastface")
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.results import CACHES, forget_results
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_for_pack
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.results import CACHES, forget_results
+from fastface.pipeline.loading import load_for_pack
 from fastface.utils.content import image_key
 from fastface.utils.memory import resident_bytes
 from fastface.utils.metrics import METRICS

@@ -33,13 +33,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
 
 import_pack("fastface")
-from fastface.backends.benchmark.weights import choose_weights
-from fastface.backends.choices import get_backend
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.results import forget_results
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_face_analysis, load_for_pack
+from fastface.benchmark.weights import choose_weights
 from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.pipeline.choices import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.loading import load_face_analysis, load_for_pack
 from fastface.utils import host
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images

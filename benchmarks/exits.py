@@ -112,7 +112,7 @@ def prepare() -> None:
     from install import import_pack
 
     import_pack("fastface")
-    from fastface.backends import lifecycle, loading  # noqa: F401
+    from fastface.pipeline import lifecycle, loading  # noqa: F401
 
 
 def one_process(when: str, backend: str, seconds: float, fresh: bool) -> tuple[int, float, str]:
@@ -171,7 +171,7 @@ def come_to_an_end(when: str, backend: str, seconds: float) -> None:
     os.environ["FASTFACE_BACKENDS"] = backend
     os.environ["FASTFACE_PREFER_GPU"] = "0"
     name = Path(os.environ["FASTFACE_MODELS"]).name
-    from fastface.backends import lifecycle
+    from fastface.pipeline import lifecycle
 
     if when == "preload":
         os.environ["FASTFACE_PRELOAD"] = name
@@ -191,7 +191,7 @@ def come_to_an_end(when: str, backend: str, seconds: float) -> None:
 def analyse_for_ever(name: str) -> None:
     import numpy as np
 
-    from fastface.backends.loading import load_face_analysis
+    from fastface.pipeline.loading import load_face_analysis
 
     app = load_face_analysis(model_pack=name)
     for number in itertools.count():

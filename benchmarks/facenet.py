@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
 
 import_pack("fastface")
-from fastface.backends.benchmark.timing import ratios, summary, timed
-from fastface.backends.benchmark.transfers import bytes_to_host
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_face_analysis
+from fastface.benchmark.timing import ratios, summary, timed
+from fastface.benchmark.transfers import bytes_to_host
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 

@@ -87,10 +87,10 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     recorder = Recorder()
     recorder.mark("import")
 
-    from fastface.backends import lifecycle
     from fastface.backends.interfaces import DetectionOptions
-    from fastface.backends.loading import load_for_pack
-    from fastface.backends.memory.idle import watch
+    from fastface.backends.residency.idle import watch
+    from fastface.pipeline import lifecycle
+    from fastface.pipeline.loading import load_for_pack
     from fastface.utils.faces import Faces
     from fastface.utils.images import Images
     from fastface.utils.packs.read import read_pack
@@ -227,7 +227,7 @@ def stand_in(name: str, folder: Path | None) -> Path:
     from install import import_pack
 
     import_pack("fastface")
-    from fastface.backends.graphs.stand_ins import make_stand_in_pack
+    from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
     from fastface.utils import host
 
     return make_stand_in_pack(name, folder or host.cache_folder() / "stand-ins")

@@ -25,11 +25,11 @@ from install import import_pack
 
 import_pack("fastface")
 from fastface.backends import onnxruntime
-from fastface.backends.graphs.prepared import prepared_graph
-from fastface.backends.graphs.stand_ins import make_stand_in_pack
-from fastface.backends.graphs.tuned import tuned_graph
 from fastface.backends.interfaces import Session
+from fastface.backends.onnx_graphs.prepared import prepared_graph
+from fastface.backends.onnx_graphs.tuned import tuned_graph
 from fastface.backends.placement import Placement
+from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 

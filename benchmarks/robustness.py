@@ -31,9 +31,9 @@ from install import import_pack
 import_pack("fastface")
 from grid import SIDE, Cell, Find, Portrait, area, laid_out, meets, portrait, read_image
 
-from fastface.backends.dropin.results import forget_results
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_for_pack
+from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 

@@ -135,8 +135,8 @@ def soak(
     import torch
 
     torch.set_num_threads(1)
-    from fastface.backends.dropin.results import CACHES
     from fastface.nodes import NODE_CLASS_MAPPINGS
+    from fastface.pipeline.insightface_compat.results import CACHES
 
     detect, embed = (NODE_CLASS_MAPPINGS[name]() for name in ("FastFaceDetect", "FastFaceEmbed"))
     app = load(backend, pack)

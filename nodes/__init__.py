@@ -46,8 +46,8 @@ def _grant_wishes() -> None:
     if not (is_set("replace_insightface") or is_set("preload")):
         return
     try:
-        from ..backends.dropin.replacement import replace_if_wanted
-        from ..backends.lifecycle import preload_if_wanted
+        from ..pipeline.insightface_compat.replacement import replace_if_wanted
+        from ..pipeline.lifecycle import preload_if_wanted
 
         replace_if_wanted()
         preload_if_wanted()
@@ -76,7 +76,7 @@ def _clear_leftovers() -> None:
     if not host.in_comfyui():
         return
     try:
-        from ..backends.leftovers import clear_all_leftovers
+        from ..pipeline.leftovers import clear_all_leftovers
 
         clear_all_leftovers()
     except Exception:  # noqa: BLE001  what lies about must not cost the nodes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.dropin.analysis_models import AnalysisModels
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.analysis_models import AnalysisModels
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.dropin.batches import analyze_batch
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.batches import analyze_batch
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.benchmark.jobs import JOBS
-from ..backends.choices import device_names
 from ..backends.placement import PRECISIONS
+from ..benchmark.jobs import JOBS
+from ..pipeline.choices import device_names
 from ..utils import host
 from ..utils.errors import InvalidInput
 from .progress import reporter
@@ -39,13 +39,13 @@ class FastFaceBenchmark:
         "Tables: speed, quartiles, memory, parity with the reference, what ran where, and whether "
         "the machine was quiet.",
         "Images per second as bars, with quartiles.",
-        "Everything that was measured; backends/benchmark/schema.json describes it.",
+        "Everything that was measured; benchmark/schema.json describes it.",
     )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         # Here: random weights are made by modules that no other node needs.
-        from ..backends.benchmark.weights import weight_names
+        from ..benchmark.weights import weight_names
 
         return {
             "required": {
@@ -140,12 +140,12 @@ class FastFaceBenchmark:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         # Here, since psutil may be missing outside ComfyUI, where the other nodes are to load.
-        from ..backends.benchmark.chart import draw_chart
-        from ..backends.benchmark.contest import hold
-        from ..backends.benchmark.history import history_file, remember
-        from ..backends.benchmark.plan import Options
-        from ..backends.benchmark.report import as_text
-        from ..backends.benchmark.weights import choose_weights
+        from ..benchmark.chart import draw_chart
+        from ..benchmark.contest import hold
+        from ..benchmark.history import history_file, remember
+        from ..benchmark.plan import Options
+        from ..benchmark.report import as_text
+        from ..benchmark.weights import choose_weights
 
         checked = readable_images(images)
         if not len(checked):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.choices import AUTO, choose_pack
+from ..pipeline.choices import AUTO, choose_pack
 from ..utils import host
 from .pack_input import pack_input
 from .progress import reporter
@@ -123,8 +123,8 @@ class FastFaceBuildEngine:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        from ..backends.trt.making import Wish, build_pack, summary
         from ..backends.trt.profile import Profile, Span
+        from ..pipeline.engine_building import Wish, build_pack, summary
 
         wish = Wish(
             precision,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.box_formats import BBOX_FORMATS, whole_pixel_boxes
 from ..utils.draw import annotate as draw_faces

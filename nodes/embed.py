@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.embedding import mean_embedding
 from ..utils.faces import Faces

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.embedding import Embedding
 from ..utils.embedding_file import SUFFIX, load_embedding, save_embedding

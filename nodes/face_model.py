@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
-from ..backends.dropin.face_model import (
+from ..pipeline.insightface_compat.facade import FaceAnalysis
+from ..pipeline.insightface_compat.face_model import (
     FACE_MODEL_TASKS,
     blended_face_model,
     caution,

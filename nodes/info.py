@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces

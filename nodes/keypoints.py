@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.draw import draw_keypoints
 from ..utils.errors import ModelError

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.cascade.parameters import MtcnnParameters
-from ..backends.choices import AUTO, backend_names, device_names, pack_file_states, pack_names
-from ..backends.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
+from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.placement import PRECISIONS
+from ..pipeline.choices import (
+    AUTO,
+    backend_names,
+    device_names,
+    pack_file_states,
+    pack_names,
+)
+from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
 from ..utils.packs import TASK_ORDER
 from ..utils.settings import settings_or_defaults

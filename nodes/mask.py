@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, single_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.choices import AUTO, backend_names, device_names, installed_pack_names
-from ..backends.lifecycle import preload, unload
 from ..backends.placement import PRECISIONS
-from ..backends.status import as_text, status
+from ..pipeline.choices import AUTO, backend_names, device_names, installed_pack_names
+from ..pipeline.lifecycle import preload, unload
+from ..pipeline.status import as_text, status
 from ..utils import host
 from ..utils.errors import InvalidInput
 from .sockets import ANY, CATEGORY

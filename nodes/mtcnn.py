@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.cascade.parameters import ALL, IMAGE_SIZE, MtcnnParameters
+from ..backends.facenet_networks.parameters import ALL, IMAGE_SIZE, MtcnnParameters
 from ..utils.choose import SELECTION_METHODS
 from .sockets import CATEGORY, MTCNN
 

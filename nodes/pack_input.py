@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.choices import installed_pack_names, pack_names
+from ..pipeline.choices import installed_pack_names, pack_names
 from ..utils import host
 
 

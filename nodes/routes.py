@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.choices import AUTO, backend_names, device_names, installed_pack_names
-from ..backends.exposition import as_prometheus
-from ..backends.lifecycle import loaded, preload, unload
 from ..backends.placement import PRECISIONS
-from ..backends.status import status
+from ..pipeline.choices import AUTO, backend_names, device_names, installed_pack_names
+from ..pipeline.exposition import as_prometheus
+from ..pipeline.lifecycle import loaded, preload, unload
+from ..pipeline.status import status
 from ..utils import host
 from ..utils.web import Reply, Route, as_json, choices_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.dropin.facade import FaceAnalysis
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, rank
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput

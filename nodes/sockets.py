@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.cascade.parameters import MtcnnParameters
-from ..backends.dropin.facade import FaceAnalysis
+from ..backends.facenet_networks.parameters import MtcnnParameters
+from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.crops import FaceCrops
 from ..utils.embedding import Embedding

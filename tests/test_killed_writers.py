@@ -25,11 +25,15 @@ import pytest
 import torch
 
 from fastface import bench
-from fastface.backends.benchmark.history import last_like, remember
-from fastface.backends.dropin.face import Face
-from fastface.backends.dropin.face_model import FIELDS, face_models_folder, save_face_model
-from fastface.backends.leftovers import clear_all_leftovers
 from fastface.backends.trt.engines import EngineKey, EngineStore
+from fastface.benchmark.history import last_like, remember
+from fastface.pipeline.insightface_compat.face import Face
+from fastface.pipeline.insightface_compat.face_model import (
+    FIELDS,
+    face_models_folder,
+    save_face_model,
+)
+from fastface.pipeline.leftovers import clear_all_leftovers
 from fastface.utils import host
 from fastface.utils.download import transfer
 from fastface.utils.download.fetch import download_file, download_pack
@@ -348,7 +352,7 @@ def tiny(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
     digest = hashlib.sha256(DETECTOR).hexdigest()
     pack = KnownPack(name="tiny", files={"det.onnx": digest, "rec.onnx": digest})
     monkeypatch.setattr(KnownPack, "url", file_server.url)
-    monkeypatch.setattr("fastface.backends.leftovers.KNOWN_PACKS", {"tiny": pack})
+    monkeypatch.setattr("fastface.pipeline.leftovers.KNOWN_PACKS", {"tiny": pack})
     return pack
 
 
@@ -391,8 +395,8 @@ def test_a_file_of_weights_is_downloaded(
     file_server.content = DETECTOR
     digest = hashlib.sha256(DETECTOR).hexdigest()
     entry = SimpleNamespace(url=file_server.url, file_name="weights.pt")
-    monkeypatch.setattr("fastface.backends.leftovers.EMBEDDING_WEIGHTS", {"x": entry})
-    monkeypatch.setattr("fastface.backends.leftovers.weight_folders", lambda: (Path("weights"),))
+    monkeypatch.setattr("fastface.pipeline.leftovers.EMBEDDING_WEIGHTS", {"x": entry})
+    monkeypatch.setattr("fastface.pipeline.leftovers.weight_folders", lambda: (Path("weights"),))
     writer = Writer(
         lambda: download_file(file_server.url, Path("weights", "weights.pt"), sha256=digest),
         whole_file("weights/weights.pt", DETECTOR),

@@ -34,5 +34,6 @@ def test_nothing_that_runs_is_left_out_of_the_archive():
     lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
     left_out = {line.strip("/") for line in lines if line and not line.startswith("#")}
     assert {"tests", "benchmarks"} <= left_out
-    needed = {"__init__.py", "nodes", "backends", "utils", "web", "installer", "install.py"}
+    folders = {"nodes", "pipeline", "models", "backends", "benchmark", "utils", "web", "installer"}
+    needed = {"__init__.py", "install.py", *folders}
     assert not left_out & needed

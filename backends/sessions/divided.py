@@ -12,10 +12,10 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from ...utils.letterbox import Canvas
-from ..graphs.division import Division
 from ..interfaces import Session
-from ..memory.managed import Movable
+from ..onnx_graphs.division import Division
 from ..placement import RunsOn
+from ..residency.managed import Movable
 
 #: Makes the network's input: the upper left part of the canvases, of a height and width in pixels.
 Draw = Callable[[tuple[int, int]], Tensor]

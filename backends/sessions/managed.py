@@ -10,7 +10,7 @@ from torch import Tensor
 from ...utils.errors import BackendUnavailable, OutOfMemory
 from ...utils.letterbox import Canvas
 from ..interfaces import Session
-from ..memory.managed import Managed
+from ..residency.managed import Managed
 from .divided import CanvasSession, Draw, run_canvas
 
 

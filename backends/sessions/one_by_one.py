@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile
-from ..graphs.foreign import foreign_graph
 from ..interfaces import Session
+from ..onnx_graphs.foreign import foreign_graph
 
 
 class OneByOne:

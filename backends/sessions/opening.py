@@ -11,12 +11,12 @@ from ...utils.detectors import detector_families
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import unreplaced
-from ..graphs.foreign import foreign_graph
-from ..graphs.graph_cache import graph_cache
-from ..graphs.halves import Halves, halves_of
-from ..graphs.prepared import PreparedGraph
 from ..interfaces import Session
-from ..memory.managed import Movable
+from ..onnx_graphs.foreign import foreign_graph
+from ..onnx_graphs.graph_cache import graph_cache
+from ..onnx_graphs.halves import Halves, halves_of
+from ..onnx_graphs.prepared import PreparedGraph
+from ..residency.managed import Movable
 from .divided import DividedSession, MovableDividedSession
 from .one_by_one import OneByOne
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...utils.errors import BackendUnavailable, ModelError
-from ..graphs.foreign import foreign_graph
+from ..onnx_graphs.foreign import foreign_graph
 from .library import Card, Library
 from .profile import Shape, told
 from .progress import OnShare, Watch

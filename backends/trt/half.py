@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import BackendUnavailable
-from ..graphs.graph import import_onnx, read_model
+from ..onnx_graphs.graph import import_onnx, read_model
 from ..providers.check import pip
 
 #: Raised when the conversion changes, so that engines of an older one are built anew.

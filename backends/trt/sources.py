@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_of
-from ..graphs.prepared import VERSION, PreparedGraph, prepared_graph
+from ..onnx_graphs.prepared import VERSION, PreparedGraph, prepared_graph
 from .engines import EngineKey, EngineStore
 from .fitness import FIT, UNFIT, Fitness
 from .half import CONVERSION, half_graph

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from fastface.backends.base import GraphBackend
-from fastface.backends.graphs.stand_in.detectors import Scrfd, scrfd
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.backends.sessions.divided import run_canvas
+from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import embedder
+from tests.backends.onnx_graphs.small_graphs import embedder
 
 BACKENDS = ("onnxruntime", "torch", "openvino")
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends import lifecycle
-from fastface.backends.cascade import weights
-from fastface.backends.cascade.weights import CASIA_WEBFACE, VGGFACE2
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.facenet import FacenetBackend
-from fastface.backends.loading import describe_loaded, load_face_analysis
-from fastface.backends.pool import forget_analyzers
+from fastface.backends.facenet_networks import weights
+from fastface.backends.facenet_networks.weights import CASIA_WEBFACE, VGGFACE2
+from fastface.pipeline import lifecycle
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import describe_loaded, load_face_analysis
+from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.embedding import mean_embedding
 from fastface.utils.errors import InvalidInput, ModelError

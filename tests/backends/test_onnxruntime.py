@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.graphs import tuned
-from fastface.backends.graphs.stand_in.heads import gender_age
-from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
 from fastface.backends.interfaces import Session
+from fastface.backends.onnx_graphs import tuned
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers.table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
+from fastface.benchmark.synthetic_models.heads import gender_age
+from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
 from fastface.utils import host
 from fastface.utils.cores import usable_cores
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError

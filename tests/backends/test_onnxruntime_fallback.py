@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fastface.backends import onnxruntime as onnxruntime_backend
-from fastface.backends.graphs.prepared import PreparedGraph
+from fastface.backends.onnx_graphs.prepared import PreparedGraph
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers import probe as provider_probe

@@ -14,7 +14,7 @@ from fastface.backends.pytorch import TorchBackend
 from fastface.backends.torch_placement import _warn_once
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.packs import ModelFile
-from tests.backends.graphs.small_graphs import detector, embedder, model_of
+from tests.backends.onnx_graphs.small_graphs import detector, embedder, model_of
 
 onnx = pytest.importorskip("onnx")
 

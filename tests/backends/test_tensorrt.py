@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from fastface.backends import choices, registry
-from fastface.backends.analyzer import Analyzer
-from fastface.backends.choices import choose_backend, choose_placement
+from fastface.backends import registry
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import describe_loaded, load_for_pack
 from fastface.backends.placement import Placement
-from fastface.backends.pool import forget_analyzers
 from fastface.backends.tensorrt import TensorRTBackend
 from fastface.backends.trt.engines import EngineStore
-from fastface.backends.trt.making import Wish, build_pack
+from fastface.pipeline import choices
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.choices import choose_backend, choose_placement
+from fastface.pipeline.engine_building import Wish, build_pack
+from fastface.pipeline.loading import describe_loaded, load_for_pack
+from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.checksummed_file import DamagedFile
 from fastface.utils.errors import BackendUnavailable, InvalidInput
@@ -152,7 +153,7 @@ class TestBuilt:
     ):
         import onnx
 
-        from tests.backends.graphs.small_graphs import embedder
+        from tests.backends.onnx_graphs.small_graphs import embedder
 
         small_pack(tmp_path / "odd")
         onnx.save(embedder("mixes_images"), str(tmp_path / "odd" / "embedder.onnx"))

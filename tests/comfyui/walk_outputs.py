@@ -65,7 +65,7 @@ def first_values(photo: Path, folder: Path) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from fastface.backends.graphs.stand_ins import make_stand_in_pack
+    from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 
     make_stand_in_pack("buffalo_s", folder / "packs")
     os.environ["FASTFACE_MODELS"] = str(folder / "packs")

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from fastface.backends.analyzer import Analyzer
 from fastface.backends.base import Backend, GraphBackend
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.interfaces import Session
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 from tests.contract.random_heads import write_random_heads

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.replacement import _ours
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.replacement import _ours
 from tests.contract.compare import assert_same_place
 from tests.contract.conftest import Counted
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from tests.contract.conftest import Counted
 
 HEADS = ("landmark_3d_68", "landmark_2d_106", "genderage", "recognition")

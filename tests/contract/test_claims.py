@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fastface
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import UPSTREAM_FIELDS, Face
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import UPSTREAM_FIELDS, Face
 
 #: Asked for by ComfyUI 0.33's and 0.8's caches, by nodes that show anything, and by libraries.
 NOT_OURS = (
@@ -91,8 +91,8 @@ def test_asking_imports_nothing(tmp_path: Path):
 import sys
 from install import import_pack
 import_pack("fastface")
-from fastface.backends.dropin.face import Face
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 face, app = Face(), object.__new__(FaceAnalysis)
 assert isinstance(face, Face) and isinstance(app, FaceAnalysis)
 assert face.__class__ is Face and app.__class__ is FaceAnalysis

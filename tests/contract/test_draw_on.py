@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 
 
 def test_no_faces_no_change(app: FaceAnalysis, crowd: np.ndarray):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastface.backends.dropin.analysis_models import AnalysisModels
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.analysis_models import AnalysisModels
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 
 
 @pytest.fixture

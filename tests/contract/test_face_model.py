@@ -12,15 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from fastface.backends.dropin import face_model
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import Face
-from fastface.backends.dropin.face_model import (
-    FIELDS,
-    caution,
-    save_face_model,
-)
 from fastface.nodes.face_model import FastFaceFaceModel
+from fastface.pipeline.insightface_compat import face_model
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face
+from fastface.pipeline.insightface_compat.face_model import FIELDS, caution, save_face_model
 from fastface.utils import host
 from fastface.utils.errors import FileError, InvalidInput, ModelError
 from fastface.utils.images import Images

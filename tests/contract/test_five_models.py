@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from tests.contract.compare import assert_same_faces
 
 #: Upstream's crops come from OpenCV, which weighs pixels in steps of 1/32, ours from exact

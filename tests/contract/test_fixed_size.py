@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import AUTO_SIZES, describe_loaded, load_for_pack
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import AUTO_SIZES, describe_loaded, load_for_pack
 from fastface.utils.packs.read import read_pack
 
 

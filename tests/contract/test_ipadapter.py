@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from tests.contract.compare import assert_same_identity
 
 

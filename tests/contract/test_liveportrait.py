@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import Face as OurFace
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face as OurFace
 from tests.contract.compare import assert_same_faces
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import Face
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face
 from fastface.utils.errors import InvalidInput
 from tests.contract.compare import assert_same_faces, assert_same_identity
 from tests.contract.conftest import Counted

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.registry import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.errors import InvalidInput
 from tests.contract.compare import BOX_PX
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.images import Images
 
 Load = Callable[..., FaceAnalysis]

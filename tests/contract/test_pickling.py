@@ -18,10 +18,10 @@ import pytest
 import torch
 
 import fastface
-from fastface.backends.cascade.parameters import MtcnnParameters
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.loading import load_face_analysis
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.registry import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.crops import FaceCrops
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import BackendUnavailable, ModelError

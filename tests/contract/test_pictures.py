@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.results import PICTURES, forget_results
-from fastface.backends.lifecycle import unload
-from fastface.backends.memory import residents
+from fastface.backends.residency import residents
+from fastface.pipeline.insightface_compat.results import PICTURES, forget_results
+from fastface.pipeline.lifecycle import unload
 from fastface.utils.views import FaceCrops
 from tests.contract.conftest import Counted
 

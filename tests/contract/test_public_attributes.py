@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.errors import BackendUnavailable
 
 BACKENDS = ["onnxruntime", "torch", "openvino", "insightface"]

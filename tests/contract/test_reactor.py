@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import Face
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face
 
 FIELDS = (
     "bbox",

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.lifecycle import unload
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.lifecycle import unload
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.errors import BackendUnavailable, InvalidInput
 from fastface.utils.images import Images
 from tests.contract.compare import assert_same_faces, assert_same_place

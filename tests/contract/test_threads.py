@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.pool import forget_analyzers
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.pool import forget_analyzers
 
 Load = Callable[..., FaceAnalysis]
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import get_backend
 from fastface.nodes.embed import FastFaceEmbed
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 
 CPU_PROVIDER = "CPUExecutionProvider"

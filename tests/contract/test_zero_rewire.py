@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.replacement import _ours, replace_class
-from fastface.backends.pool import forget_analyzers
 from fastface.backends.registry import get_backend
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.replacement import _ours, replace_class
+from fastface.pipeline.pool import forget_analyzers
 from tests.contract.compare import assert_same_detections
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

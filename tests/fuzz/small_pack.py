@@ -6,13 +6,13 @@ from pathlib import Path
 
 import onnx
 
-from fastface.backends.analyzer import Analyzer
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import detector, embedder
+from tests.backends.onnx_graphs.small_graphs import detector, embedder
 from tests.contract.random_heads import write_random_heads
 
 #: At this threshold noise has faces for a detector of random weights.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastface import engine
-from fastface.backends.trt import making
 from fastface.backends.trt.engines import EngineStore
+from fastface.pipeline import engine_building as making
 from fastface.utils import host
 from fastface.utils.pictures import write_picture
 from tests.backends.trt.on_stub import GEFORCE, put_in_place, small_pack

@@ -53,7 +53,7 @@ def copy(tmp_path: Path) -> Path:
     """The pack in a folder whose name is no Python name."""
     folder = tmp_path / "Comfy UI-Fast.Face v1"
     folder.mkdir()
-    for name in ("__init__.py", "nodes", "backends", "utils"):
+    for name in ("__init__.py", "nodes", "pipeline", "models", "backends", "benchmark", "utils"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

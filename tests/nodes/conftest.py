@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from tests.nodes.fakes import CountingDetector, FakeBackend, analysis_of
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastface.backends.analyzer import Analyzer
 from fastface.backends.base import Backend
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.placement import Placement, RunsOn
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from fastface.utils.packs import ModelFile, ModelPack

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.nodes.bbox_detector import BBoxDetector, FastFaceBBoxDetector
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.errors import InvalidInput
 from tests.nodes.fakes import SIZE_HW, images_with
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from fastface.backends import tensorrt
-from fastface.backends.trt import making
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.profile import Profile
 from fastface.nodes import build_engine
 from fastface.nodes.build_engine import FastFaceBuildEngine
+from fastface.pipeline import engine_building as making
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from tests.backends.trt.on_stub import GEFORCE, put_in_place, small_pack

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.nodes import embedding_file
 from fastface.nodes.embed import FastFaceEmbed
 from fastface.nodes.embedding_file import FastFaceEmbeddingLoad, FastFaceEmbeddingSave
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import save_embedding
 from fastface.utils.errors import FileError, InvalidInput, ModelError

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.nodes.embed import FastFaceEmbed
 from fastface.nodes.info import FastFaceInfo
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
 from tests.nodes.fakes import images_with

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.cascade.parameters import MtcnnParameters
-from fastface.backends.dropin.face_model import FACE_MODEL_TASKS
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes.crop import FastFaceCrop
 from fastface.nodes.inputs import check_inputs
 from fastface.nodes.sockets import SOCKETS
+from fastface.pipeline.insightface_compat.face_model import FACE_MODEL_TASKS
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput
 from tests.nodes.fakes import analysis_of, images_with

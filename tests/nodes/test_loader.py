@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from fastface.backends import loading
-from fastface.backends.pool import forget_analyzers
 from fastface.nodes import loader
 from fastface.nodes.build_engine import FastFaceBuildEngine
 from fastface.nodes.loader import FastFaceLoader
+from fastface.pipeline import loading
+from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.packs import checksums
-from tests.backends.graphs.small_graphs import embedder
+from tests.backends.onnx_graphs.small_graphs import embedder
 
 
 def choices(name: str) -> list[str]:

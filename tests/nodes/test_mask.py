@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.nodes.detect import FastFaceDetect
 from fastface.nodes.mask import FastFaceMask
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
 from fastface.utils.soft_masks import blurred

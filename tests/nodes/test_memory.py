@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fastface.backends import lifecycle
-from fastface.backends.lifecycle import loaded, unload
-from fastface.backends.pool import forget_analyzers
 from fastface.nodes import memory, routes
 from fastface.nodes.memory import FastFaceMemory
+from fastface.pipeline import lifecycle
+from fastface.pipeline.lifecycle import loaded, unload
+from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput, ModelError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastface.backends.cascade.parameters import MtcnnParameters
-from fastface.backends.loading import describe_loaded, load_face_analysis
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.nodes.mtcnn import FastFaceMTCNN
+from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.utils.errors import InvalidInput
 from tests.nodes.fakes import FakeBackend
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.results import forget_results
 from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils import host
 from fastface.utils.images import Images
 from tests.nodes.fakes import analysis_of, images_with

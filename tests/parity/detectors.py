@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.loading import load_face_analysis
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.letterbox import fitted_size
 
 BACKENDS = ("onnxruntime", "torch", "openvino")

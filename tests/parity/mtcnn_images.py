@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.utils.faces import Faces
 
 

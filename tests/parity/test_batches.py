@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.analyzer import Analyzer
-from fastface.backends.dropin.facade import FaceAnalysis
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_face_analysis
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 

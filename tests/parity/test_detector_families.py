@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import describe_loaded
 from fastface.nodes.detect import FastFaceDetect
+from fastface.pipeline.loading import describe_loaded
 from fastface.utils.errors import BackendUnavailable
 from fastface.utils.images import Images
 from tests.parity.detectors import BACKENDS, make_pack, open_pack, photo

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import all_backends
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.loading import load_face_analysis
 
 insightface_app = pytest.importorskip("insightface.app")
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.analyzer import Analyzer
-from fastface.backends.cascade.mtcnn import Mtcnn
-from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.interfaces import DetectionOptions
-from fastface.backends.loading import load_face_analysis
+from fastface.models.facenet.mtcnn import Mtcnn
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 from tests.parity import mtcnn_images

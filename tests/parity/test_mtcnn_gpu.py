@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastface.backends.cascade.mtcnn import Mtcnn
-from fastface.backends.cascade.parameters import MtcnnParameters
 from fastface.backends.facenet import FacenetBackend
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.interfaces import DetectionOptions
+from fastface.models.facenet.mtcnn import Mtcnn
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from tests.parity import mtcnn_images

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.loading import load_face_analysis
 from fastface.backends.registry import all_backends
+from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.images import Images
 
 insightface_app = pytest.importorskip("insightface.app")

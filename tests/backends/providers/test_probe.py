@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fastface.backends.providers import probe as probe
+from fastface.backends.providers import probe
 from fastface.backends.providers.table import CPU, row_of_device
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from fastface.backends.base import GraphBackend
-from fastface.backends.graphs.division import Division, Window
-from fastface.backends.graphs.prepared import PreparedGraph, prepared_graph
 from fastface.backends.interfaces import Session
-from fastface.backends.memory.managed import Movable
-from fastface.backends.memory.residents import ModelName
+from fastface.backends.onnx_graphs.division import Division, Window
+from fastface.backends.onnx_graphs.prepared import PreparedGraph, prepared_graph
 from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.registry import get_backend
+from fastface.backends.residency.managed import Movable
+from fastface.backends.residency.residents import ModelName
 from fastface.backends.sessions.divided import DividedSession, MovableDividedSession, run_canvas
 from fastface.backends.sessions.managed import ManagedSession
 from fastface.backends.sessions.opening import open_prepared

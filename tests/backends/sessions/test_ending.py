@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.graphs.graph import graph_of
-from fastface.backends.graphs.network import Network
 from fastface.backends.interfaces import Session
+from fastface.backends.onnx_graphs.graph import graph_of
+from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.placement import RunsOn
 from fastface.backends.sessions.ending import Endings
 from fastface.backends.sessions.openvino_session import OpenVinoSession

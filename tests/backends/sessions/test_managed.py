@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
-from fastface.backends.memory.residents import ModelName
 from fastface.backends.placement import Placement, RunsOn
+from fastface.backends.residency.residents import ModelName
 from fastface.backends.sessions.managed import ManagedSession
 
 ONE = torch.ones(1)

@@ -18,9 +18,9 @@ from fastface.backends.sessions.torch_session import TorchSession
 onnx = pytest.importorskip("onnx")
 helper = pytest.importorskip("onnx.helper")
 
-from fastface.backends.graphs.graph import graph_of  # noqa: E402
-from fastface.backends.graphs.network import Network  # noqa: E402
-from tests.backends.graphs.small_graphs import model_of  # noqa: E402
+from fastface.backends.onnx_graphs.graph import graph_of  # noqa: E402
+from fastface.backends.onnx_graphs.network import Network  # noqa: E402
+from tests.backends.onnx_graphs.small_graphs import model_of  # noqa: E402
 
 
 @pytest.fixture

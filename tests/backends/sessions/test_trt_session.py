@@ -17,7 +17,7 @@ from fastface.backends.sessions.trt_session import TrtSession
 from fastface.backends.trt.build import Order, build
 from fastface.backends.trt.library import Library
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
-from tests.backends.graphs.small_graphs import detector, in_onnxruntime
+from tests.backends.onnx_graphs.small_graphs import detector, in_onnxruntime
 from tests.backends.trt.on_stub import GEFORCE, Stream, library_of, streams_of_the_cpu
 from tests.backends.trt.stub import RECORDED, TENSORRT_11, TENSORRT_RTX, StubModule
 
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 def graph() -> Any:
     """A detector with a batch axis, as the pack makes them."""
-    from fastface.backends.graphs.batch_axis import with_batch_axis
+    from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 
     return with_batch_axis(detector())
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from fastface.backends import tensorrt as backend
-from fastface.backends.trt import library, making
+from fastface.backends.trt import library
 from fastface.backends.trt.library import TENSORRT, TENSORRT_RTX, Card, Library
 from fastface.backends.trt.profile import Profile, Span
+from fastface.pipeline import engine_building as making
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import detector, embedder
+from tests.backends.onnx_graphs.small_graphs import detector, embedder
 from tests.backends.trt.stub import StubModule
 
 GEFORCE = Card("GeForce RTX 4090", 89)

@@ -7,17 +7,17 @@ from pathlib import Path
 import onnx
 import pytest
 
-from fastface.backends.graphs.prepared import prepared_graph
-from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
-from fastface.backends.graphs.stand_in.heads import gender_age
-from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
+from fastface.backends.onnx_graphs.prepared import prepared_graph
 from fastface.backends.trt.build import Order, build
 from fastface.backends.trt.library import Library
 from fastface.backends.trt.profile import Profile
 from fastface.backends.trt.sources import graph_in
+from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
+from fastface.benchmark.synthetic_models.heads import gender_age
+from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import detector
+from tests.backends.onnx_graphs.small_graphs import detector
 from tests.backends.trt.on_stub import GEFORCE, TURING, library_of
 from tests.backends.trt.stub import RECORDED, TENSORRT_10, TENSORRT_11, TENSORRT_RTX, StubModule
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from fastface.backends.base import Backend
 from fastface.backends.interfaces import Detector, Head
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.trt.examination import Examination
 from fastface.backends.trt.fitness import Fitness
+from fastface.pipeline.accuracy_check import Examination
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images

@@ -14,16 +14,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from fastface.backends.graphs.graph import graph_of
-from fastface.backends.graphs.network import Network
-from fastface.backends.graphs.prepared import prepared_graph
-from fastface.backends.graphs.stand_in.detectors import SCRFD_500M, scrfd
-from fastface.backends.graphs.stand_in.heads import gender_age
-from fastface.backends.graphs.stand_in.recognizers import mobile_face_net
+from fastface.backends.onnx_graphs.graph import graph_of
+from fastface.backends.onnx_graphs.network import Network
+from fastface.backends.onnx_graphs.prepared import prepared_graph
 from fastface.backends.trt.half import half_graph, nodes_to_keep
+from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
+from fastface.benchmark.synthetic_models.heads import gender_age
+from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
 from fastface.utils.errors import BackendUnavailable
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import in_onnxruntime, model_of
+from tests.backends.onnx_graphs.small_graphs import in_onnxruntime, model_of
 
 pytest.importorskip("onnxruntime")
 

@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from fastface.backends import registry
-from fastface.backends.trt import making
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import Library
-from fastface.backends.trt.making import Wish, build_pack, listing, summary
+from fastface.pipeline import engine_building as making
+from fastface.pipeline.engine_building import Wish, build_pack, listing, summary
 from fastface.utils.errors import BackendUnavailable, FastFaceError, InvalidInput, ModelError
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
 from fastface.utils.packs.read import read_pack
 from fastface.utils.pictures import read_picture
-from tests.backends.graphs.test_foreign import FAULTS, pack_with
+from tests.backends.onnx_graphs.test_foreign import FAULTS, pack_with
 from tests.backends.trt.on_stub import GEFORCE, HOPPER, SMALL, put_in_place
 from tests.backends.trt.stub import TENSORRT_10, TENSORRT_11, TENSORRT_RTX, StubModule
 
@@ -118,7 +118,7 @@ class TestForReal:
     def test_a_network_that_takes_no_batches_is_built_for_one_image(
         self, pack: ModelPack, store: EngineStore
     ):
-        from tests.backends.graphs.small_graphs import embedder
+        from tests.backends.onnx_graphs.small_graphs import embedder
 
         onnx.save(embedder("mixes_images"), str(pack.folder / "embedder.onnx"))
         built = build_pack(read_pack("small", pack.folder), WISH, ignore, store)

@@ -13,7 +13,7 @@ from fastface.backends.trt.sources import find_engine, why_not_there
 from fastface.utils.errors import ModelReplaced
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.checksums import content_of, model_states
-from tests.backends.graphs.small_graphs import embedder
+from tests.backends.onnx_graphs.small_graphs import embedder
 
 onnx = pytest.importorskip("onnx")
 

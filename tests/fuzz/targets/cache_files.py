@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastface.backends.dropin.results import forget_results
-from fastface.backends.graphs import graph_cache
+from fastface.backends.onnx_graphs import graph_cache
 from fastface.backends.trt.engines import EngineKey, EngineStore
+from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils.checksummed_file import DamagedFile
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding, save_embedding

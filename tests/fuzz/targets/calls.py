@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.face import Face
-from fastface.backends.dropin.results import forget_results
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.face import Face
+from fastface.pipeline.insightface_compat.results import forget_results
 from tests.fuzz.cases import Broken, Target
 from tests.fuzz.odd_values import odd_array, odd_number, odd_value
 from tests.fuzz.small_pack import small_face_analysis, write_small_pack

@@ -12,8 +12,8 @@ import pytest
 
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import TENSORRT_RTX
-from fastface.backends.trt.making import Wish, build_pack, listing, summary
 from fastface.backends.trt.profile import Profile, Span
+from fastface.pipeline.engine_building import Wish, build_pack, listing, summary
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 from tests.backends.trt.on_stub import GEFORCE, put_in_place

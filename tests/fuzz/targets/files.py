@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fastface.backends.benchmark.history import remember
+from fastface.benchmark.history import remember
 from fastface.utils.download.transfer import _Origin, _read_note
 from fastface.utils.host.extra_paths import _defaults_in
 from fastface.utils.pictures import read_picture

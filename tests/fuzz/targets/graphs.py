@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fastface.backends.analyzer import Analyzer
-from fastface.backends.dropin.facade import FaceAnalysis
-from fastface.backends.dropin.results import forget_results
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
+from fastface.pipeline.analyzer import Analyzer
+from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils import host
 from fastface.utils.packs.graph_header import read_graph_header
 from fastface.utils.packs.read import read_pack
-from tests.backends.graphs.small_graphs import detector, embedder
+from tests.backends.onnx_graphs.small_graphs import detector, embedder
 from tests.contract.random_heads import write_random_heads
 from tests.fuzz.cases import Broken, Target
 from tests.fuzz.odd_bytes import damaged

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fastface import nodes
-from fastface.backends.cascade.parameters import MtcnnParameters
+from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.utils.images import Images
 from tests.fuzz.cases import Target
 from tests.fuzz.odd_values import (

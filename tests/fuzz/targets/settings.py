@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastface.backends.choices import backend_names, device_names, installed_pack_names
-from fastface.backends.dropin.results import CACHES
-from fastface.backends.loading import load_face_analysis
-from fastface.backends.status import as_text, status
+from fastface.pipeline.choices import backend_names, device_names, installed_pack_names
+from fastface.pipeline.insightface_compat.results import CACHES
+from fastface.pipeline.loading import load_face_analysis
+from fastface.pipeline.status import as_text, status
 from fastface.utils.settings import PREFIX, settings
 from fastface.utils.settings.fields import VARIABLES
 from tests.fuzz.cases import Target

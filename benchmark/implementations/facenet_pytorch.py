@@ -1,0 +1,64 @@
+"""facenet-pytorch's MTCNN as its README shows it; the reference of the `facenet` backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...backends.facenet_networks.weights import MTCNN_PACK
+from ...backends.registry import all_backends
+from ...utils.packs import ModelPack
+from ..contestants import Contestant, Found, Opened, Setting, found
+from ..material import Material
+
+
+class FacenetPytorch(Contestant):
+    """Detection with the weights in its wheel."""
+
+    name = "facenet-pytorch"
+    distribution = "facenet-pytorch"
+
+    def missing(self) -> str | None:
+        return all_backends()["facenet"].missing()
+
+    def devices(self) -> tuple[str, ...]:
+        return all_backends()["facenet"].devices()
+
+    def own_weights(self) -> str | None:
+        return MTCNN_PACK
+
+    def refuses(self, job: str, pack: ModelPack) -> str | None:
+        return None if job == "detect" else f"{MTCNN_PACK} has no recognition model"
+
+    def open(self, setting: Setting) -> OpenedMtcnn:
+        from facenet_pytorch import MTCNN
+
+        return OpenedMtcnn(MTCNN(keep_all=True, device=setting.device), setting)
+
+
+class OpenedMtcnn(Opened):
+    """See `Opened`."""
+
+    def __init__(self, mtcnn: Any, setting: Setting) -> None:
+        self._mtcnn = mtcnn
+        pack, *_ = all_backends()["facenet"].packs()
+        # A threshold that was found for other weights says nothing about these.
+        self._threshold = pack.det_threshold
+
+    def runs_on(self) -> Mapping[str, str]:
+        return {"detection": f"torch on {self._mtcnn.device}"}
+
+    def call(self, material: Material) -> Callable[[], Any]:
+        return lambda: self._mtcnn.detect(np.stack(material.rgb()), landmarks=True)
+
+    def find(self, material: Material, embed: bool) -> list[Found]:
+        results = []
+        for image in material.rgb():
+            boxes, scores, points = self._mtcnn.detect(image, landmarks=True)
+            if boxes is None:
+                boxes, scores, points = np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))
+            keep = np.asarray(scores, dtype=np.float32) >= self._threshold
+            results.append(found(boxes[keep], scores[keep], points[keep]))
+        return results

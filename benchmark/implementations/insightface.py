@@ -1,0 +1,100 @@
+"""insightface itself, as its users call it: image by image, through ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...backends.providers.table import device_name, parse_device
+from ...backends.registry import all_backends
+from ...utils.packs import ModelPack
+from ..contestants import Contestant, Found, Opened, Setting, found
+from ..jobs import JOBS
+from ..material import Material
+from ..upstream_calls import found_of, single_image_call
+
+#: What its users load for each job; None is everything in the pack.
+_MODULES: dict[str, list[str] | None] = {
+    "detect": ["detection"],
+    "embed": ["detection", "recognition"],
+    "get": ["detection", "recognition"],
+    "get_all": None,
+    "instantid": None,
+}
+
+
+class InsightFace(Contestant):
+    """The reference: parity is against its results on the CPU."""
+
+    name = "insightface"
+    distribution = "insightface"
+
+    def missing(self) -> str | None:
+        return all_backends()[self.name].missing()
+
+    def devices(self) -> tuple[str, ...]:
+        return all_backends()[self.name].devices()
+
+    def refuses(self, job: str, pack: ModelPack) -> str | None:
+        if JOBS[job].needs_recognition and "recognition" not in pack.tasks:
+            return f"{pack.name} has no recognition model"
+        return all_backends()[self.name].accepts(pack)
+
+    def open(self, setting: Setting) -> OpenedInsightFace:
+        import onnxruntime
+        from insightface.app import FaceAnalysis
+
+        row, index = parse_device(setting.device)
+        if row.device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            # Without it the runtime may not find the CUDA libraries that torch brought.
+            onnxruntime.preload_dlls()
+        options: dict[str, Any] = {} if row.device == "cpu" else {"device_id": index}
+        providers: list[Any] = [(row.provider, options)]
+        if row.device != "cpu":
+            providers.append("CPUExecutionProvider")
+        app = FaceAnalysis(
+            name=setting.pack_folder,
+            allowed_modules=_MODULES[setting.job],
+            providers=providers,
+        )
+        app.prepare(ctx_id=index, det_thresh=setting.threshold or 0.5, det_size=setting.size_wh)
+        return OpenedInsightFace(app, setting, device_name(row, index))
+
+
+class OpenedInsightFace(Opened):
+    """See `Opened`; it gives and takes what lies in main memory."""
+
+    def __init__(self, app: Any, setting: Setting, asked: str) -> None:
+        self.app = app
+        self._setting = setting
+        self._asked = asked
+
+    def runs_on(self) -> Mapping[str, str]:
+        return {
+            task: f"{model.session.get_providers()[0]} (asked for {self._asked})"
+            for task, model in self.app.models.items()
+        }
+
+    def call(self, material: Material) -> Callable[[], Any]:
+        job = self._setting.job
+        if job == "detect":
+            return lambda: [self.app.det_model.detect(image) for image in material.bgr()]
+        if job == "embed":
+            return lambda: [self.app.get(image) for image in material.bgr()]
+        return single_image_call(self.app, job, lambda: material.bgr()[0])
+
+    def find(self, material: Material, embed: bool) -> list[Found]:
+        if self._setting.job != "detect":
+            self.app.det_model.input_size = self._setting.size_wh
+            return [found_of(self.app.get(image), embed) for image in material.bgr()]
+        results = []
+        for image in material.bgr():
+            boxes, landmarks = self.app.det_model.detect(image)
+            results.append(found(boxes[:, :4], boxes[:, 4], _as_array(landmarks)))
+        return results
+
+
+def _as_array(landmarks: Any) -> Any:
+    return None if landmarks is None else np.asarray(landmarks)

@@ -1,0 +1,27 @@
+"""Gender and age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..utils.faces import Faces
+from ..utils.images import Images
+from .box_head import BoxHead
+
+
+class GenderAge(BoxHead):
+    """Guesses gender and age.
+
+    Source:
+        insightface 2.1, `model_zoo/attribute.py`.
+    """
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """`gender` `[N]` int64, 0 female, 1 male; `age` `[N]` int64 in years."""
+        raw, _ = self.predict(images, faces, least=3)
+        return {
+            "gender": raw[:, :2].argmax(1).to(faces.device),
+            "age": (raw[:, 2] * 100).round().long().to(faces.device),
+        }

@@ -1,0 +1,32 @@
+"""Face or not: the second look that insightface 2.x packs bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..utils.faces import Faces
+from ..utils.images import Images
+from ..utils.packs import ModelFile
+from ..utils.views import FaceView
+from .box_head import BoxHead
+from .inputs import square_side
+
+
+class Verification(BoxHead):
+    """Scores how likely a box really holds a face.
+
+    Source:
+        insightface 2.1, `model_zoo/face_verifier.py`.
+    """
+
+    @classmethod
+    def view_of(cls, model: ModelFile) -> FaceView:
+        """What such a network looks at."""
+        return FaceView(square_side(model), model.expansion)
+
+    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+        """`verification` `[N]` float32, 0..1."""
+        raw, _ = self.predict(images, faces, least=1)
+        return {"verification": raw[:, 0].to(faces.device)}

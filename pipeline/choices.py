@@ -1,0 +1,268 @@
+"""What a user can choose - pack, backend, device, precision - and what `auto` makes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from ..backends.base import Backend
+from ..backends.placement import Placement
+from ..backends.registry import all_backends, get_backend, refused_by_settings
+from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
+from ..utils.packs import ModelPack
+from ..utils.packs.find import (
+    find_packs,
+    load_pack,
+    misplaced_weights,
+    model_file_states,
+    pack_roots,
+)
+from ..utils.packs.known import KNOWN_PACKS
+from ..utils.settings import settings
+
+_log = logging.getLogger("FastFace")
+
+AUTO = "auto"
+
+#: Backends that `auto` tries, best first, and whether only where they have a GPU.
+_AUTO_BACKENDS = (
+    ("tensorrt", True),
+    ("torch", True),
+    ("onnxruntime", True),
+    ("openvino", False),
+    ("onnxruntime", False),
+    ("torch", False),
+    ("insightface", False),
+    ("facenet", False),
+)
+
+#: Devices that `auto` takes, best first. Others (TensorRT builds for minutes, CoreML and OpenVINO
+#: take part of a graph) are for those who ask for them.
+_GPUS = ("cuda", "rocm", "xpu", "mps", "directml")
+_AUTO_DEVICES = (*_GPUS, "cpu")
+
+#: Every device word any backend knows, so that a workflow opens on any machine.
+DEVICE_WORDS = (
+    *_AUTO_DEVICES,
+    "tensorrt",
+    "nvtensorrtrtx",
+    "migraphx",
+    "coreml",
+    "openvino",
+)
+
+
+def pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
+    """What `model_pack` can be: `auto`, installed packs, packs of backends, downloadable packs."""
+    return list(dict.fromkeys([*installed_pack_names(extra_roots), *KNOWN_PACKS]))
+
+
+def installed_pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
+    """What `model_pack` can be without a download."""
+    return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *_backend_packs()]))
+
+
+def pack_file_states(name: str, extra_roots: Sequence[Path] = ()) -> list[str]:
+    """Names, sizes and times of the files of a pack, a line each; for `auto` of all packs.
+
+    Whoever loaded the pack before has another one now if these differ. No file is opened but to
+    see, once, which others it names.
+    """
+    states = {
+        pack: model_file_states(folder)
+        for pack, folder in find_packs(extra_roots).items()
+        if name in (AUTO, pack)
+    }
+    for pack in _backend_packs().values():
+        if name in (AUTO, pack.name):
+            states[pack.name] = [state for model in pack.models for state in model.files]
+    return [
+        f"{pack}/{state.path.name} {state.size} {state.mtime_ns}"
+        for pack, files in sorted(states.items())
+        for state in files
+    ]
+
+
+def backend_names() -> list[str]:
+    """What `backend` can be, whether or not it can run here."""
+    return [AUTO, *all_backends()]
+
+
+def device_names() -> list[str]:
+    """What `device` can be; an index may follow, as in `cuda:1`."""
+    further = [f"cuda:{index}" for index in range(1, torch.cuda.device_count())]
+    return [AUTO, *DEVICE_WORDS, *further]
+
+
+def _backend_packs() -> dict[str, ModelPack]:
+    return {pack.name: pack for backend in all_backends().values() for pack in backend.packs()}
+
+
+def choose_pack(
+    name: str,
+    backend: str,
+    extra_roots: Sequence[Path],
+    download_missing: bool,
+    on_download: Callable[[int, int], None] | None,
+) -> ModelPack:
+    """The pack of a name; `auto` takes the best that is there and can be run.
+
+    Raises:
+        ModelError: It is not there, or damaged.
+    """
+    for owner in all_backends().values():
+        for pack in owner.packs():
+            if pack.name == name:
+                return owner.obtain(pack, download_missing, on_download)
+    if name == AUTO:
+        return _best_pack(backend, extra_roots)
+    if name not in find_packs(extra_roots) and name in KNOWN_PACKS and download_missing:
+        from ..utils.download.fetch import download_pack
+
+        download_pack(KNOWN_PACKS[name], pack_roots(extra_roots)[0], on_download)
+    return load_pack(name, extra_roots)
+
+
+def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
+    """The first pack that can be used: known ones, other installed ones, those of backends."""
+    if backend != AUTO:
+        packs = get_backend(backend).packs()
+        if packs:
+            return packs[0]
+    spare = None
+    own = _backend_packs()
+    for pack in chain(_detecting_packs(extra_roots), own.values()):
+        if backend != AUTO or _can_run(pack):
+            if pack.name in own:
+                for sentence in misplaced_weights(extra_roots):
+                    _log.warning(
+                        "model_pack auto takes %r, as it finds none: %s", pack.name, sentence
+                    )
+            return pack
+        spare = spare or pack
+    if spare is not None:
+        return spare  # so that the error says what each backend lacks
+    misplaced = "".join(f"; {sentence}" for sentence in misplaced_weights(extra_roots))
+    raise ModelError(
+        "no model pack that detects faces is installed: choose one by name with download_missing "
+        f"on, put one into {pack_roots(extra_roots)[0]}, or install facenet-pytorch "
+        f"(python install.py){misplaced}"
+    )
+
+
+def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
+    """Installed packs with a detector, read one after the other; a damaged one is passed over."""
+    installed = find_packs(extra_roots)
+    preferred = [name for name in KNOWN_PACKS if name in installed]
+    for name in dict.fromkeys((*preferred, *installed)):
+        try:
+            pack = load_pack(name, extra_roots)
+        except ModelError as error:
+            _log.warning("model_pack auto passes over %r: %s", name, error)
+            continue
+        if "detection" in pack.tasks:
+            yield pack
+
+
+def _can_run(pack: ModelPack) -> bool:
+    return any(
+        not (refused_by_settings(backend) or backend.missing() or backend.accepts(pack))
+        for backend in all_backends().values()
+    )
+
+
+def choose_backend(
+    name: str, pack: ModelPack, device: str, precision: str = AUTO
+) -> tuple[Backend, str]:
+    """The backend of a name, and why; `auto` takes the best that runs a pack here.
+
+    Raises:
+        BackendUnavailable: None can run the pack; says what each lacks.
+    """
+    if name != AUTO:
+        backend = get_backend(name)
+        reason = backend.accepts(pack)
+        if reason:
+            raise BackendUnavailable(f"backend {name!r}: {reason}")
+        return backend, "as chosen"
+    passed_over: dict[str, str] = {}
+    elsewhere: Backend | None = None
+    backends = all_backends()
+    for candidate, gpu_only in _AUTO_BACKENDS:
+        if candidate not in backends:
+            continue
+        backend = backends[candidate]
+        reason = backend.missing()
+        if reason and (gpu_only or backend.extra):
+            continue  # that a machine lacks what only some have goes without saying
+        reason = refused_by_settings(backend) or reason or backend.accepts(pack)
+        if reason is None:
+            reason = _lacks(backend, device, gpu_only)
+            reason = reason or backend.reservation(pack, device, precision)
+            if not (gpu_only or backend.extra):
+                elsewhere = elsewhere or backend
+        if reason is None:
+            # That a backend is for other packs goes without saying.
+            others = [
+                f"passed over {name}: {reason}"
+                for name, reason in passed_over.items()
+                if name != candidate and not backends[name].accepts(pack)
+            ]
+            first = (
+                f"auto: the first in its order that runs {pack.name} here; FastFace Benchmark "
+                "measures which is fastest"
+            )
+            return backend, "; ".join([first, *others])
+        passed_over[candidate] = reason
+    if elsewhere is not None:
+        # It says itself what it could not do, or refuses if it is to be strict.
+        return elsewhere, f"auto: no backend has device {device} here"
+    raise BackendUnavailable(
+        f"no backend can run pack {pack.name!r} here:\n"
+        + "\n".join(f"{name}: {reason}" for name, reason in passed_over.items())
+    )
+
+
+def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
+    """What of the devices asked for a backend does not have here, or None."""
+    devices = backend.devices()
+    if device == AUTO and gpu_only and not settings().prefer_gpu:
+        return "is for a GPU, and FASTFACE_PREFER_GPU is 0"
+    if device != AUTO and device.partition(":")[0] not in devices:
+        return f"has no device {device}, only {', '.join(devices)}"
+    if not gpu_only:
+        return None
+    if device == AUTO:
+        return None if set(devices) & set(_GPUS) else "finds no GPU"
+    return None if device.partition(":")[0] in _GPUS else f"is not the fastest on {device}"
+
+
+def best_device(offered: Sequence[str]) -> str:
+    """What `auto` takes of the devices that a backend offers."""
+    return next((word for word in _AUTO_DEVICES if word in offered), "cpu")
+
+
+def choose_placement(
+    backend: Backend, pack: ModelPack, device: str, precision: str, strict: bool
+) -> Placement:
+    """Device and precision; `auto` takes the best of the backend.
+
+    Raises:
+        InvalidInput: The device has no such precision there.
+    """
+    if device == AUTO:
+        offered = backend.devices()
+        device = best_device(offered if settings().prefer_gpu else ("cpu",))
+    precisions = backend.precisions(device)
+    if precision == AUTO:
+        precision = backend.best_precision(pack, device)
+    elif precision not in precisions:
+        raise InvalidInput(
+            f"got precision {precision!r}, expected one of {list(precisions)} for backend "
+            f"{backend.name!r} on {device}"
+        )
+    return Placement(device, precision, strict)

@@ -1,0 +1,92 @@
+"""Whole batches of images for the pack's own nodes; the same batch is analysed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...backends.interfaces import DetectionOptions
+from ...utils.content import faces_key, images_key
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.metrics import METRICS
+from ...utils.progress import Progress, part
+from ..analyzer import Analyzer, limit_faces, listened_to
+from .results import BATCHES
+
+
+def analyze_batch(
+    analyzer: Analyzer,
+    images: Images,
+    options: DetectionOptions,
+    max_faces: int,
+    tasks: Sequence[str],
+    on_progress: Progress | None,
+) -> Faces:
+    """Detects the faces of a batch and describes them; see `FaceAnalysis.analyze`."""
+    with METRICS.call("analyze") as call:
+        steps = 1 + len(tasks)
+        with listened_to(on_progress, steps * max(1, len(images))):
+            key = _batch_key(analyzer, images)
+            with part(0.0, 1 / steps):
+                faces = _known(
+                    analyzer,
+                    None if key is None else ("detection", options, key),
+                    lambda: analyzer.detect(images, options),
+                )
+            faces = limit_faces(faces, max_faces)
+            for number, task in enumerate(tasks, start=1):
+                with part(number / steps, (number + 1) / steps):
+                    faces = _described(analyzer, images, key, faces, task)
+        call.images, call.faces = len(images), len(faces)
+        return faces
+
+
+def describe_batch(
+    analyzer: Analyzer,
+    images: Images,
+    faces: Faces,
+    tasks: Sequence[str],
+    on_progress: Progress | None,
+) -> Faces:
+    """Adds what the models of these tasks tell about faces that were found."""
+    with METRICS.call("describe") as call:
+        steps = len(tasks)
+        with listened_to(on_progress, steps * max(1, len(faces))):
+            key = _batch_key(analyzer, images)
+            for number, task in enumerate(tasks):
+                with part(number / steps, (number + 1) / steps):
+                    faces = _described(analyzer, images, key, faces, task)
+        call.images, call.faces = len(images), len(faces)
+        return faces
+
+
+def _described(
+    analyzer: Analyzer,
+    images: Images,
+    key: bytes | None,
+    faces: Faces,
+    task: str,
+) -> Faces:
+    known = key is not None and faces.device.type == "cpu"
+    return _known(
+        analyzer,
+        (task, faces_key(faces), key) if known else None,
+        lambda: analyzer.describe(images, faces, [task]),
+    )
+
+
+def _batch_key(analyzer: Analyzer, images: Images) -> bytes | None:
+    """What stands for a batch in the cache; None if it is not looked up.
+
+    Where the models run on the CPU a key costs a percent or two of what it may spare. A GPU is done
+    with an image before the CPU has read it once.
+    """
+    return images_key(images) if analyzer.placement.device == "cpu" else None
+
+
+def _known(analyzer: Analyzer, key: tuple[Any, ...] | None, find: Callable[[], Faces]) -> Faces:
+    if key is None:
+        return find()
+    # Callers own what they get: the cache must not change when they do.
+    return BATCHES.get_or_make((analyzer.serial, *key), find).clone()
