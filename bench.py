@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from .benchmark.chart import draw_chart
-from .benchmark.contest import hold
 from .benchmark.document import results_document
 from .benchmark.history import history_file, remember
-from .benchmark.material import SOURCES
+from .benchmark.inputs import SOURCES
 from .benchmark.plan import Options
 from .benchmark.presets import PRESETS, Run, preset
 from .benchmark.quality import examine
 from .benchmark.quality_report import quality_markdown, worst_pictures
 from .benchmark.report import as_text, jobs_text
+from .benchmark.runner import hold
 from .benchmark.targets import targets_table
 from .benchmark.weights import choose_weights
 from .pipeline.choices import AUTO

@@ -13,7 +13,7 @@ from .backends.tensorrt import PRECISIONS
 from .backends.trt.engines import EngineStore
 from .backends.trt.profile import Profile, Span
 from .benchmark.weights import choose_weights
-from .pipeline.engine_building import Wish, build_pack, listing, summary
+from .pipeline.engine_building import BuildRequest, build_pack, listing, summary
 from .utils.errors import FastFaceError, InvalidInput
 from .utils.images import Images
 from .utils.pictures import read_picture
@@ -76,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wish(options: argparse.Namespace) -> Wish:
+def _wish(options: argparse.Namespace) -> BuildRequest:
     if not options.pack:
         raise InvalidInput("got no pack, expected one to build engines of: --pack antelopev2")
     pictures = [torch.from_numpy(read_picture(photo))[None] for photo in options.photos]
-    return Wish(
+    return BuildRequest(
         options.precision,
         Profile(
             Span(1, options.best_batch, options.max_batch),

@@ -17,7 +17,7 @@ from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.read import read_pack
-from ..utils.views import FaceView
+from ..utils.views import CropSpec
 from .interfaces import DetectionOptions, Detector, Head, Session
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.sizes import refuse_absurd_sizes
@@ -43,7 +43,7 @@ class Backend(ABC):
     parameters: Any = None
 
     @abstractmethod
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         """Why this backend can't run here and the one step that mends it; None when it can."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Backend(ABC):
         """Packs that come with the backend itself, no download needed."""
         return ()
 
-    def accepts(self, pack: ModelPack) -> str | None:
+    def why_unsupported(self, pack: ModelPack) -> str | None:
         """Why this backend can't run a pack, or None when it can."""
         return None
 
@@ -66,7 +66,7 @@ class Backend(ABC):
         """The precision that `auto` takes for a pack: one of `precisions`."""
         return self.precisions(device)[0]
 
-    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+    def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         """Why `auto` should not take it for a pack that it accepts, or None.
 
         Args:
@@ -130,13 +130,13 @@ class Backend(ABC):
             return looks
         return f"{looks} (this pack's detector takes {fixed[0]} x {fixed[1]} alone)"
 
-    def slower(self, placement: Placement) -> Placement | None:
+    def fallback_placement(self, placement: Placement) -> Placement | None:
         """Where a model goes on whose device fails or is full; None where that is an error."""
         if placement.strict or placement.device == "cpu" or "cpu" not in self.devices():
             return None
         return replace(placement, device="cpu", precision="fp32")
 
-    def view(self, pack: ModelPack, task: str) -> FaceView | None:
+    def view(self, pack: ModelPack, task: str) -> CropSpec | None:
         """What the model of a task looks at of a face; None where it wants the whole image."""
         return None
 
@@ -164,13 +164,13 @@ class Backend(ABC):
 class GraphBackend(Backend):
     """A backend that runs the pack's ONNX graphs; the tasks around them are shared."""
 
-    def accepts(self, pack: ModelPack) -> str | None:
+    def why_unsupported(self, pack: ModelPack) -> str | None:
         foreign = [model.path.name for model in pack.models if model.path.suffix != ".onnx"]
         if foreign:
             return f"it runs ONNX graphs, and pack {pack.name!r} is made of {', '.join(foreign)}"
         return None
 
-    def view(self, pack: ModelPack, task: str) -> FaceView | None:
+    def view(self, pack: ModelPack, task: str) -> CropSpec | None:
         from ..models import view_of
 
         return view_of(pack.model(task))
@@ -191,16 +191,16 @@ class GraphBackend(Backend):
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         from ..models import open_task
-        from .residency.residents import ModelName
-        from .sessions.managed import ManagedSession
+        from .residency.model_registry import ModelName
+        from .sessions.evictable_session import EvictableSession
 
         model = pack.model(task)
-        session = ManagedSession(
+        session = EvictableSession(
             ModelName(pack.name, task, self.name, model.path.name),
             partial(self._open_foreign, model),
             placement,
             self.session_bytes(model, placement),
-            self.slower(placement),
+            self.fallback_placement(placement),
         )
         return open_task(pack, model, session)
 

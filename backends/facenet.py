@@ -38,14 +38,14 @@ class FacenetBackend(Backend):
     name = "facenet"
     parameters: MtcnnParameters = field(default_factory=MtcnnParameters)
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         for module in ("facenet_pytorch", "torchvision"):
             if not has_module(module):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 
     def devices(self) -> tuple[str, ...]:
-        return () if self.missing() else torch_devices()
+        return () if self.why_unavailable() else torch_devices()
 
     def packs(self) -> tuple[ModelPack, ...]:
         spec = importlib.util.find_spec("facenet_pytorch")
@@ -78,7 +78,7 @@ class FacenetBackend(Backend):
             return FacenetBackend(parameters)
         return super().with_parameters(parameters)
 
-    def accepts(self, pack: ModelPack) -> str | None:
+    def why_unsupported(self, pack: ModelPack) -> str | None:
         if pack.name == MTCNN_PACK or pack.name in EMBEDDING_WEIGHTS:
             return None
         return (
@@ -110,7 +110,7 @@ class FacenetBackend(Backend):
         )
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        reason = self.missing() or self.accepts(pack)
+        reason = self.why_unavailable() or self.why_unsupported(pack)
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
         path = pack.model(task).path

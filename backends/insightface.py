@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from ..pipeline.insightface_compat.face import Face
-from ..pipeline.insightface_compat.frames import FACE_KEYS, faces_from_arrays
+from ..pipeline.insightface_compat.lazy_faces import FACE_KEYS, faces_from_arrays
 from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
@@ -34,11 +34,11 @@ from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.sizes import refuse_absurd_sizes
 from .placement import Placement, RunsOn
 from .providers import probe
-from .providers.check import found_out
+from .providers.check import resolve_actual_provider
 from .providers.request import listed_providers, session_request
 from .providers.table import parse_device
-from .residency.managed import Managed
-from .residency.residents import ModelName
+from .residency.evictable_model import EvictableModel
+from .residency.model_registry import ModelName
 
 _log = logging.getLogger("FastFace")
 
@@ -60,20 +60,20 @@ class InsightFaceBackend(Backend):
         self._opened: LRUCache = LRUCache(maxsize=4)
         self._lock = threading.Lock()
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         for module in ("insightface", "onnxruntime"):
             if not has_module(module):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 
     def devices(self) -> tuple[str, ...]:
-        if self.missing():
+        if self.why_unavailable():
             return ()
         import onnxruntime
 
         return probe.usable_devices(onnxruntime)
 
-    def accepts(self, pack: ModelPack) -> str | None:
+    def why_unsupported(self, pack: ModelPack) -> str | None:
         if not is_text(pack.folder):
             return (
                 f"insightface can't open files in {pack.folder}, whose name is no Unicode text: "
@@ -102,16 +102,16 @@ class InsightFaceBackend(Backend):
     def is_open(self, model: Detector | Head) -> bool:
         return getattr(model, "is_open", True)
 
-    def _upstream(self, pack: ModelPack, placement: Placement) -> Managed[Upstream]:
+    def _upstream(self, pack: ModelPack, placement: Placement) -> EvictableModel[Upstream]:
         """Upstream's models, all loaded at once, as upstream does."""
-        reason = self.missing()
+        reason = self.why_unavailable()
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
         with self._lock:
             key = (pack.folder, *map(content_of, pack.models), placement)
             if key not in self._opened:
                 tasks = ", ".join(pack.tasks)
-                self._opened[key] = Managed(
+                self._opened[key] = EvictableModel(
                     ModelName(pack.name, tasks, self.name, pack.folder.name),
                     partial(_open_unreplaced, pack),
                     placement,
@@ -176,7 +176,9 @@ def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
         app = FaceAnalysis(name=str(pack.folder), providers=list(asked))
     circumstances = probe.circumstances(onnxruntime, row, index, failure)
     runs_on = {
-        task: found_out(row, index, model.session.get_providers(), None, circumstances)
+        task: resolve_actual_provider(
+            row, index, model.session.get_providers(), None, circumstances
+        )
         for task, model in app.models.items()
     }
     notes = {where.note for where in runs_on.values() if where.note}
@@ -207,7 +209,7 @@ class UpstreamModel:
         """Whether its weights are in memory."""
         return self._app.is_open
 
-    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
+    def __init__(self, app: EvictableModel[Upstream], file: ModelFile) -> None:
         """
         Args:
             app: All of them.
@@ -224,7 +226,7 @@ class UpstreamModel:
             self.runs_on = upstream.runs_on_by_task[self.task]
 
     @property
-    def networks(self) -> tuple[Managed[Any], ...]:
+    def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return (self._app,)
 
@@ -238,7 +240,7 @@ class UpstreamModel:
 class UpstreamDetector(UpstreamModel):
     """insightface's detector, image by image."""
 
-    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
+    def __init__(self, app: EvictableModel[Upstream], file: ModelFile) -> None:
         super().__init__(app, file)
         self.fixed_size_wh = file.fixed_size_wh
         # Upstream keeps its thresholds on the model, which is shared here.
@@ -351,7 +353,7 @@ class UpstreamHead(UpstreamModel):
 class UpstreamRecognizer(UpstreamHead):
     """insightface's recognition network, which also takes crops that are already aligned."""
 
-    def __init__(self, app: Managed[Upstream], file: ModelFile) -> None:
+    def __init__(self, app: EvictableModel[Upstream], file: ModelFile) -> None:
         super().__init__(app, file)
         with app.in_use() as upstream:
             self.size: int = upstream.model(self.task).input_size[0]

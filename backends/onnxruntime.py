@@ -21,23 +21,23 @@ from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
 from .interfaces import Session
+from .onnx_graphs.batched import BatchedGraph, batched_graph
+from .onnx_graphs.cpu_optimized import tuned_graph
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.graph import self_contained
-from .onnx_graphs.prepared import PreparedGraph, prepared_graph
-from .onnx_graphs.tuned import tuned_graph
 from .placement import Placement, RunsOn
 from .providers import probe
 from .providers.check import (
     conflict,
     explain_fallback,
-    found_out,
     installed_distributions,
     pip,
     read_assignment,
+    resolve_actual_provider,
 )
 from .providers.request import attempts, listed_providers, session_request
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
-from .sessions.opening import open_prepared
+from .sessions.opening import open_batched
 from .sessions.ort_session import OrtSession
 
 _log = logging.getLogger("FastFace")
@@ -74,7 +74,7 @@ class OnnxRuntimeBackend(GraphBackend):
         self._cache_folder = cache_folder
         self._said: set[str] = set()
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         remedy = f"run `python install.py` in {_PACK_FOLDER} with the Python of ComfyUI"
         try:
             import onnxruntime
@@ -93,7 +93,7 @@ class OnnxRuntimeBackend(GraphBackend):
         return None
 
     def devices(self) -> tuple[str, ...]:
-        if self.missing():
+        if self.why_unavailable():
             return ()
         import onnxruntime
 
@@ -115,7 +115,7 @@ class OnnxRuntimeBackend(GraphBackend):
             ModelError: The file is missing, damaged, or nothing this runtime can run.
         """
         row, index = parse_device(placement.device)
-        if reason := self.missing():
+        if reason := self.why_unavailable():
             raise BackendUnavailable(reason)
         if placement.precision not in row.precisions:
             raise BackendUnavailable(
@@ -128,7 +128,7 @@ class OnnxRuntimeBackend(GraphBackend):
         def open_graph(path: Path, note: str) -> OrtSession:
             return self._open(path, model.path, row, index, placement.strict, note)
 
-        return open_prepared(model, partial(_prepared, model, row), open_graph, row.any_size)
+        return open_batched(model, partial(_prepared, model, row), open_graph, row.any_size)
 
     def _open(
         self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool, note: str
@@ -167,7 +167,7 @@ class OnnxRuntimeBackend(GraphBackend):
             reason = explain_fallback(row, CPU, facts)
             raise BackendUnavailable(f"{asked}, which can't run it: {reason}")
         assignment = read_assignment(raw)
-        runs_on = found_out(row, index, raw.get_providers(), assignment, facts)
+        runs_on = resolve_actual_provider(row, index, raw.get_providers(), assignment, facts)
         if strict and (runs_on.note or not (verified or assignment)):
             note = runs_on.note or "the CPU would get nodes, and this onnxruntime can't say which"
             raise BackendUnavailable(f"{asked} and nothing else, got {runs_on}: {note}")
@@ -234,12 +234,12 @@ class OnnxRuntimeBackend(GraphBackend):
             _log.warning("onnxruntime: %s", text)
 
 
-def _prepared(model: ModelFile, row: ProviderRow) -> PreparedGraph:
+def _prepared(model: ModelFile, row: ProviderRow) -> BatchedGraph:
     """The graph to open: as it was released where it can't be read here, for others to judge."""
-    graph = PreparedGraph(model.path, model.takes_batches)
+    graph = BatchedGraph(model.path, model.takes_batches)
     try:
         with foreign_graph(model.path, "prepared"):
-            graph = prepared_graph(model)
+            graph = batched_graph(model)
             return tuned_graph(graph, model) if row.provider == CPU else graph
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened as it is: %s", model.path.name, error)

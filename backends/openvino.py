@@ -18,10 +18,10 @@ from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
 from .interfaces import Session
+from .onnx_graphs.batched import BatchedGraph, batched_graph
 from .onnx_graphs.graph import self_contained
-from .onnx_graphs.prepared import PreparedGraph, prepared_graph
 from .placement import Placement, RunsOn
-from .sessions.opening import open_prepared
+from .sessions.opening import open_batched
 from .sessions.openvino_session import OpenVinoSession
 
 #: OpenVINO's names of devices, for ours.
@@ -40,7 +40,7 @@ class OpenVinoBackend(GraphBackend):
     name = "openvino"
     extra = True
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         remedy = f"{Path(sys.executable)} -m pip install openvino"
         try:
             _core()
@@ -54,7 +54,7 @@ class OpenVinoBackend(GraphBackend):
         return None
 
     def devices(self) -> tuple[str, ...]:
-        if self.missing():
+        if self.why_unavailable():
             return ()
         there = {name.partition(".")[0] for name in _core().available_devices}
         return tuple(device for device, name in _DEVICES.items() if name in there)
@@ -62,7 +62,7 @@ class OpenVinoBackend(GraphBackend):
     def precisions(self, device: str) -> tuple[str, ...]:
         return ("fp32", "mixed", "fp16") if device.partition(":")[0] == "xpu" else ("fp32",)
 
-    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+    def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         if not is_x86():
             return f"is not known to be faster than onnxruntime on {platform.machine()}"
         return None
@@ -78,7 +78,7 @@ class OpenVinoBackend(GraphBackend):
             InvalidInput: There is no such device or precision.
             ModelError: The file is missing, damaged, or nothing that OpenVINO can run.
         """
-        if reason := self.missing():
+        if reason := self.why_unavailable():
             raise BackendUnavailable(reason)
         core = _core()
         target = self._target(placement.device, core.available_devices)
@@ -103,7 +103,7 @@ class OpenVinoBackend(GraphBackend):
         # makes a full canvas a tenth slower.
         on_cpu = target == "CPU"
         prepare = partial(_prepared, model)
-        return open_prepared(model, prepare, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
+        return open_batched(model, prepare, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""
@@ -122,7 +122,7 @@ class OpenVinoBackend(GraphBackend):
         return numbered
 
 
-def _prepared(model: ModelFile) -> PreparedGraph:
+def _prepared(model: ModelFile) -> BatchedGraph:
     """The graph to open.
 
     Raises:
@@ -130,7 +130,7 @@ def _prepared(model: ModelFile) -> PreparedGraph:
             shapes in a graph don't fit, release 2026.4 reads and writes beside its memory, and the
             process ends some time later.
     """
-    prepared = prepared_graph(model)
+    prepared = batched_graph(model)
     if not prepared.is_runnable:
         raise ModelError(
             f"{model.path} is refused: {prepared.note}; it is damaged, or made for one size of "

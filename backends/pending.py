@@ -27,7 +27,7 @@ class Pending(Protocol):
         """`[n]` float32 on the device: what the host must know before the faces can be given."""
         ...
 
-    def settle(self, told: Sequence[float]) -> Faces | None:
+    def resolve(self, told: Sequence[float]) -> Faces | None:
         """The faces, once `told` has been read; None when they have to be detected again."""
         ...
 
@@ -63,8 +63,8 @@ class PaddedFaces:
         """Faces of each image, then whether they are complete, and whether their places are any."""
         return torch.cat((self.keep.sum(1), self.complete[None], self._is_sane()[None])).float()
 
-    def settle(self, told: Sequence[float]) -> Faces | None:
-        """See `Pending.settle`; waits for nothing.
+    def resolve(self, told: Sequence[float]) -> Faces | None:
+        """See `Pending.resolve`; waits for nothing.
 
         Raises:
             ModelError: The network gave boxes or landmarks that are no places in an image.

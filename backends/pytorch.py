@@ -13,11 +13,11 @@ from ..utils.packs import ModelFile
 from ..utils.settings import settings
 from .base import GraphBackend
 from .interfaces import Session
-from .onnx_graphs.converted import converted_graph
+from .onnx_graphs.batched import batched_graph
+from .onnx_graphs.folded_weights import folded_graph
 from .onnx_graphs.network import Network
-from .onnx_graphs.prepared import prepared_graph
 from .placement import Placement, RunsOn
-from .sessions.opening import open_prepared
+from .sessions.opening import open_batched
 from .sessions.torch_session import TorchSession
 from .torch_placement import placed_in_torch
 
@@ -29,13 +29,13 @@ class TorchBackend(GraphBackend):
 
     name = "torch"
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         if not has_module("onnx"):
             return "onnx is not installed; run `python install.py` in the pack's folder"
         return None
 
     def devices(self) -> tuple[str, ...]:
-        return () if self.missing() else torch_devices()
+        return () if self.why_unavailable() else torch_devices()
 
     def precisions(self, device: str) -> tuple[str, ...]:
         # `fp16` throughout swaps faces of almost equal score; `mixed` keeps faces and order, and
@@ -59,7 +59,7 @@ class TorchBackend(GraphBackend):
         def open_graph(path: Path, note: str) -> TorchSession:
             notes = "; ".join(text for text in (fallback, note) if text)
             runs_on = RunsOn(str(device), f"torch {precision}", 1.0, notes)
-            network = Network(converted_graph(path, model.path.name)).eval().to(device, dtype)
+            network = Network(folded_graph(path, model.path.name)).eval().to(device, dtype)
             return TorchSession(network, device, dtype, runs_on, compiles=compiles)
 
-        return open_prepared(model, partial(prepared_graph, model), open_graph)
+        return open_batched(model, partial(batched_graph, model), open_graph)

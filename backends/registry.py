@@ -26,7 +26,7 @@ class BrokenBackend(Backend):
         self.name = name
         self._reason = reason
 
-    def missing(self) -> str:
+    def why_unavailable(self) -> str:
         return self._reason
 
     def devices(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def get_backend(name: str) -> Backend:
     backends = all_backends()
     if name not in backends:
         raise BackendUnavailable(f"got backend {name!r}, expected one of {sorted(backends)}")
-    reason = refused_by_settings(backends[name]) or backends[name].missing()
+    reason = refused_by_settings(backends[name]) or backends[name].why_unavailable()
     if reason:
         raise BackendUnavailable(f"backend {name!r} can't run here: {reason}")
     return backends[name]

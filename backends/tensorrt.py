@@ -7,8 +7,8 @@ from ..utils.packs import ModelFile, ModelPack
 from .base import GraphBackend
 from .interfaces import Detector, Head, Session
 from .placement import Placement
+from .trt.accuracy_report import FIT, AccuracyReport
 from .trt.engines import EngineKey, EngineStore
-from .trt.fitness import FIT, Fitness
 from .trt.library import Card, Library, card_here, choose_library, cuda_device
 from .trt.sources import find_engine, how_to_build, why_not_there
 
@@ -26,7 +26,7 @@ class TensorRTBackend(GraphBackend):
         """`store`: where engines are; by default the pack's own folder."""
         self._store = store
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         card = card_here()
         if card is None:
             return (
@@ -40,7 +40,7 @@ class TensorRTBackend(GraphBackend):
         return None
 
     def devices(self) -> tuple[str, ...]:
-        return () if self.missing() else ("cuda",)
+        return () if self.why_unavailable() else ("cuda",)
 
     def precisions(self, device: str) -> tuple[str, ...]:
         return PRECISIONS
@@ -52,7 +52,7 @@ class TensorRTBackend(GraphBackend):
         built = (each for each in placements if not self._not_built(pack, each))
         return next(fit, next(built, placements[0])).precision
 
-    def reservation(self, pack: ModelPack, device: str, precision: str) -> str | None:
+    def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         device = "cuda" if device == "auto" else device
         wanted = [name for name in self.precisions(device) if precision in ("auto", name)]
         if not wanted:
@@ -91,7 +91,7 @@ class TensorRTBackend(GraphBackend):
 
     def _engine(
         self, model: ModelFile, placement: Placement, library: Library, card: Card | None
-    ) -> tuple[EngineKey, Fitness]:
+    ) -> tuple[EngineKey, AccuracyReport]:
         precision = placement.precision_of(model.task)
         found = find_engine(self._engines(), model, precision, library, card)
         if found is None:

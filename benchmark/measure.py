@@ -9,11 +9,11 @@ from typing import Any
 
 from ..utils.errors import FastFaceError
 from ..utils.packs import ModelFile, ModelPack
-from .contestants import Found
-from .floor import operations
-from .jobs import NETWORK
+from .implementation import Found
 from .plan import Entry
+from .roofline import operations
 from .timing import quartiles, ratios, summary
+from .workloads import NETWORK
 
 Row = dict[str, Any]
 #: What a process answered to `turn`, once a round.

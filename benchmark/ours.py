@@ -11,22 +11,28 @@ import torch
 from ..backends.base import Backend, GraphBackend
 from ..backends.interfaces import DetectionOptions
 from ..backends.registry import all_backends
-from ..backends.sessions.divided import DividedSession
+from ..backends.sessions.split_session import SplitSession
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.results import forget_results
 from ..pipeline.loading import load_for_pack
 from ..utils.packs import ModelPack
 from ..utils.packs.read import read_pack
-from .contestants import Contestant, Found, Opened, Setting, found
-from .jobs import AGAIN, JOBS, NETWORK
-from .material import Material
+from .implementation import (
+    Found,
+    Implementation,
+    Opened,
+    Setting,
+    found,
+)
+from .inputs import BenchmarkInputs
 from .upstream_calls import found_of, single_image_call
+from .workloads import AGAIN, JOBS, NETWORK
 
 #: It is measured as its users have it: see `peers/insightface.py`.
 _MEASURED_AS_PEER = "insightface"
 
 
-def our_contestants() -> list[Contestant]:
+def our_contestants() -> list[Implementation]:
     """One for each backend but the one that wraps a peer."""
     return [
         OurContestant(backend)
@@ -35,7 +41,7 @@ def our_contestants() -> list[Contestant]:
     ]
 
 
-class OurContestant(Contestant):
+class OurContestant(Implementation):
     """A backend of this pack, through the calls that nodes and consumers make."""
 
     is_ours = True
@@ -44,8 +50,8 @@ class OurContestant(Contestant):
         self.name = backend.name
         self._backend = backend
 
-    def missing(self) -> str | None:
-        return self._backend.missing()
+    def why_unavailable(self) -> str | None:
+        return self._backend.why_unavailable()
 
     def devices(self) -> tuple[str, ...]:
         return self._backend.devices()
@@ -61,10 +67,10 @@ class OurContestant(Contestant):
         has_network = isinstance(self._backend, GraphBackend)
         return tuple(variant for variant in JOBS[job].variants if variant != NETWORK or has_network)
 
-    def refuses(self, job: str, pack: ModelPack) -> str | None:
+    def why_unsupported(self, job: str, pack: ModelPack) -> str | None:
         packs = self._backend.packs()
         pack = packs[0] if packs else pack
-        reason = self._backend.accepts(pack)
+        reason = self._backend.why_unsupported(pack)
         if reason is None and JOBS[job].needs_recognition and "recognition" not in pack.tasks:
             return f"{pack.name} has no recognition model"
         return reason
@@ -94,13 +100,13 @@ class OpenedOurs(Opened):
             for task, where in self.app.analyzer.runs_on().items()
         }
 
-    def call(self, material: Material) -> Callable[[], Any]:
+    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
         job, app = self._setting.job, self.app
         if self._setting.variant == NETWORK:
             width, height = self._model.fixed_size_wh or self._setting.size_wh
             blob = torch.rand(len(material), 3, height, width).to(self._model.device)
             with self._model.session.in_use() as opened:
-                session = opened.whole if isinstance(opened, DividedSession) else opened
+                session = opened.whole if isinstance(opened, SplitSession) else opened
             return lambda: session.run(blob)
         tasks = ["recognition"] if job == "embed" else []
 
@@ -115,7 +121,7 @@ class OpenedOurs(Opened):
         if self._setting.variant != AGAIN:
             forget_results()
 
-    def find(self, material: Material, embed: bool) -> list[Found]:
+    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
         forget_results()
         if not JOBS[self._setting.job].batches:
             self.app.det_model.input_size = self._setting.size_wh

@@ -12,9 +12,9 @@ from ..backends.placement import PRECISIONS
 from ..pipeline.choices import AUTO, best_device
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
-from .contestants import Contestant
-from .jobs import JOBS, VARIANTS
-from .material import SOURCES
+from .implementation import Implementation
+from .inputs import SOURCES
+from .workloads import JOBS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Options:
     random_faces: int = 6
     contestant_files: tuple[Path, ...] = ()
 
-    def check(self, everyone: Mapping[str, Contestant]) -> None:
+    def check(self, everyone: Mapping[str, Implementation]) -> None:
         """Refuses what can't be measured.
 
         Raises:
@@ -120,13 +120,13 @@ def cases(options: Options) -> Iterator[Case]:
 
 
 def entries(
-    case: Case, options: Options, everyone: Mapping[str, Contestant], pack: ModelPack
+    case: Case, options: Options, everyone: Mapping[str, Implementation], pack: ModelPack
 ) -> list[Entry]:
     """The rows of a case; whoever can't take part has a row with the reason."""
     rows: list[Entry] = []
     for name in options.contestants or everyone:
         contestant = everyone[name]
-        reason = contestant.missing() or contestant.refuses(case.job, pack)
+        reason = contestant.why_unavailable() or contestant.why_unsupported(case.job, pack)
         if reason:
             own = contestant.own_weights()
             rows.append(Entry(name, contestant.is_ours, "", "", "", reason, own))
@@ -136,7 +136,9 @@ def entries(
     return rows
 
 
-def _rows_on(device: str, contestant: Contestant, case: Case, options: Options) -> Iterator[Entry]:
+def _rows_on(
+    device: str, contestant: Implementation, case: Case, options: Options
+) -> Iterator[Entry]:
     row = partial(
         Entry, contestant.name, contestant.is_ours, device, own_weights=contestant.own_weights()
     )
@@ -157,6 +159,6 @@ def _rows_on(device: str, contestant: Contestant, case: Case, options: Options) 
             yield row(precision, variant)
 
 
-def _devices_of(contestant: Contestant, wanted: Sequence[str]) -> list[str]:
+def _devices_of(contestant: Implementation, wanted: Sequence[str]) -> list[str]:
     best = best_device(contestant.devices())
     return list(dict.fromkeys(best if device == AUTO else device for device in wanted))

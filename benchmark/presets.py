@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .contestants import contestants
+from .implementation import contestants
 from .plan import Options
 from .weights import RANDOM_PREFIX
 

@@ -77,7 +77,7 @@ class Worker:
                 return
 
     def ask(self, method: str, **arguments: Any) -> Any:
-        """Asks for a method of `Desk` and waits for its answer.
+        """Asks for a method of `WorkerServer` and waits for its answer.
 
         Raises:
             ContestantFailed: It failed, or the process ended.

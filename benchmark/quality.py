@@ -9,15 +9,15 @@ import numpy as np
 
 from ..utils.errors import InvalidInput
 from ..utils.parity import compare
-from .contest import Progress
-from .contestants import Found, contestants
-from .jobs import JOBS
-from .material import fitted
+from .implementation import Found, contestants
+from .inputs import fitted
 from .plan import Case, Entry, Options, entries
 from .process import ContestantFailed
-from .referee import Referee, on_cpu
+from .reference_checker import ReferenceChecker, on_cpu
+from .runner import Progress
 from .weights import Weights
 from .workers import Workers
+from .workloads import JOBS
 
 #: Others that share the batch with each photo: neighbours must not change an answer.
 _COMPANIONS = 3
@@ -60,7 +60,7 @@ def examine(
     options.check(everyone)
     case = Case(options.jobs[0], None, 1)
     workers = Workers(options, weights, check_interrupted)
-    referee = Referee(everyone, weights, workers.ready)
+    referee = ReferenceChecker(everyone, weights, workers.ready)
     examination = _Examination(case, photos, workers)
     ways = entries(case, options, everyone, weights.pack)
     rows: list[dict[str, Any]] = []

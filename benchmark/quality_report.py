@@ -15,7 +15,7 @@ from ..utils.parity import (
     badness,
     match,
 )
-from .contestants import Found
+from .implementation import Found
 
 _REFERENCE_COLOUR, _OTHER_COLOUR = (60, 220, 90), (255, 70, 40)
 #: Pictures show this much around a face, and are this large.

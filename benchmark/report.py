@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .jobs import JOBS, VARIANTS
+from .workloads import JOBS, VARIANTS
 
 Row = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .contestants import Found, found
-from .jobs import ALL_FIELDS
+from .implementation import Found, found
+from .workloads import ALL_FIELDS
 
 _LARGEST_SIDE, _SMALLEST_SIDE, _STEP = 640, 192, 64
 #: InsightFace's name of each task's first field.

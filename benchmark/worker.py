@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import torch
 
 from ..utils.errors import FastFaceError
-from .contestants import Opened, Setting, contestants
-from .floor import matmul_rate
-from .material import Material
+from .implementation import Opened, Setting, contestants
+from .inputs import BenchmarkInputs
 from .memory import MemoryUse
+from .roofline import matmul_rate
 from .stage_shares import stage_shares
 from .synthetic_models.packs import threshold_for
 from .timing import calls_a_turn, synchronise, timed
@@ -34,14 +34,14 @@ class Started:
     """A contestant at work."""
 
     opened: Opened
-    material: Material
+    material: BenchmarkInputs
     call: Callable[[], Any]
     device: torch.device
     memory: MemoryUse
     calls_a_turn: int
 
 
-class Desk:
+class WorkerServer:
     """Does what the messages say."""
 
     def __init__(self, import_seconds: float) -> None:
@@ -67,7 +67,7 @@ class Desk:
         memory = MemoryUse(device)
         begin = time.perf_counter()
         opened = everyone[contestant].open(Setting(**setting))
-        material = Material(pixels, source, device)
+        material = BenchmarkInputs(pixels, source, device)
         call = opened.call(material)
         seconds, _ = timed(call, device)
         first_call = time.perf_counter() - begin
@@ -113,7 +113,7 @@ class Desk:
     def find_in(self, pixels: Any, source: str, embed: bool) -> list[dict[str, Any]]:
         """What it finds in other images."""
         now = self._started
-        return now.opened.find(Material(pixels, source, now.device), embed)
+        return now.opened.find(BenchmarkInputs(pixels, source, now.device), embed)
 
     def threshold(self, faces: int) -> float:
         """The threshold at which random weights report so many faces on the first image."""
@@ -133,7 +133,7 @@ def _torch_device(name: str) -> torch.device:
     return torch.device(word if word in ("mps", "xpu") else "cpu")
 
 
-def serve(desk: Desk, requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(desk: WorkerServer, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers `(method, arguments)` with `("done", value)` or `("failed", reason)`."""
     while True:
         try:
@@ -144,7 +144,7 @@ def serve(desk: Desk, requests: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def _answer(desk: Desk, method: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
+def _answer(desk: WorkerServer, method: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
     try:
         return "done", getattr(desk, method)(**arguments)
     except FastFaceError as error:
@@ -159,4 +159,4 @@ def main(import_seconds: float) -> None:
     # os.dup gives a descriptor that prints can't reach; stdout itself becomes stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(Desk(import_seconds), sys.stdin.buffer, answers)
+    serve(WorkerServer(import_seconds), sys.stdin.buffer, answers)

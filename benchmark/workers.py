@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .contestants import Setting
+from .implementation import Setting
 from .machine import NoiseWatch
 from .plan import Case, Entry, Options
 from .process import Worker

@@ -176,7 +176,7 @@ class Works:
             yield f"Detect, MTCNN, {mode}, {self._side} px", lambda mode=mode: self._mtcnn(mode)
         for pack in self._packs:
             for backend in GRAPH_BACKENDS:
-                if get_backend(backend).missing() is None:
+                if get_backend(backend).why_unavailable() is None:
                     yield from self._of_pack(pack, backend)
         yield f"Detect with annotate, {self._frames} frames of 1080p", self._annotate
         yield f"Mask with blur 512, {self._frames} frames of 1080p", lambda: self._film("Mask")

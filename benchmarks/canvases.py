@@ -28,7 +28,7 @@ import_pack("fastface")
 from fastface.backends.base import GraphBackend
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.divided import DividedSession
+from fastface.backends.sessions.split_session import SplitSession
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs.read import read_pack
 
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| --- " * (len(SHAPES) + 2) + "|")
     for name in options.backends:
         backend = get_backend(name)
-        if not isinstance(backend, GraphBackend) or backend.missing():
+        if not isinstance(backend, GraphBackend) or backend.why_unavailable():
             continue
         session = backend.open_session(model, Placement(options.device, "fp32"))
-        if not isinstance(session, DividedSession):
+        if not isinstance(session, SplitSession):
             parser.error(f"{name} runs {model.path.name} whole")
         whole, shapes = measured(session, options.rounds)
         print(f"| {name} | {whole * 1e3:.1f} | {' | '.join(f'{time:.2f}' for time in shapes)} |")
     return 0
 
 
-def measured(session: DividedSession, rounds: int) -> tuple[float, list[float]]:
+def measured(session: SplitSession, rounds: int) -> tuple[float, list[float]]:
     """Seconds of the whole graph, and the shares of it that each shape takes, in random order."""
     whole = torch.rand(1, 3, SIDE, SIDE, device=session.device) * 2 - 1
     calls: list[Callable[[], Any]] = [lambda: session.whole.run(whole)]

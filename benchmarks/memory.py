@@ -88,7 +88,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     recorder.mark("import")
 
     from fastface.backends.interfaces import DetectionOptions
-    from fastface.backends.residency.idle import watch
+    from fastface.backends.residency.idle_evictor import watch
     from fastface.pipeline import lifecycle
     from fastface.pipeline.loading import load_for_pack
     from fastface.utils.faces import Faces

@@ -26,8 +26,8 @@ from install import import_pack
 import_pack("fastface")
 from fastface.backends import onnxruntime
 from fastface.backends.interfaces import Session
-from fastface.backends.onnx_graphs.prepared import prepared_graph
-from fastface.backends.onnx_graphs.tuned import tuned_graph
+from fastface.backends.onnx_graphs.batched import batched_graph
+from fastface.backends.onnx_graphs.cpu_optimized import tuned_graph
 from fastface.backends.placement import Placement
 from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 from fastface.utils.packs import ModelFile
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.packs:
             pack = read_pack(name, make_stand_in_pack(name, Path(folder)))
             for model in pack.models:
-                prepared = prepared_graph(model)
+                prepared = batched_graph(model)
                 if tuned_graph(prepared, model) == prepared:
                     continue
                 both = opened(model)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..backends.interfaces import Detector, Head, Session
 from ..utils.errors import ModelError
 from ..utils.packs import ModelFile, ModelPack
-from ..utils.views import FaceView
+from ..utils.views import CropSpec
 from .box_head import BoxHead
 from .detection import FaceDetector
 from .genderage import GenderAge
@@ -25,7 +25,7 @@ _TASKS: dict[str, Callable[[ModelPack, ModelFile, Session], Detector | Head]] = 
 }
 
 
-def view_of(model: ModelFile) -> FaceView | None:
+def view_of(model: ModelFile) -> CropSpec | None:
     """What the network of a head looks at; None for tasks that need the whole image."""
     kind = _TASKS.get(model.task)
     if isinstance(kind, type) and issubclass(kind, (BoxHead, Recognition)):

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..backends.interfaces import Session
 from ..backends.placement import RunsOn
-from ..backends.residency.managed import Managed, managed_among
+from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.packs import ModelFile, ModelPack
-from ..utils.views import FaceView
+from ..utils.views import CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face
 
@@ -30,16 +30,16 @@ class BoxHead:
         self.view = self.view_of(model)
 
     @classmethod
-    def view_of(cls, model: ModelFile) -> FaceView:
+    def view_of(cls, model: ModelFile) -> CropSpec:
         """What such a network looks at."""
-        return FaceView(square_side(model), _EXPANSION)
+        return CropSpec(square_side(model), _EXPANSION)
 
     @property
     def runs_on(self) -> RunsOn:
         return self.session.runs_on
 
     @property
-    def networks(self) -> tuple[Managed[Any], ...]:
+    def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self.session)
 

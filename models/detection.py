@@ -11,8 +11,8 @@ from torch import Tensor
 from ..backends.interfaces import DetectionOptions, Session
 from ..backends.pending import PaddedFaces
 from ..backends.placement import RunsOn
-from ..backends.residency.managed import Managed, managed_among
-from ..backends.sessions.divided import run_canvas
+from ..backends.residency.evictable_model import EvictableModel, managed_among
+from ..backends.sessions.split_session import run_canvas
 from ..utils.boxes import suppress
 from ..utils.detectors import family_of
 from ..utils.detectors.candidates import Candidates
@@ -63,7 +63,7 @@ class FaceDetector:
         return self.session.runs_on
 
     @property
-    def networks(self) -> tuple[Managed[Any], ...]:
+    def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self.session)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.packs import ModelFile
-from ..utils.views import FaceView
+from ..utils.views import CropSpec
 from .box_head import BoxHead
 from .inputs import square_side
 
@@ -22,9 +22,9 @@ class Verification(BoxHead):
     """
 
     @classmethod
-    def view_of(cls, model: ModelFile) -> FaceView:
+    def view_of(cls, model: ModelFile) -> CropSpec:
         """What such a network looks at."""
-        return FaceView(square_side(model), model.expansion)
+        return CropSpec(square_side(model), model.expansion)
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """`verification` `[N]` float32, 0..1."""

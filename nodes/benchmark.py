@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..backends.placement import PRECISIONS
-from ..benchmark.jobs import JOBS
+from ..benchmark.workloads import JOBS
 from ..pipeline.choices import device_names
 from ..utils import host
 from ..utils.errors import InvalidInput
@@ -141,10 +141,10 @@ class FastFaceBenchmark:
     ) -> dict[str, Any]:
         # Here, since psutil may be missing outside ComfyUI, where the other nodes are to load.
         from ..benchmark.chart import draw_chart
-        from ..benchmark.contest import hold
         from ..benchmark.history import history_file, remember
         from ..benchmark.plan import Options
         from ..benchmark.report import as_text
+        from ..benchmark.runner import hold
         from ..benchmark.weights import choose_weights
 
         checked = readable_images(images)

@@ -124,9 +124,9 @@ class FastFaceBuildEngine:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         from ..backends.trt.profile import Profile, Span
-        from ..pipeline.engine_building import Wish, build_pack, summary
+        from ..pipeline.engine_building import BuildRequest, build_pack, summary
 
-        wish = Wish(
+        wish = BuildRequest(
             precision,
             Profile(Span(1, best_batch, max_batch), Span(min_size, best_size, max_size)),
             workspace_mb * _MB,

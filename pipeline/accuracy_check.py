@@ -11,8 +11,8 @@ import torch
 from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.placement import Placement
-from ..backends.trt.fitness import FIT, UNFIT, UNTESTED, Fitness
-from ..benchmark.contestants import found
+from ..backends.trt.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
+from ..benchmark.implementation import found
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
@@ -26,7 +26,7 @@ _MOST_POSE_DEGREES = 1.0
 _MOST_SIMILARITY = 0.01
 
 
-class Examination:
+class AccuracyCheck:
     """The reference's answers on some images, to hold engines against."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Examination:
         ]
         self._faces: Faces | None = None
 
-    def examine(self, task: str, model: Detector | Head) -> Fitness:
+    def examine(self, task: str, model: Detector | Head) -> AccuracyReport:
         """Compares a model with the reference's of the same task.
 
         Raises:
@@ -62,7 +62,7 @@ class Examination:
             raise ModelError(f"got {model!r} for {task}, expected a head")
         return self._head(task, model)
 
-    def _detection(self, model: Detector) -> Fitness:
+    def _detection(self, model: Detector) -> AccuracyReport:
         ours, theirs = [], []
         candidate = _AnalyzerOf(self._pack, self._reference.backend, model)
         for options in self._options:
@@ -73,7 +73,7 @@ class Examination:
         figures = {name: told[name] for name in names if told[name] is not None}
         return self._judged(figures, told["reasons"], told["faces"])
 
-    def _head(self, task: str, model: Head) -> Fitness:
+    def _head(self, task: str, model: Head) -> AccuracyReport:
         faces = self._found_faces()
         if not len(faces):
             return self._judged({}, [], 0)
@@ -88,7 +88,7 @@ class Examination:
         figures, reasons = _differences(want, got)
         return self._judged(figures, reasons, len(faces))
 
-    def _recognition(self, faces: Faces, want: torch.Tensor, got: torch.Tensor) -> Fitness:
+    def _recognition(self, faces: Faces, want: torch.Tensor, got: torch.Tensor) -> AccuracyReport:
         space = self._pack.embedding_space or self._pack.name
         theirs, ours = (
             _found(
@@ -106,9 +106,11 @@ class Examination:
             self._faces = self._reference.detect(self._images, self._options[0])
         return self._faces
 
-    def _judged(self, figures: dict[str, float], reasons: Sequence[str], faces: int) -> Fitness:
+    def _judged(
+        self, figures: dict[str, float], reasons: Sequence[str], faces: int
+    ) -> AccuracyReport:
         if not faces and not reasons:
-            return Fitness(
+            return AccuracyReport(
                 UNTESTED,
                 (
                     f"the reference finds no face in the {len(self._images)} images; give some "
@@ -116,7 +118,7 @@ class Examination:
                 ),
                 images=len(self._images),
             )
-        return Fitness(
+        return AccuracyReport(
             UNFIT if reasons else FIT,
             tuple(reasons),
             {name: float(value) for name, value in figures.items()},

@@ -20,6 +20,7 @@ from ..backends.residency.batches import batch_of_work
 from ..models.multiview.robust import search_wider
 from ..models.multiview.types import MakeBatch
 from ..utils import host
+from ..utils.batching import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.boxes import largest_or_central
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
@@ -27,7 +28,6 @@ from ..utils.images import ImageBatch, Images, check_values
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
-from ..utils.pieces import faces_at_once, halving_when_full, images_at_once
 from ..utils.progress import Progress, heard_by, is_heard, part
 from ..utils.stages import stage
 
@@ -181,7 +181,7 @@ class Analyzer:
         for chunk in images.chunks(at_once, max_bytes=None):
             until = done + len(chunk)
             with part(done / len(images), until / len(images)):
-                pieces += halving_when_full(chunk, look)
+                pieces += run_with_oom_retry(chunk, look)
             positions += chunk.positions
             done = until
         if not pieces:
@@ -223,7 +223,7 @@ class Analyzer:
                 some = faces if len(faces) <= at_once else faces[start : start + at_once]
                 until = done + len(some)
                 with stage(task), part(done / total, until / total):
-                    parts += halving_when_full(some, partial(_columns, head, images))
+                    parts += run_with_oom_retry(some, partial(_columns, head, images))
                 done = until
             if parts:
                 columns = parts[0] if len(parts) == 1 else _joined(parts)
@@ -309,7 +309,7 @@ def _detect_batches(
     pieces = []
     for number, make in enumerate(makers):
         with part(number / len(makers), (number + 1) / len(makers)):
-            pieces.append(_Piece(make, halving_when_full(make(), find)))
+            pieces.append(_Piece(make, run_with_oom_retry(make(), find)))
     return _settled(pieces, find)
 
 
@@ -360,13 +360,13 @@ def _settled(
     settled: list[Faces] = []
     for piece in pieces:
         faces = [
-            each if isinstance(each, Faces) else each.settle(next(answers))
+            each if isinstance(each, Faces) else each.resolve(next(answers))
             for each in piece.results
         ]
         complete = [each for each in faces if each is not None]
         if len(complete) < len(faces):
             # There was more than was looked for; the detector looks wider now.
-            again = halving_when_full(piece.make(), find)
+            again = run_with_oom_retry(piece.make(), find)
             complete = _settled([_Piece(piece.make, again)], find)
         settled.append(Faces.cat(complete))
     return settled

@@ -170,7 +170,11 @@ def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
 
 def _can_run(pack: ModelPack) -> bool:
     return any(
-        not (refused_by_settings(backend) or backend.missing() or backend.accepts(pack))
+        not (
+            refused_by_settings(backend)
+            or backend.why_unavailable()
+            or backend.why_unsupported(pack)
+        )
         for backend in all_backends().values()
     )
 
@@ -185,7 +189,7 @@ def choose_backend(
     """
     if name != AUTO:
         backend = get_backend(name)
-        reason = backend.accepts(pack)
+        reason = backend.why_unsupported(pack)
         if reason:
             raise BackendUnavailable(f"backend {name!r}: {reason}")
         return backend, "as chosen"
@@ -196,13 +200,13 @@ def choose_backend(
         if candidate not in backends:
             continue
         backend = backends[candidate]
-        reason = backend.missing()
+        reason = backend.why_unavailable()
         if reason and (gpu_only or backend.extra):
             continue  # that a machine lacks what only some have goes without saying
-        reason = refused_by_settings(backend) or reason or backend.accepts(pack)
+        reason = refused_by_settings(backend) or reason or backend.why_unsupported(pack)
         if reason is None:
             reason = _lacks(backend, device, gpu_only)
-            reason = reason or backend.reservation(pack, device, precision)
+            reason = reason or backend.why_not_auto(pack, device, precision)
             if not (gpu_only or backend.extra):
                 elsewhere = elsewhere or backend
         if reason is None:
@@ -210,7 +214,7 @@ def choose_backend(
             others = [
                 f"passed over {name}: {reason}"
                 for name, reason in passed_over.items()
-                if name != candidate and not backends[name].accepts(pack)
+                if name != candidate and not backends[name].why_unsupported(pack)
             ]
             first = (
                 f"auto: the first in its order that runs {pack.name} here; FastFace Benchmark "

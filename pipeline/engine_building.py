@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..backends.base import Backend
+from ..backends.onnx_graphs.batched import BatchedGraph
 from ..backends.onnx_graphs.foreign import foreign_graph
-from ..backends.onnx_graphs.prepared import PreparedGraph
 from ..backends.onnx_graphs.sizes import refuse_absurd_sizes
 from ..backends.placement import Placement
 from ..backends.registry import all_backends
 from ..backends.tensorrt import PRECISIONS, TensorRTBackend
-from ..backends.trt.build import Order, build
+from ..backends.trt.accuracy_report import UNTESTED, AccuracyReport
+from ..backends.trt.build import BuildSpec, build
 from ..backends.trt.engines import EngineKey, EngineStore
-from ..backends.trt.fitness import UNTESTED, Fitness
 from ..backends.trt.library import (
     Card,
     Library,
@@ -36,7 +36,7 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.pictures import packaged_photo, read_picture
 from ..utils.settings import settings
 from ..utils.text import readable
-from .accuracy_check import Examination
+from .accuracy_check import AccuracyCheck
 
 _log = logging.getLogger("FastFace")
 
@@ -51,7 +51,7 @@ _REFERENCES = ("onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
-class Wish:
+class BuildRequest:
     """What a user wants built.
 
     Attributes:
@@ -79,7 +79,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltEngine:
     """One engine.
 
     Attributes:
@@ -94,7 +94,7 @@ class Made:
     size_bytes: int
     seconds: float | None
     kept: tuple[str, ...]
-    fitness: Fitness
+    fitness: AccuracyReport
 
     def __str__(self) -> str:
         key = self.key
@@ -114,12 +114,12 @@ class PackEngines:
 
     library: Library
     folder: Path
-    engines: tuple[Made, ...]
+    engines: tuple[BuiltEngine, ...]
 
 
 def build_pack(
     pack: ModelPack,
-    wish: Wish,
+    wish: BuildRequest,
     on_progress: Callable[[int, int], None],
     store: EngineStore | None = None,
 ) -> PackEngines:
@@ -137,7 +137,7 @@ def build_pack(
         ModelError: A file is damaged, or the library can't read its graph.
         InvalidInput: The engine folder can't be used.
     """
-    if reason := TensorRTBackend().accepts(pack):
+    if reason := TensorRTBackend().why_unsupported(pack):
         raise BackendUnavailable(
             f"no engine can be built of pack {pack.name!r}: {reason}; choose a pack of ONNX "
             "graphs, such as antelopev2 or buffalo_l, which FastFace Loader gets with "
@@ -165,7 +165,7 @@ class _Work:
     def __init__(
         self,
         pack: ModelPack,
-        wish: Wish,
+        wish: BuildRequest,
         library: Library,
         card: Card | None,
         store: EngineStore,
@@ -175,9 +175,9 @@ class _Work:
         self._library = library
         self._card = card
         self._store = store
-        self._examination: Examination | None = None
+        self._examination: AccuracyCheck | None = None
 
-    def make(self, model: ModelFile, on_share: Callable[[float], None]) -> Made:
+    def make(self, model: ModelFile, on_share: Callable[[float], None]) -> BuiltEngine:
         """An engine, found or built, with its fitness."""
         precision = Placement(precision=self._wish.precision).precision_of(model.task)
         with foreign_graph(model.path, _MADE):
@@ -197,12 +197,12 @@ class _Work:
                 self._store.note(key, engine, {**facts, "fitness": fitness.as_json()})
         kept = facts.get("kept_in_fp32", ())
         kept = tuple(map(str, kept)) if isinstance(kept, (list, tuple)) else ()
-        return Made(key, len(engine), seconds, kept, fitness)
+        return BuiltEngine(key, len(engine), seconds, kept, fitness)
 
     def _build(
         self,
         model: ModelFile,
-        prepared: PreparedGraph,
+        prepared: BatchedGraph,
         key: EngineKey,
         on_share: Callable[[float], None],
     ) -> float:
@@ -210,7 +210,7 @@ class _Work:
             graph, kept = graph_in(key.precision, prepared)
         limit = self._wish.workspace_bytes or int(settings().gpu_mem_limit)
         timings = self._store.timings(key.library, key.device)
-        order = Order(model.path.name, graph, key.shapes, limit, timings)
+        order = BuildSpec(model.path.name, graph, key.shapes, limit, timings)
         _log.info("building %s: %s", key, self._library.why)
         begin = time.perf_counter()
         built = build(self._library, self._card, order, on_share)
@@ -232,19 +232,19 @@ class _Work:
                 f"the engine folder {folder} can't be written to: {error}"
             ) from error
 
-    def _examine(self, model: ModelFile, key: EngineKey) -> Fitness:
+    def _examine(self, model: ModelFile, key: EngineKey) -> AccuracyReport:
         if self._card is None:
-            return Fitness(UNTESTED, ("there is no NVIDIA GPU here to run it on",))
+            return AccuracyReport(UNTESTED, ("there is no NVIDIA GPU here to run it on",))
         if self._examination is None:
             images = self._wish.images
             if images is None:
                 images = _packaged_images()
             if images is None:
                 reason = "there is no photo to compare on: give some, or install insightface"
-                return Fitness(UNTESTED, (reason,))
+                return AccuracyReport(UNTESTED, (reason,))
             best = self._wish.profile.side.best
             backend = _reference_backend()
-            self._examination = Examination(self._pack, backend, images, ((best, best),))
+            self._examination = AccuracyCheck(self._pack, backend, images, ((best, best),))
         device = cuda_device(self._wish.device_index)
         with foreign_graph(model.path, "compared with the reference"):
             session = open_engine(self._library, self._store, key, device, model)
@@ -263,11 +263,11 @@ def _packaged_images() -> Images | None:
 def _reference_backend() -> Backend:
     backends = all_backends()
     for name in _REFERENCES:
-        if not backends[name].missing():
+        if not backends[name].why_unavailable():
             return backends[name]
     raise BackendUnavailable(
         "engines are compared with the onnxruntime or the torch backend in fp32, and neither can "
-        f"run here: {backends[_REFERENCES[0]].missing()}"
+        f"run here: {backends[_REFERENCES[0]].why_unavailable()}"
     )
 
 

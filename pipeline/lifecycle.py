@@ -7,9 +7,9 @@ import threading
 from functools import partial
 from typing import Any
 
-from ..backends.residency import residents
-from ..backends.residency.managed import HoldsNetworks, Managed
-from ..backends.residency.residents import LoadedModel
+from ..backends.residency import model_registry as residents
+from ..backends.residency.evictable_model import EvictableModel, HoldsNetworks
+from ..backends.residency.model_registry import LoadedModel
 from ..utils import host
 from ..utils.errors import FastFaceError, ProcessEnding
 from ..utils.settings import settings_or_defaults
@@ -67,7 +67,7 @@ def preload(
         precision=precision,
         extra_roots=host.insightface_roots(),
     )
-    networks: dict[Managed[Any], None] = {}
+    networks: dict[EvictableModel[Any], None] = {}
     for task in face_analysis.models:
         model = face_analysis.analyzer.model(task)
         if isinstance(model, HoldsNetworks):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backends.residency import residents
+from ..backends.residency import model_registry as residents
 from ..utils.memory import resident_bytes
 from ..utils.metrics import METRICS, Latency
 from .insightface_compat.results import CACHES

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark.contestants import Found
+from ..benchmark.implementation import Found
 
 #: What an answer may differ by to take the reference's place.
 MOST_BOX_PX, MOST_LANDMARK_PX, LEAST_COSINE = 2.0, 1.0, 0.999

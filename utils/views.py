@@ -16,7 +16,7 @@ from .images import ImageBatch, Images
 
 
 @dataclass(frozen=True)
-class FaceView:
+class CropSpec:
     """The square of an image in which a network sees a face.
 
     Attributes:
@@ -54,8 +54,8 @@ class FaceView:
 class FaceCrops(Images):
     """One image of which only the faces' crops are left, as certain networks see them."""
 
-    def __init__(self, images: Images, faces: Faces, views: Collection[FaceView]) -> None:
-        """Cuts them, on the CPU, as `FaceView.crop` does.
+    def __init__(self, images: Images, faces: Faces, views: Collection[CropSpec]) -> None:
+        """Cuts them, on the CPU, as `CropSpec.crop` does.
 
         Args:
             images: One image on the CPU.
@@ -70,7 +70,7 @@ class FaceCrops(Images):
             view: view.crop(images, faces, view.matrices(faces, cpu)).pixels for view in set(views)
         }
 
-    def of(self, view: FaceView, faces: Faces, device: torch.device) -> ImageBatch:
+    def of(self, view: CropSpec, faces: Faces, device: torch.device) -> ImageBatch:
         """The crops of some of the faces, `[N,size,size,3]` uint8 on a device.
 
         Raises:
@@ -87,7 +87,7 @@ class FaceCrops(Images):
         )
 
 
-def bytes_of_crops(count: int, views: Collection[FaceView]) -> int:
+def bytes_of_crops(count: int, views: Collection[CropSpec]) -> int:
     """What `FaceCrops` of so many faces take."""
     return count * sum(3 * view.size**2 for view in set(views))
 

@@ -19,14 +19,14 @@ from ...utils.memory import is_out_of_memory
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes, content_of, model_states, unreplaced
 from ..placement import Placement, RunsOn
-from ..residency.residents import ModelName
-from ..sessions.managed import ManagedSession
+from ..residency.model_registry import ModelName
+from ..sessions.evictable_session import EvictableSession
 from ..sessions.torch_session import TorchSession
 from .weights import MTCNN_PACK, embedding_pack
 
 #: Sessions in use by name, content, device and note: other parameters are no reason to load
 #: weights again.
-_opened: weakref.WeakValueDictionary[Any, ManagedSession] = weakref.WeakValueDictionary()
+_opened: weakref.WeakValueDictionary[Any, EvictableSession] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 #: What torch and pickle raise for files that are no weights, or those of another network.
@@ -47,7 +47,7 @@ def stage_file(folder: Path, name: str) -> Path:
     return folder / f"{name.lower()}.pt"
 
 
-def open_stage(name: str, path: Path, device: torch.device, note: str) -> ManagedSession:
+def open_stage(name: str, path: Path, device: torch.device, note: str) -> EvictableSession:
     """Opens one of MTCNN's networks.
 
     Args:
@@ -64,7 +64,7 @@ def open_stage(name: str, path: Path, device: torch.device, note: str) -> Manage
     return _shared(model, path, device, note, partial(_stage, name), widened)
 
 
-def open_inception(path: Path, device: torch.device, note: str) -> ManagedSession:
+def open_inception(path: Path, device: torch.device, note: str) -> EvictableSession:
     """Opens InceptionResnetV1: `[N,3,160,160]` to embeddings `[N,512]` of length 1.
 
     Args and raises as for `open_stage`.
@@ -106,13 +106,13 @@ def _shared(
     note: str,
     build: Callable[[], nn.Module],
     prepare: Callable[[nn.Module], nn.Module],
-) -> ManagedSession:
+) -> EvictableSession:
     file = ModelFile(path, name.task, files=model_states(path))
     key = (name, content_of(file), str(device), note)
     with _lock:
         session = _opened.get(key)
         if session is None:
-            session = ManagedSession(
+            session = EvictableSession(
                 name,
                 lambda _placement: _open(file, device, note, build, prepare),
                 Placement(str(device)),

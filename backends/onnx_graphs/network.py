@@ -13,7 +13,7 @@ from ...utils.progress import may_stop
 from .foreign import foreign_graph
 from .graph import Graph, Node
 from .layers import Build, Value, tensor_of
-from .operators import BOUND_INPUTS, OPERATORS, OWNERS
+from .operators import BOUND_INPUTS, FRESH_OUTPUT_OPS, OPERATORS
 
 
 class Network(nn.Module):
@@ -132,7 +132,7 @@ class Network(nn.Module):
 def _spent_inputs(graph: Graph) -> dict[str, tuple[int, ...]]:
     """For each node, by its first output, the inputs it may overwrite; see `Build`."""
     uses = graph.uses()
-    own = {node.outputs[0] for node in graph.nodes if node.op in OWNERS}
+    own = {node.outputs[0] for node in graph.nodes if node.op in FRESH_OUTPUT_OPS}
     return {
         node.outputs[0]: tuple(
             place for place, name in enumerate(node.inputs) if name in own and uses[name] == 1

@@ -164,4 +164,6 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
 
 #: Operators whose result lies in memory of its own, or in that of an input that was theirs to take.
 #: Not those that may hand on what they got, whole or in part, such as Identity, Reshape and Slice.
-OWNERS = frozenset({"Add", "AveragePool", "BatchNormalization", "Clip", "Conv", "MaxPool", "Relu"})
+FRESH_OUTPUT_OPS = frozenset(
+    {"Add", "AveragePool", "BatchNormalization", "Clip", "Conv", "MaxPool", "Relu"}
+)

@@ -121,7 +121,7 @@ def read_assignment(session: Any) -> Counter[tuple[str, str]] | None:
     )
 
 
-def found_out(
+def resolve_actual_provider(
     asked: ProviderRow,
     index: int,
     providers: Sequence[str],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...utils.settings import settings_or_defaults
-from . import residents
+from . import model_registry as residents
 
 _lock = threading.Lock()
 _under_way = 0

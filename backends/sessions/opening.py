@@ -12,13 +12,13 @@ from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import unreplaced
 from ..interfaces import Session
+from ..onnx_graphs.batched import BatchedGraph
 from ..onnx_graphs.foreign import foreign_graph
 from ..onnx_graphs.graph_cache import graph_cache
-from ..onnx_graphs.halves import Halves, halves_of
-from ..onnx_graphs.prepared import PreparedGraph
-from ..residency.managed import Movable
-from .divided import DividedSession, MovableDividedSession
-from .one_by_one import OneByOne
+from ..onnx_graphs.split_graph import Halves, halves_of
+from ..residency.evictable_model import Movable
+from .split_session import MovableDividedSession, SplitSession
+from .unbatched_adapter import UnbatchedAdapter
 
 _log = logging.getLogger("FastFace")
 
@@ -26,9 +26,9 @@ _log = logging.getLogger("FastFace")
 OpenGraph = Callable[[Path, str], Session]
 
 
-def open_prepared(
+def open_batched(
     model: ModelFile,
-    prepare: Callable[[], PreparedGraph],
+    prepare: Callable[[], BatchedGraph],
     open_graph: OpenGraph,
     any_size: bool = True,
     full_on_whole: bool = False,
@@ -43,7 +43,7 @@ def open_prepared(
         prepare: Gives its graph.
         open_graph: Opens one file in the engine.
         any_size: Whether inputs of ever new sizes are as good to it as those of one.
-        full_on_whole: See `DividedSession`.
+        full_on_whole: See `SplitSession`.
 
     Raises:
         ModelError: The engine can't run the model's own file.
@@ -66,7 +66,7 @@ class _Refused(Exception):
 @dataclass(frozen=True)
 class _Opening:
     model: ModelFile
-    prepare: Callable[[], PreparedGraph]
+    prepare: Callable[[], BatchedGraph]
     open_graph: OpenGraph
     divides: bool
     full_on_whole: bool
@@ -94,17 +94,17 @@ class _Opening:
         return self._as_released(note)
 
     def _as_released(self, note: str) -> Session:
-        return OneByOne(self._open(self.model.path, note), self.model)
+        return UnbatchedAdapter(self._open(self.model.path, note), self.model)
 
     def _prepared(self) -> Session:
         prepared = self.prepare()
         if not prepared.takes_batches:
-            return OneByOne(self._open(prepared.path, prepared.note), self.model)
+            return UnbatchedAdapter(self._open(prepared.path, prepared.note), self.model)
         halves = _halves(self.model, prepared) if self.divides else None
         if halves is None:
             return self._open(prepared.path)
         front, back = self._open(halves.front), self._open(halves.back)
-        kind = MovableDividedSession if isinstance(front, Movable) else DividedSession
+        kind = MovableDividedSession if isinstance(front, Movable) else SplitSession
         return kind(
             front,
             back,
@@ -118,7 +118,7 @@ class _Opening:
     def _whole(self) -> Session:
         prepared = self.prepare()
         session = self._open(prepared.path, prepared.note)
-        return session if prepared.takes_batches else OneByOne(session, self.model)
+        return session if prepared.takes_batches else UnbatchedAdapter(session, self.model)
 
     def _open(self, path: Path, note: str = "") -> Session:
         # Each time: the whole graph of a divided one is opened later, and may be the file itself.
@@ -131,7 +131,7 @@ class _Opening:
                 raise _Refused(path, error) from error
 
 
-def _halves(model: ModelFile, prepared: PreparedGraph) -> Halves | None:
+def _halves(model: ModelFile, prepared: BatchedGraph) -> Halves | None:
     """The halves of a graph; None where it can't be read here, for the engine to judge it whole."""
     try:
         with foreign_graph(model.path, "divided"):

@@ -15,7 +15,7 @@ from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
 from ...utils.progress import raised_by_listener
 from ..placement import RunsOn
 from .ending import endings
-from .refusals import check_input, explained
+from .session_errors import check_input, explained
 
 #: Types of a graph's image input.
 _DTYPES: dict[str, torch.dtype] = {

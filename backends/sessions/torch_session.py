@@ -12,9 +12,9 @@ from ...utils.isolation import isolated
 from ...utils.memory import is_out_of_memory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
-from .orders import Arrangeable, arrange_fastest
-from .recurring import Recurring, Run, captured
-from .refusals import torch_memory_errors
+from .memory_format import Arrangeable, autotune
+from .session_errors import torch_memory_errors
+from .shape_cache import Run, ShapeCache, captured
 
 _log = logging.getLogger("FastFace")
 
@@ -48,7 +48,7 @@ class TorchSession:
         self._compiles = compiles
         # Until its order is found. Compiled code is for one, and takes too long for a trial.
         self._to_arrange = network if isinstance(network, Arrangeable) and not compiles else None
-        self._recurring = Recurring()
+        self._recurring = ShapeCache()
         # A captured run writes into memory of its own: one at a time.
         self._lock = threading.Lock()
 
@@ -72,7 +72,7 @@ class TorchSession:
                 if self.device.type != "cuda" and not self._compiles:
                     return self.raw(x)
                 with self._lock:
-                    return self._recurring.way_for(x, self.raw, self._prepare)(x)
+                    return self._recurring.runner_for(x, self.raw, self._prepare)(x)
 
     def leave_device(self) -> None:
         """Moves the weights to main memory; what was prepared goes."""
@@ -94,7 +94,7 @@ class TorchSession:
             return way
         network, self._to_arrange = self._to_arrange, None
         if network is not None:
-            arrange_fastest(network, x, lambda: self._recorded(way, x))
+            autotune(network, x, lambda: self._recorded(way, x))
         return self._recorded(way, x)
 
     def _recorded(self, way: Run, x: Tensor) -> Run:

@@ -13,8 +13,8 @@ from ...utils.memory import speaks_of_shortage
 from ..placement import RunsOn
 from ..trt.library import Library
 from ..trt.profile import covers, told
-from .recurring import Recurring, Run, captured
-from .refusals import torch_memory_errors
+from .session_errors import torch_memory_errors
+from .shape_cache import Run, ShapeCache, captured
 
 _DTYPES = {
     "FLOAT": torch.float32,
@@ -81,7 +81,7 @@ class TrtSession:
         least, best, most = (tuple(s) for s in engine.get_tensor_profile_shape(self._input, 0))
         self._shapes = (least, best, most)
         # tensorrt_rtx makes CUDA graphs by itself where it is told to.
-        self._recurring = Recurring() if cuda_graphs and not library.is_rtx else None
+        self._recurring = ShapeCache() if cuda_graphs and not library.is_rtx else None
         # A context holds the shapes and addresses of one run.
         self._lock = threading.Lock()
 
@@ -122,7 +122,7 @@ class TrtSession:
     def _run_piece(self, x: Tensor) -> tuple[Tensor, ...]:
         if self._recurring is None:
             return self._enqueue(x)
-        return self._recurring.way_for(x, self._enqueue, self._recorded)(x)
+        return self._recurring.runner_for(x, self._enqueue, self._recorded)(x)
 
     def _enqueue(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queues one run on torch's current stream, or beside it where that is the default one."""

@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildSpec:
     """What is to be built.
 
     Attributes:
@@ -44,7 +44,7 @@ class Built:
     timings: bytes
 
 
-def build(library: Library, card: Card | None, order: Order, on_share: OnShare) -> Built:
+def build(library: Library, card: Card | None, order: BuildSpec, on_share: OnShare) -> Built:
     """Builds; takes from a second to many minutes, in which only `on_share` is heard of.
 
     Args:
@@ -95,7 +95,7 @@ def build(library: Library, card: Card | None, order: Order, on_share: OnShare) 
         return Built(bytes(serialized), timings)
 
 
-def _parse(library: Library, network: Any, order: Order) -> None:
+def _parse(library: Library, network: Any, order: BuildSpec) -> None:
     parser = library.module.OnnxParser(network, library.logger)
     if not parser.parse(order.graph):
         reasons = [parser.get_error(number).desc() for number in range(parser.num_errors)]

@@ -9,8 +9,8 @@ from ...utils.packs.graph_header import read_graph_header
 from ...utils.settings import settings
 from ..interfaces import Session
 from ..placement import RunsOn
-from ..sessions.one_by_one import OneByOne
 from ..sessions.trt_session import TrtSession
+from ..sessions.unbatched_adapter import UnbatchedAdapter
 from .engines import EngineKey, EngineStore
 from .library import Library
 
@@ -47,4 +47,4 @@ def open_engine(
         tuple(output.name for output in header.outputs),
         settings().tensorrt_cuda_graphs,
     )
-    return session if key.takes_batches else OneByOne(session, model)
+    return session if key.takes_batches else UnbatchedAdapter(session, model)

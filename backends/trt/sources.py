@@ -5,9 +5,9 @@ from __future__ import annotations
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_of
-from ..onnx_graphs.prepared import VERSION, PreparedGraph, prepared_graph
+from ..onnx_graphs.batched import VERSION, BatchedGraph, batched_graph
+from .accuracy_report import FIT, UNFIT, AccuracyReport
 from .engines import EngineKey, EngineStore
-from .fitness import FIT, UNFIT, Fitness
 from .half import CONVERSION, half_graph
 from .library import Card, Library
 from .profile import Profile
@@ -23,7 +23,7 @@ def how_to_build(pack: str, precision: str) -> str:
 
 def engine_key(
     model: ModelFile,
-    prepared: PreparedGraph,
+    prepared: BatchedGraph,
     precision: str,
     profile: Profile,
     library: Library,
@@ -43,7 +43,7 @@ def engine_key(
     )
 
 
-def graph_in(precision: str, prepared: PreparedGraph) -> tuple[bytes, tuple[str, ...]]:
+def graph_in(precision: str, prepared: BatchedGraph) -> tuple[bytes, tuple[str, ...]]:
     """A serialised graph, and the names of the nodes that stay in fp32 in it; none if all do.
 
     Raises:
@@ -60,14 +60,14 @@ def graph_in(precision: str, prepared: PreparedGraph) -> tuple[bytes, tuple[str,
     return graph.SerializeToString(), kept
 
 
-def prepared_for(model: ModelFile) -> PreparedGraph:
+def prepared_for(model: ModelFile) -> BatchedGraph:
     """The graph with a batch axis where it can be given one."""
     if model.input_dtype != "float32":
         raise BackendUnavailable(
             f"{model.path.name} takes {model.input_dtype}; engines are built of graphs that take "
             "float32: choose the onnxruntime or torch backend for this pack"
         )
-    return prepared_graph(model)
+    return batched_graph(model)
 
 
 def find_engine(
@@ -76,7 +76,7 @@ def find_engine(
     precision: str,
     library: Library,
     card: Card | None,
-) -> tuple[EngineKey, Fitness] | None:
+) -> tuple[EngineKey, AccuracyReport] | None:
     """The engine to run a model with, and what is known of its answers; None where none is built.
 
     One that is fit comes before those that are not known to be, and a newer before an older one.
@@ -93,9 +93,9 @@ def find_engine(
     return found[0] if found else None
 
 
-def fitness_of(store: EngineStore, key: EngineKey) -> Fitness:
+def fitness_of(store: EngineStore, key: EngineKey) -> AccuracyReport:
     """What was noted of an engine's answers."""
-    return Fitness.from_json(store.facts(key).get("fitness", {}))
+    return AccuracyReport.from_json(store.facts(key).get("fitness", {}))
 
 
 def why_not_there(

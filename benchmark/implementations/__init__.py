@@ -1,1 +1,1 @@
-"""Others who analyse faces: a file here with a subclass of `Contestant` is one of them."""
+"""Others who analyse faces: a file here with a subclass of `Implementation` is one of them."""

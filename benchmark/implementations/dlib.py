@@ -9,19 +9,25 @@ import numpy as np
 
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack
-from ..contestants import Contestant, Found, Opened, Setting, found
-from ..material import Material
+from ..implementation import (
+    Found,
+    Implementation,
+    Opened,
+    Setting,
+    found,
+)
+from ..inputs import BenchmarkInputs
 
 _UPSAMPLE_ONCE = 1
 
 
-class Dlib(Contestant):
+class Dlib(Implementation):
     """Boxes only: no landmarks without a further download."""
 
     name = "dlib"
     distribution = "dlib-bin"
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         if not has_module("dlib"):
             return "dlib is not installed; run `pip install dlib-bin`"
         return None
@@ -32,7 +38,7 @@ class Dlib(Contestant):
     def own_weights(self) -> str | None:
         return "dlib-hog"
 
-    def refuses(self, job: str, pack: ModelPack) -> str | None:
+    def why_unsupported(self, job: str, pack: ModelPack) -> str | None:
         return None if job == "detect" else "its recognition model is a further download"
 
     def open(self, setting: Setting) -> OpenedDlib:
@@ -51,10 +57,10 @@ class OpenedDlib(Opened):
     def runs_on(self) -> Mapping[str, str]:
         return {"detection": "dlib on cpu"}
 
-    def call(self, material: Material) -> Callable[[], Any]:
+    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
         return lambda: [self._detector.run(image, _UPSAMPLE_ONCE, 0.0) for image in material.rgb()]
 
-    def find(self, material: Material, embed: bool) -> list[Found]:
+    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
         for image in material.rgb():
             rectangles, scores, _ = self._detector.run(image, _UPSAMPLE_ONCE, 0.0)

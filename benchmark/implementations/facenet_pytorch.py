@@ -10,18 +10,24 @@ import numpy as np
 from ...backends.facenet_networks.weights import MTCNN_PACK
 from ...backends.registry import all_backends
 from ...utils.packs import ModelPack
-from ..contestants import Contestant, Found, Opened, Setting, found
-from ..material import Material
+from ..implementation import (
+    Found,
+    Implementation,
+    Opened,
+    Setting,
+    found,
+)
+from ..inputs import BenchmarkInputs
 
 
-class FacenetPytorch(Contestant):
+class FacenetPytorch(Implementation):
     """Detection with the weights in its wheel."""
 
     name = "facenet-pytorch"
     distribution = "facenet-pytorch"
 
-    def missing(self) -> str | None:
-        return all_backends()["facenet"].missing()
+    def why_unavailable(self) -> str | None:
+        return all_backends()["facenet"].why_unavailable()
 
     def devices(self) -> tuple[str, ...]:
         return all_backends()["facenet"].devices()
@@ -29,7 +35,7 @@ class FacenetPytorch(Contestant):
     def own_weights(self) -> str | None:
         return MTCNN_PACK
 
-    def refuses(self, job: str, pack: ModelPack) -> str | None:
+    def why_unsupported(self, job: str, pack: ModelPack) -> str | None:
         return None if job == "detect" else f"{MTCNN_PACK} has no recognition model"
 
     def open(self, setting: Setting) -> OpenedMtcnn:
@@ -50,10 +56,10 @@ class OpenedMtcnn(Opened):
     def runs_on(self) -> Mapping[str, str]:
         return {"detection": f"torch on {self._mtcnn.device}"}
 
-    def call(self, material: Material) -> Callable[[], Any]:
+    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
         return lambda: self._mtcnn.detect(np.stack(material.rgb()), landmarks=True)
 
-    def find(self, material: Material, embed: bool) -> list[Found]:
+    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
         for image in material.rgb():
             boxes, scores, points = self._mtcnn.detect(image, landmarks=True)

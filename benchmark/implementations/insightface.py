@@ -10,10 +10,16 @@ import numpy as np
 from ...backends.providers.table import device_name, parse_device
 from ...backends.registry import all_backends
 from ...utils.packs import ModelPack
-from ..contestants import Contestant, Found, Opened, Setting, found
-from ..jobs import JOBS
-from ..material import Material
+from ..implementation import (
+    Found,
+    Implementation,
+    Opened,
+    Setting,
+    found,
+)
+from ..inputs import BenchmarkInputs
 from ..upstream_calls import found_of, single_image_call
+from ..workloads import JOBS
 
 #: What its users load for each job; None is everything in the pack.
 _MODULES: dict[str, list[str] | None] = {
@@ -25,22 +31,22 @@ _MODULES: dict[str, list[str] | None] = {
 }
 
 
-class InsightFace(Contestant):
+class InsightFace(Implementation):
     """The reference: parity is against its results on the CPU."""
 
     name = "insightface"
     distribution = "insightface"
 
-    def missing(self) -> str | None:
-        return all_backends()[self.name].missing()
+    def why_unavailable(self) -> str | None:
+        return all_backends()[self.name].why_unavailable()
 
     def devices(self) -> tuple[str, ...]:
         return all_backends()[self.name].devices()
 
-    def refuses(self, job: str, pack: ModelPack) -> str | None:
+    def why_unsupported(self, job: str, pack: ModelPack) -> str | None:
         if JOBS[job].needs_recognition and "recognition" not in pack.tasks:
             return f"{pack.name} has no recognition model"
-        return all_backends()[self.name].accepts(pack)
+        return all_backends()[self.name].why_unsupported(pack)
 
     def open(self, setting: Setting) -> OpenedInsightFace:
         import onnxruntime
@@ -77,7 +83,7 @@ class OpenedInsightFace(Opened):
             for task, model in self.app.models.items()
         }
 
-    def call(self, material: Material) -> Callable[[], Any]:
+    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
         job = self._setting.job
         if job == "detect":
             return lambda: [self.app.det_model.detect(image) for image in material.bgr()]
@@ -85,7 +91,7 @@ class OpenedInsightFace(Opened):
             return lambda: [self.app.get(image) for image in material.bgr()]
         return single_image_call(self.app, job, lambda: material.bgr()[0])
 
-    def find(self, material: Material, embed: bool) -> list[Found]:
+    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
         if self._setting.job != "detect":
             self.app.det_model.input_size = self._setting.size_wh
             return [found_of(self.app.get(image), embed) for image in material.bgr()]

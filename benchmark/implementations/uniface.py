@@ -13,31 +13,37 @@ from ...backends.registry import all_backends
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack
 from ...utils.packs.read import read_pack
-from ..contestants import Contestant, Found, Opened, Setting, found
-from ..material import Material
+from ..implementation import (
+    Found,
+    Implementation,
+    Opened,
+    Setting,
+    found,
+)
+from ..inputs import BenchmarkInputs
 
 
-class Uniface(Contestant):
+class Uniface(Implementation):
     """Image by image and face by face, through ONNX Runtime."""
 
     name = "uniface"
     distribution = "uniface"
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         if not has_module("uniface"):
             return "uniface is not installed; run `pip install --no-deps uniface`"
-        return all_backends()["onnxruntime"].missing()
+        return all_backends()["onnxruntime"].why_unavailable()
 
     def devices(self) -> tuple[str, ...]:
-        offered = () if self.missing() else all_backends()["onnxruntime"].devices()
+        offered = () if self.why_unavailable() else all_backends()["onnxruntime"].devices()
         return tuple(device for device in offered if device in ("cuda", "cpu"))
 
-    def refuses(self, job: str, pack: ModelPack) -> str | None:
+    def why_unsupported(self, job: str, pack: ModelPack) -> str | None:
         if job not in ("detect", "embed"):
             return "it has no object like InsightFace's"
         if job == "embed" and "recognition" not in pack.tasks:
             return f"{pack.name} has no recognition model"
-        return all_backends()["onnxruntime"].accepts(pack)
+        return all_backends()["onnxruntime"].why_unsupported(pack)
 
     def open(self, setting: Setting) -> OpenedUniface:
         from uniface.detection import scrfd
@@ -91,7 +97,7 @@ class OpenedUniface(Opened):
             if part is not None
         }
 
-    def call(self, material: Material) -> Callable[[], Any]:
+    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
         return lambda: [self._analyse(image) for image in material.bgr()]
 
     def _analyse(self, bgr: np.ndarray) -> tuple[list[Any], list[np.ndarray]]:
@@ -100,7 +106,7 @@ class OpenedUniface(Opened):
             return faces, []
         return faces, [self._recognizer.get_embedding(bgr, face.landmarks) for face in faces]
 
-    def find(self, material: Material, embed: bool) -> list[Found]:
+    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
         for image in material.bgr():
             faces, embeddings = self._analyse(image)

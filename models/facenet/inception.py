@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...backends.facenet_networks.networks import open_inception
 from ...backends.facenet_networks.parameters import IMAGE_SIZE
-from ...backends.residency.managed import Managed, managed_among
+from ...backends.residency.evictable_model import EvictableModel, managed_among
 from ...utils.area import area_crops, summed_area_table
 from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
@@ -60,7 +60,7 @@ class InceptionEmbedder:
         return self.session.is_open
 
     @property
-    def networks(self) -> tuple[Managed[Any], ...]:
+    def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self.session)
 

@@ -11,7 +11,7 @@ from ...backends.facenet_networks.networks import STAGES, open_stage, stage_file
 from ...backends.facenet_networks.parameters import ALL, MtcnnParameters
 from ...backends.interfaces import DetectionOptions
 from ...backends.placement import RunsOn
-from ...backends.residency.managed import Managed, managed_among
+from ...backends.residency.evictable_model import EvictableModel, managed_among
 from ...utils.area import summed_area_table
 from ...utils.choose import select_boxes
 from ...utils.errors import OutOfMemory
@@ -65,7 +65,7 @@ class Mtcnn:
         return all(session.is_open for session in (self._pnet, self._rnet, self._onet))
 
     @property
-    def networks(self) -> tuple[Managed[Any], ...]:
+    def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self._pnet, self._rnet, self._onet)
 

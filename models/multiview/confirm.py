@@ -23,12 +23,12 @@ from ...utils.align import (
     invert_affine,
     similarity_transform,
 )
+from ...utils.batching import images_at_once
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
-from ...utils.pieces import images_at_once
-from .looks import Sightings, on_host
 from .types import DetectBatches
+from .views import Detections, on_host
 
 #: Side in pixels of the aligned face that is shown to the detector, and of the picture around it.
 FACE_PX = 112
@@ -41,7 +41,7 @@ _FURTHEST = 0.25
 
 
 @dataclass(frozen=True)
-class SecondSight:
+class Redetection:
     """What sightings look like when each is looked at again on its own, on the CPU.
 
     Attributes:
@@ -63,13 +63,13 @@ class SecondSight:
 
 def look_again(
     images: Images,
-    found: Sightings,
+    found: Detections,
     options: DetectionOptions,
     detect_batches: DetectBatches,
     device: torch.device,
     face_px: Tensor | None = None,
     turned: Tensor | None = None,
-) -> SecondSight:
+) -> Redetection:
     """Shows each sighting to the detector once more, cut out and upright.
 
     A detector may see an upright face in one that is upside down, the mouth for the eyes. Its score
@@ -88,7 +88,7 @@ def look_again(
     """
     scores, turned_scores = torch.zeros(2, len(found.scores), dtype=torch.float32)
     if found.landmarks is None or not len(scores):
-        return SecondSight(scores, found.landmarks, turned_scores)
+        return Redetection(scores, found.landmarks, turned_scores)
     landmarks = found.landmarks.clone()
     sides = torch.full_like(found.image, FACE_PX) if face_px is None else face_px
     target = _SIDE / 2 + (arcface_template(FACE_PX) / FACE_PX - 0.5) * sides[:, None, None]
@@ -116,12 +116,12 @@ def look_again(
         if points is not None:
             rows, points = rows[upright], points[upright]
             landmarks[rows] = apply_affine(back[rows], points.to(back)).float()
-    return SecondSight(scores, landmarks, turned_scores)
+    return Redetection(scores, landmarks, turned_scores)
 
 
 def steady_landmarks(
     images: Images,
-    found: Sightings,
+    found: Detections,
     small: Tensor,
     options: DetectionOptions,
     detect_batches: DetectBatches,

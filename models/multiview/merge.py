@@ -11,7 +11,7 @@ from torch import Tensor
 from ...backends.interfaces import DetectionOptions
 from ...utils.align import apply_affine, arcface_template, similarity_transform
 from ...utils.boxes import box_areas, overlaps
-from .looks import Sightings
+from .views import Detections
 
 #: A face may lean this far at the turn at which it is seen; more, and another turn suits it better.
 _MOST_LEAN_DEG = 70.0
@@ -44,14 +44,14 @@ class Posture:
     """
 
     lean_deg: Tensor
-    misfit: Tensor
+    procrustes_error: Tensor
 
-    def within(self, lean_deg: float, misfit: float) -> Tensor:
+    def within(self, lean_deg: float, procrustes_error: float) -> Tensor:
         """`[N]` bool; what is not a number is not within."""
-        return (self.lean_deg < lean_deg) & (self.misfit < misfit)
+        return (self.lean_deg < lean_deg) & (self.procrustes_error < procrustes_error)
 
 
-def posture(found: Sightings) -> Posture:
+def posture(found: Detections) -> Posture:
     """Posture of sightings; without landmarks nothing speaks against any."""
     if found.landmarks is None:
         nothing = torch.zeros(len(found.scores), dtype=torch.float32)
@@ -60,20 +60,20 @@ def posture(found: Sightings) -> Posture:
     matrices = similarity_transform(found.landmarks, template)
     left = apply_affine(matrices, found.landmarks.to(matrices)) - template
     spread = (template - template.mean(0)).square().sum()
-    misfit = (left.square().sum((1, 2)) / spread).sqrt().float()
+    procrustes_error = (left.square().sum((1, 2)) / spread).sqrt().float()
     # The matrix turns the face upright, so the face itself is turned the other way.
     roll = torch.rad2deg(torch.atan2(-matrices[:, 1, 0], matrices[:, 0, 0])).float()
     lean = (roll - 90.0 * found.turn.float() + 180) % 360 - 180
-    return Posture(lean.abs(), misfit)
+    return Posture(lean.abs(), procrustes_error)
 
 
-def is_sure(found: Sightings, threshold: float) -> Tensor:
+def is_sure(found: Detections, threshold: float) -> Tensor:
     """`[N]` bool, which faces leave no doubt."""
     upright = posture(found).within(_SURE_LEAN_DEG, _SURE_MISFIT)
     return upright & (found.scores >= threshold + _SURE_SHARE * (1 - threshold))
 
 
-def needs_proof(found: Sightings, threshold: float) -> Tensor:
+def needs_proof(found: Detections, threshold: float) -> Tensor:
     """`[N]` bool, the best sure face of each image that has sure faces, and none beyond doubt."""
     sure = is_sure(found, threshold)
     proven = found.image[sure & (found.scores >= threshold + _PROVEN_SHARE * (1 - threshold))]
@@ -87,13 +87,13 @@ def needs_proof(found: Sightings, threshold: float) -> Tensor:
     return chosen
 
 
-def seems_upright(found: Sightings) -> Tensor:
+def seems_upright(found: Detections) -> Tensor:
     """`[N]` bool, faces that stand upright in an image as it is, by their landmarks."""
     return (found.turn == 0) & posture(found).within(_UPRIGHT_LEAN_DEG, _UPRIGHT_MISFIT)
 
 
 def merge(
-    found: Sightings, again: Tensor, better_turned: Tensor, options: DetectionOptions
+    found: Detections, again: Tensor, better_turned: Tensor, options: DetectionOptions
 ) -> Tensor:
     """The rows of the faces among all sightings of some images.
 
@@ -112,15 +112,15 @@ def merge(
     # Those of one view, a look at a turn, have been held against each other already.
     view = found.look * 4 + found.turn
     stands = posture(found)
-    belief = found.scores if found.landmarks is None else (found.scores + again) / 2
+    fused_score = found.scores if found.landmarks is None else (found.scores + again) / 2
     least = options.threshold + _MARGIN_SHARE * (1 - options.threshold)
-    plausible = stands.within(_MOST_LEAN_DEG, _MOST_MISFIT) & (belief >= least)
+    plausible = stands.within(_MOST_LEAN_DEG, _MOST_MISFIT) & (fused_score >= least)
     upright = seems_upright(found) & ~better_turned
-    belief = belief + _UPRIGHT_BONUS * upright - 1.0 * ~plausible
+    fused_score = fused_score + _UPRIGHT_BONUS * upright - 1.0 * ~plausible
     kept = [torch.zeros(0, dtype=torch.int64)]
     for image in found.image.unique().tolist():
         rows = ((found.image == image) & (plausible | (found.look == 0))).nonzero()[:, 0]
-        rows = rows[belief[rows].argsort(descending=True, stable=True)]
+        rows = rows[fused_score[rows].argsort(descending=True, stable=True)]
         same = _same_face(found.boxes[rows], view[rows], options.nms_threshold)
         rows = rows[_first_of_each(same)]
         kept.append(rows[found.scores[rows].argsort(descending=True, stable=True)])
@@ -147,10 +147,10 @@ def _same_face(boxes: Tensor, view: Tensor, nms_threshold: float) -> Tensor:
     return same & (view[:, None] != view[None, :])
 
 
-def together(parts: Sequence[Sightings]) -> Sightings:
+def together(parts: Sequence[Detections]) -> Detections:
     """All sightings in one."""
     landmarks = [part.landmarks for part in parts if part.landmarks is not None]
-    return Sightings(
+    return Detections(
         torch.cat([part.boxes for part in parts]),
         torch.cat([part.scores for part in parts]),
         torch.cat(landmarks) if landmarks else None,

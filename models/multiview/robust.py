@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from ...backends.interfaces import DetectionOptions
+from ...utils.batching import images_at_once
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
-from ...utils.pieces import images_at_once
 from ...utils.progress import part
 from .confirm import FACE_PX, look_again, steady_landmarks
-from .looks import Look, Sightings, on_host
 from .merge import is_sure, merge, needs_proof, posture, seems_upright, together
 from .types import DetectBatches
+from .views import Detections, View, on_host
 
 #: The scale of the first pass, turned; one finer, for tiny faces; one coarser with room around, for
 #: faces that fill the image or reach beyond it.
 LOOKS = (
-    Look(640, 640, (1, 2, 3)),
-    Look(1280, 1280, (0, 1, 2, 3)),
-    Look(128, 256, (0, 1, 2, 3)),
+    View(640, 640, (1, 2, 3)),
+    View(1280, 1280, (0, 1, 2, 3)),
+    View(128, 256, (0, 1, 2, 3)),
 )
 
 #: Of the whole search, what is done after the proofs, the looks, and the second opinions.
@@ -41,7 +41,7 @@ def search_wider(
     faces: Faces,
     options: DetectionOptions,
     detect_batches: DetectBatches,
-    looks: Sequence[Look] = LOOKS,
+    looks: Sequence[View] = LOOKS,
 ) -> Faces:
     """Looks again, turned, finer and coarser, at the images in which no face is sure.
 
@@ -60,7 +60,7 @@ def search_wider(
     """
     image = torch.tensor(faces.images_of_faces(), dtype=torch.int64)
     upright = torch.zeros_like(image)
-    first = Sightings(*on_host(faces), image, turn=upright, look=upright)
+    first = Detections(*on_host(faces), image, turn=upright, look=upright)
     sure = set(first.image[is_sure(first, options.threshold)].tolist())
     doubted = first.at(needs_proof(first, options.threshold))
     if len(doubted.scores):
@@ -111,7 +111,7 @@ def search_wider(
     return _replaced(faces, replace(found, landmarks=steady), unsure)
 
 
-def _shares_done(looks: Sequence[Look]) -> list[float]:
+def _shares_done(looks: Sequence[View]) -> list[float]:
     """What of the whole search is done before each look, and after the last."""
     pixels = [look.canvas_side**2 * len(look.turns) for look in looks]
     scale = (_LOOKS_SHARE - _PROOF_SHARE) / sum(pixels)
@@ -124,7 +124,7 @@ def _where(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | Non
 
 
 def _groups(
-    images: Images, places: Sequence[int], at_once: int, look: Look
+    images: Images, places: Sequence[int], at_once: int, look: View
 ) -> list[tuple[int, ...]]:
     """Images that are looked at together: of one size, and as many as fit at all turns."""
     by_size: dict[tuple[int, int], list[int]] = {}
@@ -138,11 +138,11 @@ def _groups(
     ]
 
 
-def _canvases(images: Images, group: Sequence[int], look: Look, device: torch.device) -> ImageBatch:
+def _canvases(images: Images, group: Sequence[int], look: View, device: torch.device) -> ImageBatch:
     return look.canvases(images.batch(group, device))
 
 
-def _replaced(faces: Faces, found: Sightings, images: Collection[int]) -> Faces:
+def _replaced(faces: Faces, found: Detections, images: Collection[int]) -> Faces:
     """The faces, with those of some images replaced by what was found there."""
     before = faces.images_of_faces()
     kept = [row for row, image in enumerate(before) if image not in images]

@@ -22,11 +22,17 @@ from ...utils.packs.manifest import has_manifest
 from ...utils.progress import Progress
 from ..analyzer import Analyzer
 from ..pool import renewed, shared_analyzer
+from .access_predictor import AccessPredictor
 from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
-from .frames import FACE_KEYS, Frame, FrameRecord, Picture, faces_from_arrays
-from .habits import ReadingHabits
+from .lazy_faces import (
+    FACE_KEYS,
+    FrameRecord,
+    LazyImageFaces,
+    SharedImage,
+    faces_from_arrays,
+)
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
 from .portable import Portable
 from .results import PICTURES, RECORDS, Found
@@ -66,7 +72,7 @@ class FaceAnalysis(Portable):
         liveness_mode, liveness_threshold, det_thresh, det_size, model_dir: As upstream.
     """
 
-    _made_anew: ClassVar = {"_habits": ReadingHabits, "model_package": None}
+    _made_anew: ClassVar = {"_habits": AccessPredictor, "model_package": None}
 
     def __init__(
         self,
@@ -107,7 +113,7 @@ class FaceAnalysis(Portable):
         self.liveness_threshold = DEFAULT_LIVENESS_THRESHOLD
         self._embedding_refusal = embedding_refusal
         self._absent = self._reasons_of_absence()
-        self._habits = ReadingHabits()
+        self._habits = AccessPredictor()
 
     @property
     def __class__(self) -> type:  # type: ignore[override]
@@ -255,7 +261,7 @@ class FaceAnalysis(Portable):
 
     def _frame(
         self, img: np.ndarray, key: bytes, boxes: np.ndarray, landmarks: np.ndarray | None
-    ) -> Frame:
+    ) -> LazyImageFaces:
         analyzer = self.analyzer
         found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
         record = RECORDS.get_or_make(
@@ -263,15 +269,20 @@ class FaceAnalysis(Portable):
             lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
         )
         heads = [model.taskname for model in self.models.values() if _is_lazy(model)]
-        frame = Frame(record, analyzer, heads, self._habits, self.renew)
+        frame = LazyImageFaces(record, analyzer, heads, self._habits, self.renew)
         if frame.needs_picture():
-            frame.look_at(PICTURES.get_or_make(key, lambda: Picture(img)))
+            frame.look_at(PICTURES.get_or_make(key, lambda: SharedImage(img)))
             if key not in PICTURES:
                 frame.shrink()
         return frame
 
     def _face(
-        self, img: np.ndarray, frame: Frame, row: int, box: np.ndarray, kps: np.ndarray | None
+        self,
+        img: np.ndarray,
+        frame: LazyImageFaces,
+        row: int,
+        box: np.ndarray,
+        kps: np.ndarray | None,
     ) -> Face:
         face = Face(bbox=box[:4].copy(), kps=None if kps is None else kps.copy(), det_score=box[4])
         if self._embedding_refusal:

@@ -19,7 +19,7 @@ from ...utils.packs.checksums import content_of
 from ...utils.packs.provenance import released_file
 from ...utils.packs.released import RELEASED_FILES, RESNET_50
 from .face import Face
-from .frames import face_fields
+from .lazy_faces import face_fields
 
 #: The tasks whose fields a face model has besides box, landmarks and score.
 FACE_MODEL_TASKS = ("landmark_3d_68", "landmark_2d_106", "recognition", "genderage")

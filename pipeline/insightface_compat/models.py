@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from ...backends.interfaces import DetectionOptions
+from ...utils.batching import run_with_oom_retry
 from ...utils.content import image_key
 from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
-from ...utils.pieces import halving_when_full
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer, limit_faces
-from .frames import FACE_KEYS, face_fields, faces_from_arrays
+from .lazy_faces import FACE_KEYS, face_fields, faces_from_arrays
 from .model_view import ModelView
 from .overridable import overridable
 from .results import DETECTIONS, Found
@@ -268,7 +268,7 @@ class RecognitionModel(HeadModel):
             ]
             pixels = torch.cat([crop.pixels for crop in crops]).to(recognizer.device)
             batch = ImageBatch(pixels, tuple(range(len(pixels))), bgr=True)
-            return torch.cat(halving_when_full(batch, recognizer.embed)).cpu().numpy()
+            return torch.cat(run_with_oom_retry(batch, recognizer.embed)).cpu().numpy()
 
         return self.compute(embed)
 

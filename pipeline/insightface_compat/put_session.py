@@ -12,7 +12,7 @@ from torch import Tensor
 from ...backends.base import Backend
 from ...backends.interfaces import Detector, Head
 from ...backends.placement import Placement, RunsOn
-from ...backends.sessions.one_by_one import OneByOne
+from ...backends.sessions.unbatched_adapter import UnbatchedAdapter
 from ...models import open_task
 from ...utils.arrays import in_order
 from ...utils.errors import InvalidInput
@@ -49,7 +49,7 @@ class _PutBackend(Backend):
         self._view = view
         self.name = view.analyzer.backend.name
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         return None
 
     def devices(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class _PutBackend(Backend):
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
         model = pack.model(task)
         # Whoever made it made it for the released graph, which takes one image at a time.
-        return open_task(pack, model, OneByOne(_PutSession(self._view), model))
+        return open_task(pack, model, UnbatchedAdapter(_PutSession(self._view), model))
 
 
 class _PutSession:

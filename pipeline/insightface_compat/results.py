@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backends.residency.residents import ModelName, remember
+from ...backends.residency.model_registry import ModelName, remember
 from ...utils.cache import Bounds, Cache
 from ...utils.faces import Faces
 from ...utils.settings import settings_or_defaults
-from .frames import FrameRecord, Picture
+from .lazy_faces import FrameRecord, SharedImage
 
 #: Boxes `[N,5]` and landmarks `[N,5,2]` or None.
 Found = tuple[np.ndarray, "np.ndarray | None"]
@@ -38,8 +38,8 @@ DETECTIONS: Cache[Found] = Cache("detections", _result_bounds, _bytes_of_found)
 #: What was found out about the faces of an image, by its content and their boxes.
 RECORDS: Cache[FrameRecord] = Cache("faces", _result_bounds, lambda record: record.most_bytes)
 #: What is needed of an image to find out more about its faces.
-PICTURES: Cache[Picture] = Cache(
-    "crops", _crop_bounds, lambda picture: picture.size_bytes, on_leave=Picture.let_go
+PICTURES: Cache[SharedImage] = Cache(
+    "crops", _crop_bounds, lambda picture: picture.size_bytes, on_leave=SharedImage.let_go
 )
 #: What the nodes found in whole batches, and about their faces.
 BATCHES: Cache[Faces] = Cache("batches", _result_bounds, _bytes_of_faces)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastface.backends.base import GraphBackend
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.divided import run_canvas
+from fastface.backends.sessions.split_session import run_canvas
 from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelPack

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import Session
-from fastface.backends.onnx_graphs import tuned
+from fastface.backends.onnx_graphs import cpu_optimized as tuned
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers.table import CPU
@@ -38,7 +38,7 @@ def test_a_missing_runtime_is_named_with_its_remedy(monkeypatch, tmp_path, make,
     # None in sys.modules makes the import fail as if there were no such module.
     monkeypatch.setitem(sys.modules, "onnxruntime", make())
     backend = OnnxRuntimeBackend()
-    assert said in backend.missing()
+    assert said in backend.why_unavailable()
     assert backend.devices() == ()
     with pytest.raises(BackendUnavailable, match=r"install\.py"):
         backend.open_session(ModelFile(tmp_path / "x.onnx", "recognition"), Placement())
@@ -50,7 +50,7 @@ def test_a_runtime_that_does_not_load_is_named_with_its_text(monkeypatch, tmp_pa
     (broken / "__init__.py").write_text("raise ImportError('numpy.core is gone')")
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    assert "does not load (numpy.core is gone)" in OnnxRuntimeBackend().missing()
+    assert "does not load (numpy.core is gone)" in OnnxRuntimeBackend().why_unavailable()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fastface.backends import onnxruntime as onnxruntime_backend
-from fastface.backends.onnx_graphs.prepared import PreparedGraph
+from fastface.backends.onnx_graphs.batched import BatchedGraph
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers import probe as provider_probe
@@ -141,7 +141,7 @@ def use(monkeypatch, tmp_path, caplog):
         monkeypatch.setattr(provider_probe, "missing_gpu", lambda index: gpu)
         # These are about providers: whether the graph takes batches is not tried in a fake.
         monkeypatch.setattr(
-            onnxruntime_backend, "prepared_graph", lambda model: PreparedGraph(model.path, True)
+            onnxruntime_backend, "prepared_graph", lambda model: BatchedGraph(model.path, True)
         )
         monkeypatch.setattr(
             onnxruntime_backend, "tuned_graph", tuned or (lambda graph, model: graph)

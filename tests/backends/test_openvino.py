@@ -53,7 +53,7 @@ def test_where_it_is_missing_it_says_how_to_get_it(monkeypatch, tmp_path, make, 
     # None in sys.modules makes the import fail as if there were no such module.
     monkeypatch.setitem(sys.modules, "openvino", make())
     backend = OpenVinoBackend()
-    reason = backend.missing()
+    reason = backend.why_unavailable()
     assert reason is not None and said in reason and "-m pip install openvino" in reason
     assert backend.devices() == ()
     with pytest.raises(BackendUnavailable, match="pip install openvino"):
@@ -66,7 +66,7 @@ def test_one_that_does_not_load_is_named_with_its_text(monkeypatch, tmp_path):
     (broken / "__init__.py").write_text("raise ImportError('libtbb is gone')")
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    reason = OpenVinoBackend().missing()
+    reason = OpenVinoBackend().why_unavailable()
     assert reason is not None and "does not load (libtbb is gone)" in reason
 
 
@@ -76,7 +76,7 @@ def test_one_that_does_not_load_is_named_with_its_text(monkeypatch, tmp_path):
 def test_auto_takes_it_where_it_is_known_to_be_faster(monkeypatch, machine: str, taken: bool):
     monkeypatch.setattr(platform, "machine", lambda: machine)
     pack = ModelPack("pack", Path(), ())
-    assert (OpenVinoBackend().reservation(pack, "auto", "auto") is None) == taken
+    assert (OpenVinoBackend().why_not_auto(pack, "auto", "auto") is None) == taken
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_every_file_with_a_backend_is_found_under_its_name():
 
 def test_every_backend_says_what_it_is_without_being_opened():
     for backend in registry.all_backends().values():
-        reason = backend.missing()
+        reason = backend.why_unavailable()
         assert reason is None or reason.strip()
         devices = backend.devices()
         assert bool(devices) == (reason is None)
@@ -57,7 +57,7 @@ def test_a_backend_that_can_not_be_made_stands_as_missing(
         backends = registry.all_backends()
     assert {"onnxruntime", "insightface", "facenet"} <= set(backends)
     broken = backends["facenet"]
-    assert str(error) in broken.missing() and "doctor" in broken.missing()
+    assert str(error) in broken.why_unavailable() and "doctor" in broken.why_unavailable()
     assert broken.devices() == () and broken.packs() == ()
     assert "facenet" in caplog.text
     with pytest.raises(BackendUnavailable, match=str(error)):

@@ -16,7 +16,7 @@ from fastface.backends.trt.engines import EngineStore
 from fastface.pipeline import choices
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.choices import choose_backend, choose_placement
-from fastface.pipeline.engine_building import Wish, build_pack
+from fastface.pipeline.engine_building import BuildRequest, build_pack
 from fastface.pipeline.loading import describe_loaded, load_for_pack
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
@@ -73,16 +73,16 @@ BACKEND = TensorRTBackend()
 class TestMissing:
     def test_without_a_card(self, monkeypatch: pytest.MonkeyPatch):
         put_in_place(monkeypatch, [StubModule(TENSORRT_RTX)], None)
-        assert "no NVIDIA GPU" in str(BACKEND.missing()) and BACKEND.devices() == ()
+        assert "no NVIDIA GPU" in str(BACKEND.why_unavailable()) and BACKEND.devices() == ()
 
     def test_without_a_library(self, monkeypatch: pytest.MonkeyPatch):
         put_in_place(monkeypatch, [], HOPPER)
-        assert "install tensorrt-cu1" in str(BACKEND.missing()) and BACKEND.devices() == ()
+        assert "install tensorrt-cu1" in str(BACKEND.why_unavailable()) and BACKEND.devices() == ()
 
     @pytest.mark.parametrize("name", [TENSORRT_10, TENSORRT_11, TENSORRT_RTX])
     def test_with_both(self, monkeypatch: pytest.MonkeyPatch, name: str):
         put_in_place(monkeypatch, [StubModule(name)], GEFORCE)
-        assert BACKEND.missing() is None and BACKEND.devices() == ("cuda",)
+        assert BACKEND.why_unavailable() is None and BACKEND.devices() == ("cuda",)
 
 
 class TestNotBuilt:
@@ -95,7 +95,7 @@ class TestNotBuilt:
         assert "FastFace Build Engine" in said and "--pack small --precision mixed" in said
 
     def test_what_is_there_instead_is_told(self, stub, pack: ModelPack, monkeypatch):
-        build_pack(pack, Wish("fp32", SMALL), ignore)
+        build_pack(pack, BuildRequest("fp32", SMALL), ignore)
         newer = StubModule(TENSORRT_11)
         newer.__version__ = "11.9.0"
         put_in_place(monkeypatch, [newer], GEFORCE)
@@ -120,7 +120,7 @@ class TestBuilt:
         self, monkeypatch, real: ModelPack, photo: Images, name: str
     ):
         put_in_place(monkeypatch, [StubModule(name)], GEFORCE)
-        build_pack(real, Wish("mixed", images=photo), ignore)
+        build_pack(real, BuildRequest("mixed", images=photo), ignore)
         ours = Analyzer(real, BACKEND, Placement("cuda", "mixed"))
         theirs = Analyzer(real, registry.all_backends()["onnxruntime"], Placement())
         found = [
@@ -135,7 +135,7 @@ class TestBuilt:
         assert where.provider.endswith("fp16") and where.note == ""
 
     def test_declares_the_engines_size(self, stub: StubModule, pack: ModelPack, monkeypatch):
-        build_pack(pack, Wish("fp32", SMALL), ignore)
+        build_pack(pack, BuildRequest("fp32", SMALL), ignore)
         sizes: list[int] = []
         place = patcher.managed_memory
 
@@ -158,7 +158,7 @@ class TestBuilt:
         small_pack(tmp_path / "odd")
         onnx.save(embedder("mixes_images"), str(tmp_path / "odd" / "embedder.onnx"))
         odd = read_pack("odd", tmp_path / "odd")
-        build_pack(odd, Wish("fp32", SMALL), ignore)
+        build_pack(odd, BuildRequest("fp32", SMALL), ignore)
         session = BACKEND.open_session(odd.model("recognition"), Placement("cuda", "fp32"))
         stub.seen.clear()
         (result,) = session.run(torch.rand(3, 3, 112, 112))
@@ -168,7 +168,7 @@ class TestBuilt:
     def test_a_damaged_engine_is_never_handed_to_the_library(
         self, stub: StubModule, pack: ModelPack, monkeypatch, damage: bytes | None
     ):
-        built = build_pack(pack, Wish("fp32", SMALL), ignore)
+        built = build_pack(pack, BuildRequest("fp32", SMALL), ignore)
         path = EngineStore().path(built.engines[0].key)
         data = path.read_bytes()
         flipped = data[:-50] + bytes([data[-50] ^ 1]) + data[-49:]
@@ -197,18 +197,18 @@ class TestAuto:
     def test_takes_engines_that_are_fit(self, stub: StubModule, real: ModelPack, photo: Images):
         name, _, why = self.chosen(real)
         assert name == "torch" and "passed over tensorrt: no engines are built" in why
-        build_pack(real, Wish("fp16", images=photo), ignore)
+        build_pack(real, BuildRequest("fp16", images=photo), ignore)
         assert self.chosen(real)[:2] == ("tensorrt", "fp16")
         assert self.chosen(real, "fp16", "cuda:0")[:2] == ("tensorrt", "fp16")
         # What they can't do others can.
         assert self.chosen(real, "fp32")[:2] == ("torch", "fp32")
         assert self.chosen(real, "bf16")[:2] == ("torch", "bf16")
-        build_pack(real, Wish("mixed", images=photo), ignore)
+        build_pack(real, BuildRequest("mixed", images=photo), ignore)
         assert self.chosen(real)[:2] == ("tensorrt", "mixed")
 
     def test_passes_over_those_that_are_not(self, stub: StubModule, real, photo: Images):
         stub.noise = 0.4
-        build_pack(real, Wish("fp16", images=photo), ignore)
+        build_pack(real, BuildRequest("fp16", images=photo), ignore)
         name, _, why = self.chosen(real)
         assert name == "torch" and "unfit" in why and "boxes off by" in why
         # Who names the backend gets it, with what is known.
@@ -220,7 +220,7 @@ class TestAuto:
 
     def test_passes_over_those_that_nobody_has_tried(self, stub: StubModule, pack: ModelPack):
         store = EngineStore()
-        for made in build_pack(pack, Wish("fp32", SMALL), ignore).engines:
+        for made in build_pack(pack, BuildRequest("fp32", SMALL), ignore).engines:
             store.note(made.key, store.load(made.key), {})
         name, _, why = self.chosen(pack)
         assert name == "torch" and "untested" in why
@@ -231,7 +231,7 @@ class TestAuto:
 
 
 def test_the_loader_shows_what_runs(stub: StubModule, real: ModelPack, photo: Images):
-    build_pack(real, Wish("fp32", images=photo), ignore)
+    build_pack(real, BuildRequest("fp32", images=photo), ignore)
     info = describe_loaded(load_for_pack(real, DetectionOptions(), "tensorrt"))
     assert "detection: runs on tensorrt 11.4.0.106 fp32 on cpu, 100% of its nodes" in info
     assert "backend: tensorrt (as chosen)" in info and "asked for: cuda, fp32" in info
@@ -243,9 +243,9 @@ def test_the_design_has_it_first_of_all():
 
 @pytest.mark.gpu
 def test_on_a_real_gpu_engines_are_fit_and_find_the_same_faces(real: ModelPack, photo: Images):
-    if BACKEND.missing():
-        pytest.skip(str(BACKEND.missing()))
-    built = build_pack(real, Wish("mixed", images=photo), ignore)
+    if BACKEND.why_unavailable():
+        pytest.skip(str(BACKEND.why_unavailable()))
+    built = build_pack(real, BuildRequest("mixed", images=photo), ignore)
     assert all(made.fitness.is_fit for made in built.engines), [str(m) for m in built.engines]
     analyzer = Analyzer(real, BACKEND, Placement("cuda", "mixed"))
     faces = analyzer.describe(photo, analyzer.detect(photo, DetectionOptions()), ["recognition"])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.benchmark.contest import hold
 from fastface.benchmark.plan import Options
+from fastface.benchmark.runner import hold
 from fastface.benchmark.weights import Weights, choose_weights
 
 ODD = Path(__file__).parent / "odd_contestants.py"

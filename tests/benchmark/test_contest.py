@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from fastface import benchmark
-from fastface.benchmark.contest import hold
 from fastface.benchmark.plan import Options
+from fastface.benchmark.runner import hold
 from fastface.benchmark.weights import Weights
 
 SCHEMA = Path(inspect.getfile(benchmark)).parent / "schema.json"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.benchmark.floor import matmul_rate, operations
 from fastface.benchmark.memory import MemoryUse
+from fastface.benchmark.roofline import matmul_rate, operations
 from fastface.benchmark.stage_shares import REST, StageClock, stage_shares
 from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 from fastface.benchmark.timing import calls_a_turn, ratios, summary, timed

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.benchmark.contest import hold
 from fastface.benchmark.history import compare_runs, last_like, remember
 from fastface.benchmark.plan import Options
+from fastface.benchmark.runner import hold
 from fastface.benchmark.weights import Weights
 
 from .conftest import ODD

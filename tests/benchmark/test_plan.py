@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fastface.benchmark.contestants import Contestant, contestants
-from fastface.benchmark.material import batch_of, fitted
+from fastface.benchmark.implementation import Implementation, contestants
+from fastface.benchmark.inputs import batch_of, fitted
 from fastface.benchmark.plan import Case, Options, cases, entries
 from fastface.benchmark.presets import PRESETS, preset
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
@@ -19,10 +19,10 @@ from fastface.utils.errors import InvalidInput
 from .conftest import ODD
 
 
-class One(Contestant):
+class One(Implementation):
     name = "one"
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         return None
 
     def devices(self) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class One(Contestant):
     def precisions(self, device: str) -> tuple[str, ...]:
         return ("fp32", "fp16") if device.startswith("cuda") else ("fp32",)
 
-    def refuses(self, job: str, pack: Any) -> str | None:
+    def why_unsupported(self, job: str, pack: Any) -> str | None:
         return "not this job" if job == "instantid" else None
 
     def open(self, setting: Any) -> Any:
@@ -105,7 +105,7 @@ def test_everyone_is_found_and_files_of_the_users_too(tmp_path: Path):
 
 def test_who_is_missing_says_what_mends_it():
     for contestant in contestants().values():
-        reason = contestant.missing()
+        reason = contestant.why_unavailable()
         assert reason is None or "install" in reason, contestant.name
 
 

@@ -126,8 +126,8 @@ class CountingBackend(GraphBackend):
         self.runs: list[tuple[str, int]] = []
         self._backend = backend
 
-    def missing(self) -> str | None:
-        return self._backend.missing()
+    def why_unavailable(self) -> str | None:
+        return self._backend.why_unavailable()
 
     def devices(self) -> tuple[str, ...]:
         return self._backend.devices()

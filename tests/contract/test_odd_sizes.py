@@ -43,7 +43,7 @@ def one_call(app: Any, image: np.ndarray, size: Any) -> list:
 
 @pytest.fixture(params=BACKENDS)
 def on_backend(request: pytest.FixtureRequest, load: Load) -> FaceAnalysis:
-    if reason := get_backend(request.param).missing():
+    if reason := get_backend(request.param).why_unavailable():
         pytest.skip(reason)
     return load(backend=request.param)
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastface.backends.residency import residents
+from fastface.backends.residency import model_registry as residents
 from fastface.pipeline.insightface_compat.results import PICTURES, forget_results
 from fastface.pipeline.lifecycle import unload
 from fastface.utils.views import FaceCrops

@@ -46,7 +46,9 @@ def test_it_builds_and_lists(said: pytest.LogCaptureFixture):
 
 
 def test_check_tells_what_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(making._Work, "_examine", lambda *_: making.Fitness("unfit", ("wrong",)))
+    monkeypatch.setattr(
+        making._Work, "_examine", lambda *_: making.AccuracyReport("unfit", ("wrong",))
+    )
     arguments = ["--pack", "small", *SMALL]
     assert engine.main(arguments) == 0
     assert engine.main([*arguments, "--check"]) == 1
@@ -55,9 +57,9 @@ def test_check_tells_what_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_photos_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import numpy as np
 
-    wishes: list[making.Wish] = []
+    wishes: list[making.BuildRequest] = []
 
-    def remember(pack: object, wish: making.Wish, *more: object) -> making.PackEngines:
+    def remember(pack: object, wish: making.BuildRequest, *more: object) -> making.PackEngines:
         wishes.append(wish)
         return making.build_pack(pack, wish, *more)  # type: ignore[arg-type]
 

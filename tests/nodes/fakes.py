@@ -66,7 +66,7 @@ class FakeBackend(Backend):
     def __init__(self) -> None:
         self.detector = CountingDetector()
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         return None
 
     def devices(self) -> tuple[str, ...]:

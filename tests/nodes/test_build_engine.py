@@ -75,7 +75,7 @@ def test_the_users_photos_are_compared(monkeypatch: pytest.MonkeyPatch):
     wishes = []
     build_pack = making.build_pack
 
-    def remember(pack: object, wish: making.Wish, *more: object) -> object:
+    def remember(pack: object, wish: making.BuildRequest, *more: object) -> object:
         wishes.append(wish)
         return build_pack(pack, wish, *more)  # type: ignore[arg-type]
 

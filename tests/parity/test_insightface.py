@@ -45,7 +45,7 @@ def upstream(test_data: Path):
 )
 def ours(request: pytest.FixtureRequest, test_data: Path) -> FaceAnalysis:
     backend, precision = request.param
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("FASTFACE_MODELS", str(test_data / "models"))

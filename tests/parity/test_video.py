@@ -49,7 +49,7 @@ def test_a_batch_of_frames_equals_upstream(
     backend: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     monkeypatch.setenv("FASTFACE_MODELS", str(test_data / "models"))
     app = load_face_analysis(model_pack="models", backend=backend, device="cpu")

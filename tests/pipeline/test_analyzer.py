@@ -143,7 +143,7 @@ class TestDetect:
             def __init__(self, faces: Faces) -> None:
                 self.faces = faces
 
-            def settle(self, told: Sequence[float]) -> Faces | None:
+            def resolve(self, told: Sequence[float]) -> Faces | None:
                 if len(self.faces) > 6 and not Late.done:
                     Late.done = True
                     return None

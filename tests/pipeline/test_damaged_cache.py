@@ -23,7 +23,7 @@ from fastface.backends.onnx_graphs import graph_cache
 from fastface.backends.onnx_graphs.cache_entries import Entry, read_entry, write_entry
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
-from fastface.backends.sessions.divided import DividedSession
+from fastface.backends.sessions.split_session import SplitSession
 from fastface.utils import host
 from fastface.utils.checksummed_file import checksum, read_header
 from fastface.utils.errors import ModelError
@@ -111,7 +111,7 @@ class Cache:
 def cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cache]:
-    if reason := all_backends()[request.param].missing():
+    if reason := all_backends()[request.param].why_unavailable():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("cache")
     pack = make_small_pack(tmp_path_factory.mktemp("pack"))
@@ -171,7 +171,7 @@ def test_what_another_process_deletes_while_it_is_in_use(cache: Cache) -> None:
     next_start()
     model = cache.pack.model("detection")
     session = engine.open_session(model, Placement("cpu", "fp32"))
-    assert isinstance(session, DividedSession)
+    assert isinstance(session, SplitSession)
     for path in cache.folder.glob("*-v*"):
         path.unlink()
     x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) - 0.5

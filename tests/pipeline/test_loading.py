@@ -35,7 +35,7 @@ class Backend(FakeBackend):
         self.own: tuple[ModelPack, ...] = ()
         self.opened: list[tuple[str, str, Placement]] = []
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         return self.reason
 
     def devices(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class Backend(FakeBackend):
     def packs(self) -> tuple[ModelPack, ...]:
         return self.own
 
-    def accepts(self, pack: ModelPack) -> str | None:
+    def why_unsupported(self, pack: ModelPack) -> str | None:
         return self.refusal
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Any:

@@ -20,13 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastface.backends.base import Backend
 from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
-from fastface.backends.onnx_graphs.division import Division, best_division
 from fastface.backends.onnx_graphs.graph import graph_of
-from fastface.backends.onnx_graphs.halves import cut_at
 from fastface.backends.onnx_graphs.network import Network
+from fastface.backends.onnx_graphs.split_graph import cut_at
+from fastface.backends.onnx_graphs.split_point import SplitPoint, best_division
 from fastface.backends.pending import read_together
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.sessions.divided import DividedSession
+from fastface.backends.sessions.split_session import SplitSession
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age, landmarks_2d
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
@@ -67,7 +67,7 @@ def network_of(model: Any) -> Network:
     return Network(graph_of(model, model.graph.name)).eval()
 
 
-def halves_of(whole: Any) -> tuple[Network, Network, Division]:
+def halves_of(whole: Any) -> tuple[Network, Network, SplitPoint]:
     division = best_division(graph_of(whole, "whole"))
     assert division is not None
     front, back = cut_at(whole, division.value)
@@ -89,7 +89,7 @@ class Randomly(Backend):
             "genderage": network_of(with_batch_axis(gender_age())),
         }
 
-    def missing(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         return None
 
     def devices(self) -> tuple[str, ...]:
@@ -99,10 +99,10 @@ class Randomly(Backend):
         session = self._divided() if task == "detection" else self._session(self.networks[task])
         return open_task(pack, pack.model(task), session)
 
-    def _divided(self) -> DividedSession:
+    def _divided(self) -> SplitSession:
         front, back, division = self.halves
         sessions = self._session(front), self._session(back)
-        return DividedSession(*sessions, division, -127.5 / 128, lambda: sessions[0])
+        return SplitSession(*sessions, division, -127.5 / 128, lambda: sessions[0])
 
     def _session(self, network: Callable[..., Any]) -> NetworkSession:
         if isinstance(network, Network):

@@ -45,7 +45,7 @@ def pack(test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def test_models_run_and_every_report_takes_the_name(
     pack: str, backend: str, test_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     from PIL import Image
 
@@ -67,7 +67,7 @@ def test_models_run_and_every_report_takes_the_name(
 
 
 def test_what_can_not_open_such_a_file_says_so(pack: str) -> None:
-    if reason := all_backends()["insightface"].missing():
+    if reason := all_backends()["insightface"].why_unavailable():
         pytest.skip(reason)
     with pytest.raises(BackendUnavailable, match=r"weights-\\udcff, whose name is no Unicode"):
         load_face_analysis(model_pack=pack, backend="insightface", device="cpu")

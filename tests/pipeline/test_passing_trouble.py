@@ -17,18 +17,28 @@ pytest.importorskip("safetensors")
 
 from fastface.backends.base import GraphBackend
 from fastface.backends.onnx_graphs import (
-    converted,
+    batched as prepared,
+)
+from fastface.backends.onnx_graphs import (
+    cpu_optimized as tuned,
+)
+from fastface.backends.onnx_graphs import (
+    equivalence as trial,
+)
+from fastface.backends.onnx_graphs import (
+    folded_weights as converted,
+)
+from fastface.backends.onnx_graphs import (
     graph,
     graph_cache,
-    halves,
-    prepared,
-    trial,
-    tuned,
+)
+from fastface.backends.onnx_graphs import (
+    split_graph as halves,
 )
 from fastface.backends.onnx_graphs.cache_entries import read_entry
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
-from fastface.backends.sessions.one_by_one import OneByOne
+from fastface.backends.sessions.unbatched_adapter import UnbatchedAdapter
 from fastface.utils import host
 from fastface.utils.checksummed_file import read_header
 from fastface.utils.errors import BackendUnavailable, OutOfMemory
@@ -113,7 +123,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> ModelPack:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    if reason := all_backends()[request.param].missing():
+    if reason := all_backends()[request.param].why_unavailable():
         pytest.skip(reason)
     return request.param
 
@@ -186,7 +196,7 @@ def test_a_full_disk_is_noted_where_it_makes_a_difference(
     engine = get_backend(backend)
     assert isinstance(engine, GraphBackend)
     session = engine.open_session(pack.model("recognition"), Placement("cpu", "fp32"))
-    assert isinstance(session, OneByOne)
+    assert isinstance(session, UnbatchedAdapter)
     note = session.runs_on.note
     assert "runs image by image" in note and "No space left" in note and "tried again" in note
 
@@ -214,10 +224,10 @@ def test_answers_that_differ_are(pack: ModelPack, folder: Path, monkeypatch) -> 
     difference = trial.difference
     monkeypatch.setattr(prepared, "difference", lambda *_: "output 0 by 0.5")
     model = pack.model("recognition")
-    first = prepared.prepared_graph(model)
+    first = prepared.batched_graph(model)
     monkeypatch.setattr(prepared, "difference", difference)
     graph_cache._caches.clear()
-    assert prepared.prepared_graph(model) == first and not first.takes_batches
+    assert prepared.batched_graph(model) == first and not first.takes_batches
     assert refusals(folder) == ["a batch differs from single images: output 0 by 0.5"]
 
 

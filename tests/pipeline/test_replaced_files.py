@@ -57,7 +57,7 @@ def packs(tmp_path: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    if reason := all_backends()[request.param].missing():
+    if reason := all_backends()[request.param].why_unavailable():
         pytest.skip(reason)
     return request.param
 

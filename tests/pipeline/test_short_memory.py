@@ -29,8 +29,8 @@ from fastface.models.facenet import mtcnn, proposals, refinement
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.utils import batching as pieces
 from fastface.utils import images as images_module
-from fastface.utils import pieces
 from fastface.utils.detectors import scrfd
 from fastface.utils.errors import FastFaceError, OutOfMemory
 from fastface.utils.faces import Faces
@@ -74,7 +74,7 @@ def crowd(test_data: Path) -> torch.Tensor:
 
 
 def analyzer_of(backend: str, test_data: Path) -> Analyzer:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     if backend == "facenet":
         (pack, *_) = FacenetBackend().packs()
@@ -277,7 +277,7 @@ print(seen["short"], seen["right"])
 def test_with_little_address_space_the_answer_is_right_or_that_it_is_short(
     backend: str, test_data: Path
 ) -> None:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(ROOT), str(test_data), backend],

@@ -45,5 +45,5 @@ def test_the_empty_folder_of_a_removed_package_is_no_engine(
     monkeypatch.setattr(sys, "path", [str(tmp_path), *rest])
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
-    reason = chosen.missing()
+    reason = chosen.why_unavailable()
     assert reason is not None and module in reason and "python install.py" in reason

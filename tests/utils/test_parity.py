@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.benchmark.contestants import found
+from fastface.benchmark.implementation import found
 from fastface.utils.parity import compare, match
 
 

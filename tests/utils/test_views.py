@@ -9,10 +9,10 @@ import torch
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
-from fastface.utils.views import FaceCrops, FaceView, bytes_of_crops
+from fastface.utils.views import CropSpec, FaceCrops, bytes_of_crops
 
 CPU = torch.device("cpu")
-VIEWS = (FaceView(112), FaceView(128), FaceView(192, 1.5), FaceView(96, 1.5), FaceView(64, 2.0))
+VIEWS = (CropSpec(112), CropSpec(128), CropSpec(192, 1.5), CropSpec(96, 1.5), CropSpec(64, 2.0))
 
 
 def faces_at_random(count: int, size_hw: tuple[int, int], seed: int) -> Faces:
@@ -41,7 +41,7 @@ def photo(size_hw: tuple[int, int], seed: int) -> Images:
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 @pytest.mark.parametrize("seed", range(4))
-def test_any_faces_in_any_order_are_cut_as_from_the_image(view: FaceView, seed: int):
+def test_any_faces_in_any_order_are_cut_as_from_the_image(view: CropSpec, seed: int):
     images, faces = photo((211, 337), seed), faces_at_random(13, (211, 337), seed)
     kept = FaceCrops(images, faces, VIEWS)
     for rows in (list(range(13)), [0], [12], [7, 3], [5, 5, 0], list(range(12, -1, -1))):
@@ -63,7 +63,7 @@ def test_it_is_as_light_as_it_says():
 def test_without_landmarks_only_squares_can_be_cut():
     images = photo((100, 100), 0)
     faces = faces_at_random(3, (100, 100), 0).with_fields(landmarks=None)
-    square, aligned = FaceView(96, 1.5), FaceView(112)
+    square, aligned = CropSpec(96, 1.5), CropSpec(112)
     kept = FaceCrops(images, faces, [square])
     matrices = square.matrices(faces, CPU)
     cut = square.crop(images, faces, matrices).pixels

@@ -149,7 +149,7 @@ def pack_with(folder: Path, fault: Callable[[Any], None] | None, at: str) -> Pat
 def use(folder: Path, backend_name: str) -> list[Any]:
     """Loads a pack, detects, and reads embeddings."""
     backend = get_backend(backend_name)
-    if reason := backend.missing():
+    if reason := backend.why_unavailable():
         pytest.skip(reason)
     pack = read_pack("pack", folder)
     for task in ("detection", "recognition"):

@@ -79,7 +79,7 @@ def test_a_node_that_makes_much_of_little(kind: str, backend: str, tmp_path: Pat
     file = model_file(GROWING[kind](detector()), path)
     assert path.stat().st_size < 30_000
     engine = get_backend(backend)
-    if reason := engine.missing():
+    if reason := engine.why_unavailable():
         pytest.skip(reason)
     before = peak_bytes()
     with pytest.raises(ModelError, match=r"small\.onnx makes [\d,]+ numbers .* expected at most"):

@@ -13,9 +13,9 @@ from fastface.backends.providers.check import (
     Circumstances,
     conflict,
     explain_fallback,
-    found_out,
     installed_distributions,
     read_assignment,
+    resolve_actual_provider,
 )
 from fastface.backends.providers.table import CPU, row_of_device
 
@@ -203,6 +203,6 @@ def test_read_assignment_counts_operators_by_provider():
 def test_found_out(asked, providers, assignment, where, share, note):
     facts = Circumstances(frozenset({CUDA, TENSORRT, CPU}), failure="X")
     counted = None if assignment is None else Counter(assignment)
-    runs_on = found_out(row_of_device(asked), 1, providers, counted, facts)
+    runs_on = resolve_actual_provider(row_of_device(asked), 1, providers, counted, facts)
     assert runs_on == RunsOn(*where, share, runs_on.note)
     assert (note in runs_on.note) if note else not runs_on.note

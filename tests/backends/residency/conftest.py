@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.residency import residents
-from fastface.backends.residency.residents import ModelName
-from fastface.backends.sessions.managed import ManagedSession
+from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency.model_registry import ModelName
+from fastface.backends.sessions.evictable_session import EvictableSession
 
 ONE = torch.ones(1, 1)
 
@@ -40,7 +40,7 @@ class World:
 
     def __init__(self) -> None:
         self.opened: list[Engine] = []
-        self.kept: list[ManagedSession] = []
+        self.kept: list[EvictableSession] = []
 
     def model(
         self,
@@ -50,7 +50,7 @@ class World:
         placement: Placement | None = None,
         slower: Placement | None = None,
         prepare: Callable[[Engine], None] = lambda engine: None,
-    ) -> ManagedSession:
+    ) -> EvictableSession:
         def open_at(placement: Placement) -> Engine:
             engine = Engine(placement)
             prepare(engine)
@@ -58,7 +58,7 @@ class World:
             return engine
 
         name = ModelName(pack, task, "fake", "model.onnx")
-        session = ManagedSession(name, open_at, placement or Placement(), size_bytes, slower)
+        session = EvictableSession(name, open_at, placement or Placement(), size_bytes, slower)
         self.kept.append(session)
         return session
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastface.backends.placement import Placement
-from fastface.backends.residency import residents
+from fastface.backends.residency import model_registry as residents
 from fastface.pipeline import lifecycle
 from fastface.utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from tests.backends.residency.conftest import ONE, Engine, World

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastface.backends.residency import idle, managed, residents
-from fastface.backends.residency.idle import IdleWatch
+from fastface.backends.residency import evictable_model as managed
+from fastface.backends.residency import idle_evictor as idle
+from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency.idle_evictor import IdleEvictor
 from fastface.pipeline import lifecycle
 from tests.backends.residency.conftest import ONE, World
 
@@ -26,8 +28,8 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.fixture
-def watch(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleWatch]:
-    watch = IdleWatch()
+def watch(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleEvictor]:
+    watch = IdleEvictor()
     monkeypatch.setattr(idle, "watch", watch)
     monkeypatch.setattr(managed, "watch", watch)
     yield watch

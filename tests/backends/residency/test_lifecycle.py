@@ -9,9 +9,10 @@ import pytest
 
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.residency import managed, residents
+from fastface.backends.residency import evictable_model as managed
+from fastface.backends.residency import model_registry as residents
 from fastface.backends.residency.batches import batch_of_work
-from fastface.backends.residency.residents import LoadedModel, ModelName
+from fastface.backends.residency.model_registry import LoadedModel, ModelName
 from fastface.pipeline import lifecycle
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils.errors import ModelError
@@ -132,7 +133,7 @@ class TestPreload:
     def test_what_was_released_is_brought_back_and_reported(
         self, backend: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if reason := get_backend(backend).missing():
+        if reason := get_backend(backend).why_unavailable():
             pytest.skip(reason)
         # The list of models begins empty here, and insightface's backend keeps its last objects.
         monkeypatch.setattr(get_backend(backend), "_opened", {}, raising=False)
@@ -148,7 +149,7 @@ class TestPreload:
 
     def test_the_networks_of_a_cascade_too(self) -> None:
         backend = get_backend("facenet")
-        if reason := backend.missing():
+        if reason := backend.why_unavailable():
             pytest.skip(reason)
         pack = backend.packs()[0].name
         stages = [f"detection, {name}" for name in ("PNet", "RNet", "ONet")]

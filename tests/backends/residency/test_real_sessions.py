@@ -62,7 +62,7 @@ def same(first: Faces, second: Faces) -> bool:
 def test_eight_threads_while_another_unloads_at_random(
     pack: ModelPack, crowd: torch.Tensor, backend: str
 ) -> None:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     analyzer = Analyzer(pack, get_backend(backend), Placement())
     pictures = [crowd, crowd.flip(2), crowd[:, :, :200], crowd * 0.5]
@@ -98,7 +98,7 @@ def test_eight_threads_while_another_unloads_at_random(
 def test_what_was_unloaded_comes_back_and_answers_the_same(
     pack: ModelPack, crowd: torch.Tensor, backend: str
 ) -> None:
-    if reason := all_backends()[backend].missing():
+    if reason := all_backends()[backend].why_unavailable():
         pytest.skip(reason)
     analyzer = Analyzer(pack, get_backend(backend), Placement())
     expected = analysed(analyzer, crowd, SMALL)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.residency.residents import ModelName
-from fastface.backends.sessions.managed import ManagedSession
+from fastface.backends.residency.model_registry import ModelName
+from fastface.backends.sessions.evictable_session import EvictableSession
 
 ONE = torch.ones(1)
 NAME = ModelName("pack", "detection", "fake", "model.onnx")
@@ -39,14 +39,14 @@ class Moving(Closing):
         self.moves.append("returned")
 
 
-def managed(kind: type) -> tuple[ManagedSession, list]:
+def managed(kind: type) -> tuple[EvictableSession, list]:
     opened: list = []
 
     def open_session():
         opened.append(kind())
         return opened[-1]
 
-    return ManagedSession(NAME, lambda placement: open_session(), Placement(), 100), opened
+    return EvictableSession(NAME, lambda placement: open_session(), Placement(), 100), opened
 
 
 def test_a_closed_session_is_opened_again_when_it_runs() -> None:

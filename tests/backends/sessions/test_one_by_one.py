@@ -9,7 +9,7 @@ import torch
 
 from fastface.backends.interfaces import Session
 from fastface.backends.placement import RunsOn
-from fastface.backends.sessions.one_by_one import OneByOne
+from fastface.backends.sessions.unbatched_adapter import UnbatchedAdapter
 from fastface.utils.errors import InvalidInput
 from fastface.utils.packs import ModelFile
 
@@ -33,8 +33,8 @@ def batch_of(count: int) -> torch.Tensor:
     return torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4)
 
 
-def one_by_one(task: str, *shapes: tuple[int, ...]) -> OneByOne:
-    return OneByOne(Single(*shapes), ModelFile(Path("x.onnx"), task))
+def one_by_one(task: str, *shapes: tuple[int, ...]) -> UnbatchedAdapter:
+    return UnbatchedAdapter(Single(*shapes), ModelFile(Path("x.onnx"), task))
 
 
 def test_an_empty_batch_is_refused():

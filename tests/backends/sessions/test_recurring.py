@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.sessions.recurring import Recurring, captured
+from fastface.backends.sessions.shape_cache import ShapeCache, captured
 from fastface.utils.errors import BackendUnavailable
 
 
@@ -95,10 +95,10 @@ def test_a_recorded_run_is_run_again_on_new_input_into_new_memory(driver: Driver
 def test_what_can_not_be_recorded_runs_without_and_that_is_said_once(
     driver: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recurring, x = Recurring(), torch.ones(2, 3)
+    recurring, x = ShapeCache(), torch.ones(2, 3)
     way = driver.failing(RuntimeError("operation not permitted when stream is capturing"))
     with caplog.at_level(logging.WARNING, logger="FastFace"):
-        results = [recurring.way_for(x, way, lambda x: captured(way, x))(x) for _ in range(6)]
+        results = [recurring.runner_for(x, way, lambda x: captured(way, x))(x) for _ in range(6)]
     assert all(torch.equal(result, 2 * x) for (result,) in results)
     assert len(driver.modes) == 1
     (record,) = caplog.records

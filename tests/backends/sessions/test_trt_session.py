@@ -14,7 +14,7 @@ import torch
 from fastface.backends.placement import RunsOn
 from fastface.backends.sessions import trt_session
 from fastface.backends.sessions.trt_session import TrtSession
-from fastface.backends.trt.build import Order, build
+from fastface.backends.trt.build import BuildSpec, build
 from fastface.backends.trt.library import Library
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from tests.backends.onnx_graphs.small_graphs import detector, in_onnxruntime
@@ -39,7 +39,7 @@ OUTPUTS = [output.name for output in GRAPH.graph.output]
 
 
 def opened(library: Library, outputs: list[str] = OUTPUTS, **options: Any) -> TrtSession:
-    order = Order("a.onnx", GRAPH.SerializeToString(), SHAPES, 0)
+    order = BuildSpec("a.onnx", GRAPH.SerializeToString(), SHAPES, 0)
     engine = build(library, GEFORCE, order, lambda share: None).engine
     runs_on = RunsOn("cuda:0", str(library))
     return TrtSession(library, engine, CPU, runs_on, "a.engine", outputs, **options)
@@ -238,7 +238,7 @@ def test_on_a_real_gpu_results_are_those_of_the_graph():
         library = choose_library(card)
     except BackendUnavailable as error:
         pytest.skip(str(error))
-    order = Order("a.onnx", GRAPH.SerializeToString(), SHAPES, 0)
+    order = BuildSpec("a.onnx", GRAPH.SerializeToString(), SHAPES, 0)
     engine = build(library, card, order, lambda share: None).engine
     device = torch.device("cuda", 0)
     runs_on = RunsOn("cuda:0", str(library))

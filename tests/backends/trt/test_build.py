@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from fastface.backends.onnx_graphs.prepared import prepared_graph
-from fastface.backends.trt.build import Order, build
+from fastface.backends.onnx_graphs.batched import batched_graph
+from fastface.backends.trt.build import BuildSpec, build
 from fastface.backends.trt.library import Library
 from fastface.backends.trt.profile import Profile
 from fastface.backends.trt.sources import graph_in
@@ -24,10 +24,10 @@ from tests.backends.trt.stub import RECORDED, TENSORRT_10, TENSORRT_11, TENSORRT
 SHAPES = ((1, 3, 64, 64), (2, 3, 96, 96), (4, 3, 160, 160))
 
 
-def order(graph: bytes | None = None, **changes: object) -> Order:
+def order(graph: bytes | None = None, **changes: object) -> BuildSpec:
     model = detector(size_hw=("h", "w"), rank=3, leading=1)
     del model.graph.input[0].type.tensor_type.shape.dim[0]
-    return Order("a.onnx", graph or model.SerializeToString(), SHAPES, 0, **changes)  # type: ignore[arg-type]
+    return BuildSpec("a.onnx", graph or model.SerializeToString(), SHAPES, 0, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,13 @@ class TestForReal:
         pack = read_pack("networks", networks["folder"])
         assert set(pack.tasks) == {"detection", "genderage", "recognition"}
         for model in pack.models:
-            prepared = prepared_graph(model)
+            prepared = batched_graph(model)
             assert prepared.takes_batches
             graph, kept = graph_in(precision, prepared)
             assert bool(kept) == (precision == "fp16")
             shapes = Profile().shapes(model, True)
             heard: list[float] = []
-            wanted = Order(model.path.name, graph, shapes, 0)
+            wanted = BuildSpec(model.path.name, graph, shapes, 0)
             built = build(rtx, None, wanted, heard.append)
             assert len(built.engine) > model.path.stat().st_size // 3
             assert heard == sorted(heard) and 0 <= heard[0] < heard[-1] <= 1 and len(heard) > 20
@@ -71,8 +71,8 @@ class TestForReal:
                 raise Stopped
 
         model = read_pack("networks", networks["folder"]).model("detection")
-        graph = prepared_graph(model).path.read_bytes()
-        wanted = Order("det_500m.onnx", graph, Profile().shapes(model, True), 0)
+        graph = batched_graph(model).path.read_bytes()
+        wanted = BuildSpec("det_500m.onnx", graph, Profile().shapes(model, True), 0)
         with pytest.raises(Stopped):
             build(rtx, None, wanted, stop)
         assert len(heard) == 10
@@ -84,8 +84,8 @@ class TestForReal:
 
     def test_too_little_workspace_is_told(self, rtx: Library, networks: dict[str, Path]):
         model = read_pack("networks", networks["folder"]).model("detection")
-        graph = prepared_graph(model).path.read_bytes()
-        wanted = Order("det_500m.onnx", graph, Profile().shapes(model, True), 1 << 20)
+        graph = batched_graph(model).path.read_bytes()
+        wanted = BuildSpec("det_500m.onnx", graph, Profile().shapes(model, True), 1 << 20)
         with pytest.raises(
             BackendUnavailable, match=r"workspace limit.*smaller profile or more work"
         ):
@@ -97,7 +97,7 @@ class TestEveryVersion:
     def test_what_is_asked_of_it(self, name: str):
         stub = StubModule(name)
         heard: list[float] = []
-        wanted = Order("a.onnx", order().graph, SHAPES, 1 << 20)
+        wanted = BuildSpec("a.onnx", order().graph, SHAPES, 1 << 20)
         built = build(library_of(stub), GEFORCE, wanted, heard.append)
         assert heard == [0.125, 0.25, 0.375, 0.5]
         assert stub.seen["workspace"] == ("WORKSPACE", 1 << 20)

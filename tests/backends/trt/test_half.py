@@ -14,9 +14,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from fastface.backends.onnx_graphs.batched import batched_graph
 from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
-from fastface.backends.onnx_graphs.prepared import prepared_graph
 from fastface.backends.trt.half import half_graph, nodes_to_keep
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age
@@ -182,7 +182,7 @@ def test_without_the_converter_the_remedy_is_told(tmp_path: Path, monkeypatch):
 def test_real_embeddings_keep_their_direction(test_data: Path):
     cv2 = pytest.importorskip("cv2")
     model = read_pack("models", test_data / "models").model("recognition")
-    path = prepared_graph(model).path
+    path = batched_graph(model).path
     half, _ = half_graph(path)
     coded = pickle.loads((test_data / "images" / "lfw_10_pairs.bin").read_bytes(), encoding="bytes")
     crops = np.stack([cv2.imdecode(np.frombuffer(c, np.uint8), 1) for c in coded[0]])

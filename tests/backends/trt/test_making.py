@@ -17,7 +17,7 @@ from fastface.backends import registry
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import Library
 from fastface.pipeline import engine_building as making
-from fastface.pipeline.engine_building import Wish, build_pack, listing, summary
+from fastface.pipeline.engine_building import BuildRequest, build_pack, listing, summary
 from fastface.utils.errors import BackendUnavailable, FastFaceError, InvalidInput, ModelError
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
@@ -29,7 +29,7 @@ from tests.backends.trt.stub import TENSORRT_10, TENSORRT_11, TENSORRT_RTX, Stub
 
 pytest.importorskip("onnxruntime")
 
-WISH = Wish("fp16", SMALL)
+WISH = BuildRequest("fp16", SMALL)
 
 
 def ignore(done: int, total: int) -> None:
@@ -191,16 +191,18 @@ def real(test_data: Path) -> ModelPack:
 
 
 @pytest.fixture
-def wish(test_data: Path) -> Wish:
+def wish(test_data: Path) -> BuildRequest:
     photo = read_picture(test_data / "images" / "multiface.jpg")
-    return Wish("fp16", images=Images.from_comfy(torch.from_numpy(photo)[None]))
+    return BuildRequest("fp16", images=Images.from_comfy(torch.from_numpy(photo)[None]))
 
 
 @pytest.mark.parametrize("name", [TENSORRT_10, TENSORRT_11, TENSORRT_RTX])
 class TestAnswers:
     """On stand-ins that compute: engines are held against the reference on a photo."""
 
-    def test_fp16_is_fit(self, monkeypatch, store: EngineStore, real, wish: Wish, name: str):
+    def test_fp16_is_fit(
+        self, monkeypatch, store: EngineStore, real, wish: BuildRequest, name: str
+    ):
         put_in_place(monkeypatch, [StubModule(name)], GEFORCE)
         built = build_pack(real, wish, ignore, store)
         detection, recognition = (made.fitness for made in built.engines)
@@ -215,7 +217,7 @@ class TestAnswers:
             recognition,
         ]
 
-    def test_wrong_answers_are_unfit(self, monkeypatch, store, real, wish: Wish, name: str):
+    def test_wrong_answers_are_unfit(self, monkeypatch, store, real, wish: BuildRequest, name: str):
         stub = StubModule(name)
         put_in_place(monkeypatch, [stub], GEFORCE)
         stub.noise = 0.4
@@ -227,7 +229,7 @@ class TestAnswers:
         assert "so backend auto passes over: detection, recognition" in summary(real, built)
 
 
-def test_without_faces_nothing_is_known(monkeypatch, store: EngineStore, real, wish: Wish):
+def test_without_faces_nothing_is_known(monkeypatch, store: EngineStore, real, wish: BuildRequest):
     put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
     grey = Images.from_bgr(np.full((200, 200, 3), 127, np.uint8))
     built = build_pack(real, dataclasses.replace(wish, images=grey), ignore, store)
@@ -297,7 +299,7 @@ class TestRefusals:
     @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"workspace_bytes": -1}])
     def test_a_wrong_wish(self, changes: dict):
         with pytest.raises(InvalidInput, match="expected"):
-            Wish(**changes)
+            BuildRequest(**changes)
 
 
 def test_without_a_photo_it_is_built_and_untested(monkeypatch, pack, store: EngineStore):

@@ -13,7 +13,7 @@ import pytest
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import TENSORRT_RTX
 from fastface.backends.trt.profile import Profile, Span
-from fastface.pipeline.engine_building import Wish, build_pack, listing, summary
+from fastface.pipeline.engine_building import BuildRequest, build_pack, listing, summary
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 from tests.backends.trt.on_stub import GEFORCE, put_in_place
@@ -40,7 +40,7 @@ class Engines(Target):
         pack_folder, engines = self.folder / "pack", self.folder / "engines"
         write_odd_pack(pack_folder, sound_graphs(), chance)
         shutil.rmtree(engines, ignore_errors=True)
-        wish = Wish(chance.choice(("fp32", "fp16", "mixed")), _PROFILE, images=self._images)
+        wish = BuildRequest(chance.choice(("fp32", "fp16", "mixed")), _PROFILE, images=self._images)
         store = EngineStore(engines)
         try:
             pack = read_pack("pack", pack_folder)

@@ -92,7 +92,7 @@ def forget_graphs() -> None:
 
 def available_backends() -> tuple[str, ...]:
     """Those of `_BACKENDS` that can run here, as often as each is to be tried."""
-    there = [name for name in _BACKENDS if get_backend(name).missing() is None]
+    there = [name for name in _BACKENDS if get_backend(name).why_unavailable() is None]
     return tuple(name for name in there for _ in range(_BACKENDS[name]))
 
 

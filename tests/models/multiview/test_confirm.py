@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.models.multiview.confirm import _crops, _turned, look_again, steady_landmarks
-from fastface.models.multiview.looks import Sightings
 from fastface.models.multiview.types import MakeBatch
+from fastface.models.multiview.views import Detections
 from fastface.utils.align import arcface_template
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
@@ -59,13 +59,13 @@ def images() -> Images:
     return Images.from_bgr(np.zeros((300, 400, 3), np.uint8))
 
 
-def faces_at(*centres_and_scales: tuple[float, float, float]) -> Sightings:
+def faces_at(*centres_and_scales: tuple[float, float, float]) -> Detections:
     """Upright faces with ArcFace's landmarks: x and y of the middle, scale of 112 pixels."""
     count = len(centres_and_scales)
     template = arcface_template(112).float() - 56
     points = [torch.tensor([x, y]) + template * scale for x, y, scale in centres_and_scales]
     index = torch.zeros(count, dtype=torch.int64)
-    return Sightings(
+    return Detections(
         torch.zeros(count, 4), torch.ones(count), torch.stack(points), index, index, index
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.models.multiview.looks import Look
+from fastface.models.multiview.views import View
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch
 
@@ -23,9 +23,9 @@ def bright_box(canvas: torch.Tensor) -> list[float]:
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (40, 64), (100, 60)])
 @pytest.mark.parametrize(
-    "look", [Look(64, 64, (0, 1, 2, 3)), Look(32, 96, (3, 1)), Look(96, 96, (2,))]
+    "look", [View(64, 64, (0, 1, 2, 3)), View(32, 96, (3, 1)), View(96, 96, (2,))]
 )
-def test_what_is_seen_on_a_canvas_comes_back_to_its_place(size_hw: tuple[int, int], look: Look):
+def test_what_is_seen_on_a_canvas_comes_back_to_its_place(size_hw: tuple[int, int], look: View):
     batch = batch_with_a_dot(size_hw, (20, 28), images=2)
     canvases = look.canvases(batch)
     assert canvases.pixels.shape == (2 * len(look.turns), *look.size_wh, 3)
@@ -54,5 +54,5 @@ def test_what_is_seen_on_a_canvas_comes_back_to_its_place(size_hw: tuple[int, in
 
 
 def test_of_no_faces():
-    seen = Look(64, 64, (0, 1)).back_in(Faces.empty(((64, 64),) * 2), [(30, 50)], 1)
+    seen = View(64, 64, (0, 1)).back_in(Faces.empty(((64, 64),) * 2), [(30, 50)], 1)
     assert len(seen.scores) == 0 and seen.boxes.shape == (0, 4)

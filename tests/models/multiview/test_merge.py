@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.models.multiview.looks import Sightings
 from fastface.models.multiview.merge import (
     is_sure,
     merge,
@@ -15,6 +14,7 @@ from fastface.models.multiview.merge import (
     posture,
     together,
 )
+from fastface.models.multiview.views import Detections
 from fastface.utils.align import arcface_template
 
 OPTIONS = DetectionOptions()
@@ -28,13 +28,13 @@ def sighting(
     turn: int = 0,
     roll_deg: float = 0.0,
     image: int = 0,
-) -> Sightings:
+) -> Detections:
     """A face of a size at a place, whose landmarks are ArcFace's, turned clockwise."""
     angle = math.radians(roll_deg)
     turned = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     points = (arcface_template(112).float() - 56) @ turned * (side / 112)
     one = torch.ones(1, dtype=torch.int64)
-    return Sightings(
+    return Detections(
         torch.tensor([[x, 0.0, x + side, side]]),
         torch.tensor([score]),
         (points + torch.tensor([x + side / 2, side / 2]))[None],
@@ -45,7 +45,7 @@ def sighting(
 
 
 def merged(
-    parts: Sequence[Sightings], again: Sequence[float] | None = None, refuted: Sequence[int] = ()
+    parts: Sequence[Detections], again: Sequence[float] | None = None, refuted: Sequence[int] = ()
 ) -> list[int]:
     scores = [float(part.scores[0]) for part in parts] if again is None else again
     better_turned = torch.tensor([row in refuted for row in range(len(parts))], dtype=torch.bool)
@@ -59,16 +59,16 @@ def test_posture(roll: float, turn: int):
     # Counter-clockwise quarter turns make a face upright that is turned clockwise.
     expected = abs((roll - 90 * turn + 180) % 360 - 180)
     assert stands.lean_deg.item() == pytest.approx(expected, abs=0.01)
-    assert stands.misfit.item() == pytest.approx(0, abs=1e-3)
+    assert stands.procrustes_error.item() == pytest.approx(0, abs=1e-3)
 
 
 def test_posture_of_what_is_no_face():
     line = sighting(0)
     assert line.landmarks is not None
     line.landmarks[0] = torch.arange(5.0)[:, None]
-    assert posture(line).misfit.item() > 0.5
+    assert posture(line).procrustes_error.item() > 0.5
     line.landmarks[0] = 3.0
-    assert posture(line).misfit.item() == pytest.approx(1)
+    assert posture(line).procrustes_error.item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.divided import Draw
+from fastface.backends.sessions.split_session import Draw
 from fastface.models.multiview.robust import LOOKS
 from fastface.pipeline import analyzer as analyzer_module
 from fastface.pipeline.analyzer import Analyzer
@@ -86,7 +86,7 @@ def test_between_quarter_turns_too(app: FaceAnalysis, photo: np.ndarray, angle_d
 
 @pytest.mark.parametrize("backend", ["torch", "insightface", "facenet"])
 def test_on_every_backend(photo: np.ndarray, test_data: Path, backend: str):
-    reason = get_backend(backend).missing()
+    reason = get_backend(backend).why_unavailable()
     if reason:
         pytest.skip(reason)
     own = get_backend(backend).packs()

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.pipeline.insightface_compat.frames import FrameRecord, face_fields, faces_from_arrays
+from fastface.pipeline.insightface_compat.lazy_faces import (
+    FrameRecord,
+    face_fields,
+    faces_from_arrays,
+)
 from fastface.utils.faces import Faces
 
 

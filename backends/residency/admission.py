@@ -1,0 +1,83 @@
+"""Whether there is room for a model, found out before it is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from ...utils import memory
+from ...utils.errors import OutOfMemory
+from ...utils.host import patcher
+from ...utils.settings import settings
+from ..placement import Placement
+from . import model_registry as residents
+from .model_registry import ModelName
+
+_log = logging.getLogger("FastFace")
+
+#: A model in the making takes its size twice: as it is read, and as it will run.
+_TIMES_ITS_SIZE = 2
+#: Words for devices whose memory is that of a CUDA or ROCm card as torch sees it.
+_ON_CARDS = frozenset({"cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx"})
+
+
+def make_room(name: ModelName, size_bytes: int, placement: Placement) -> None:
+    """Sees to it that a model can be loaded, releasing those that are idle if it can't.
+
+    Args:
+        name: The model.
+        size_bytes: Size of its weights.
+        placement: Where it is to go.
+
+    Raises:
+        OutOfMemory: There is too little room even so.
+    """
+    need = _TIMES_ITS_SIZE * size_bytes
+    _require(name, need, "RAM", memory.free_ram, torch.device("cpu"))
+    device = _card(placement)
+    if device is not None:
+        _require(name, need, f"memory of {device}", lambda: _free_on(device), device)
+
+
+def _require(
+    name: ModelName,
+    need: int,
+    kind: str,
+    free: Callable[[], int],
+    device: torch.device,
+) -> None:
+    if free() >= need:
+        return
+    wanted = f"{name} needs {_mb(need)} of {kind} to be loaded, twice its size"
+    _log.warning("%s, and %s are free: releasing what is idle", wanted, _mb(free()))
+    residents.drop(residents.models(), idle_seconds=0)
+    if free() < need:
+        patcher.make_room(need, device)
+    if free() < need:
+        raise OutOfMemory(
+            f"{wanted}, and only {_mb(free())} are free with everything idle released: unload "
+            "other models, close other programs, or choose a smaller model_pack or fewer heads"
+        )
+
+
+def _card(placement: Placement) -> torch.device | None:
+    word, _, index = placement.device.partition(":")
+    if word not in _ON_CARDS or int(index or 0) >= torch.cuda.device_count():
+        return None
+    return torch.device("cuda", int(index or 0))
+
+
+def _free_on(device: torch.device) -> int:
+    """What is free on a card, within the budget that the user gave."""
+    free = memory.free_vram(device) or 0
+    budget = settings().gpu_mem_limit
+    if not budget:
+        return free
+    held = sum(model.size_bytes for model in residents.loaded() if model.device == str(device))
+    return min(free, max(0, budget - held))
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.0f} MB"

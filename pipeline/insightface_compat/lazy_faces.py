@@ -1,0 +1,231 @@
+"""What is known of one image: its detections and what its faces' fields turned out to be."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...utils.errors import ModelReplaced
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.isolation import engine_call
+from ...utils.views import CropSpec, FaceCrops, bytes_of_crops
+from ..analyzer import Analyzer
+from .access_predictor import AccessPredictor
+
+#: InsightFace's names for the fields of each task, and ours in `Faces`.
+FACE_KEYS: dict[str, dict[str, str]] = {
+    "landmark_3d_68": {"landmark_3d_68": "landmarks_68", "pose": "pose"},
+    "landmark_2d_106": {"landmark_2d_106": "landmarks_106"},
+    "genderage": {"gender": "gender", "age": "age"},
+    "recognition": {"embedding": "embeddings"},
+    "verification": {"verification_score": "verification"},
+}
+_TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
+
+#: What a face takes once all its fields have been read: 512 numbers of an embedding, 416 of
+#: landmarks, and the objects around them.
+_BYTES_OF_FACE = 6 << 10
+
+
+@dataclass
+class FrameRecord:
+    """The faces of one image on the CPU, and their fields as far as they have been read."""
+
+    faces: Faces
+    fields: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes once all fields of all faces have been read."""
+        return len(self.faces) * _BYTES_OF_FACE
+
+    def rows_to_read(self, task: str, row: int, expects_all: bool = False) -> list[int]:
+        """The faces to describe when a field of `row` is read first.
+
+        Most consumers read one face of an image. Whoever reads a second one reads them all, and
+        all the rest in one batch is cheaper than one by one.
+
+        Args:
+            task: Of the field.
+            row: The face.
+            expects_all: Whether the others are likely to be read too.
+        """
+        known = self.fields.setdefault(task, {})
+        if not known and not expects_all:
+            return [row]
+        return [other for other in range(len(self.faces)) if other not in known]
+
+
+class SharedImage:
+    """The pixels of one image, whole, for the frames that need them."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        """`image` is copied: its owner may draw on it before a field is read."""
+        self.images = Images.from_bgr(image.copy())
+        self.size_bytes = image.nbytes
+        self._frames: weakref.WeakSet[LazyImageFaces] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def used_by(self, frame: LazyImageFaces) -> None:
+        with self._lock:
+            self._frames.add(frame)
+
+    def let_go(self) -> None:
+        """Makes those that still need it do with less."""
+        with self._lock:
+            frames = list(self._frames)
+        for frame in frames:
+            frame.shrink()
+
+
+class LazyImageFaces:
+    """One image handed to `FaceAnalysis.get`, from which unread fields can still be worked out.
+
+    It begins with the whole picture, which costs nothing but a copy. Once the picture is kept for
+    nobody else, what is left are the crops that the networks would see, if these are lighter:
+    somebody may keep the faces of thousands of images and never read a field.
+    """
+
+    def __init__(
+        self,
+        record: FrameRecord,
+        analyzer: Analyzer,
+        tasks: Sequence[str],
+        habits: AccessPredictor,
+        renew: Callable[[Analyzer], Analyzer],
+    ) -> None:
+        """
+        Args:
+            record: The image's faces.
+            analyzer: Whose models tell more about them.
+            tasks: Of which fields may be read.
+            habits: Of those who read them.
+            renew: Gives the analyzer of the files that are there now, where one was replaced.
+        """
+        self._images: Images | None = None
+        self._record = record
+        self._analyzer = analyzer
+        self._tasks = tasks
+        self._habits = habits
+        self._renew = renew
+        self._is_late = False
+
+    def needs_picture(self) -> bool:
+        """Whether there is anything that is not known yet."""
+        with self._record.lock:
+            return bool(self._unread())
+
+    def look_at(self, picture: SharedImage) -> None:
+        """Gives it the picture it needs."""
+        self._images = picture.images
+        picture.used_by(self)
+
+    def _unread(self) -> list[str]:
+        """Tasks of which some face's fields are not known."""
+        count, fields = len(self._record.faces), self._record.fields
+        return [task for task in self._tasks if len(fields.get(task, ())) < count]
+
+    @engine_call()
+    def shrink(self) -> None:
+        """Keeps the crops alone, where the networks need no more and they are lighter."""
+        # Never waited for: it may be a model of this very face that is making room.
+        if not self._record.lock.acquire(blocking=False):
+            self._is_late = True
+            return
+        try:
+            self._cut_out()
+        finally:
+            self._record.lock.release()
+
+    def _cut_out(self) -> None:
+        images, faces = self._images, self._record.faces
+        if images is None or isinstance(images, FaceCrops):
+            return
+        views = [self._view(task) for task in self._unread()]
+        known = {view for view in views if view is not None}
+        picture_bytes = sum(source.nbytes for source in images.sources)
+        if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
+            self._images = FaceCrops(images, faces, known)
+
+    def _view(self, task: str) -> CropSpec | None:
+        """What the model of a task looks at, if it can be cut out now."""
+        view = self._analyzer.backend.view(self._analyzer.pack, task)
+        can_align = self._record.faces.landmarks is not None
+        return view if view is not None and (can_align or view.expansion is not None) else None
+
+    @engine_call()
+    def read(self, row: int, key: str) -> Mapping[str, Any]:
+        """InsightFace's fields of one face that come with `key`.
+
+        Raises:
+            ModelReplaced: The file of the model that they come from was replaced after fields of
+                other faces of the image had been read.
+        """
+        try:
+            return self._read(row, _TASK_OF_KEY[key])
+        except ModelReplaced:
+            self._move_on(_TASK_OF_KEY[key])
+        return self._read(row, _TASK_OF_KEY[key])
+
+    def _move_on(self, task: str) -> None:
+        """Has the rest told by the model that is there now, of which nothing was told yet."""
+        with self._record.lock:
+            if self._record.fields.get(task):
+                raise ModelReplaced(
+                    f"the {task} model of pack {self._analyzer.pack.name!r} was replaced while the "
+                    "faces of this image were being read; analyse the image again"
+                )
+        self._analyzer = self._renew(self._analyzer)
+        self._record = FrameRecord(self._record.faces)
+
+    def _read(self, row: int, task: str) -> Mapping[str, Any]:
+        with self._record.lock:
+            expects_all = self._habits.expects_all(task, self._record)
+            rows = self._record.rows_to_read(task, row, expects_all)
+            known = self._record.fields[task]
+            if row not in known and self._images is not None:
+                faces = self._record.faces[rows]
+                described = self._analyzer.describe(self._images, faces, [task])
+                for position, values in zip(rows, face_fields(described, task), strict=True):
+                    known[position] = values
+            values = known[row]
+            if len(self._record.faces) > 1:
+                self._habits.note(task, self._record, row)
+        if self._is_late:
+            self._is_late = False
+            self.shrink()
+        # Callers own what they get: the cache must not change when they do.
+        return {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+
+def face_fields(faces: Faces, task: str) -> list[dict[str, Any]]:
+    """InsightFace's fields of a task for every face: float32 arrays, or integers."""
+    columns = {}
+    for key, name in FACE_KEYS[task].items():
+        column = getattr(faces, name).cpu().numpy()
+        columns[key] = column if column.ndim > 1 else column.tolist()
+    return [{key: column[row] for key, column in columns.items()} for row in range(len(faces))]
+
+
+def faces_from_arrays(
+    boxes: np.ndarray, landmarks: np.ndarray | None, size_hw: Sequence[int]
+) -> Faces:
+    """`Faces` of one image from arrays: `[N,5]` boxes with scores, `[N,5,2]` landmarks."""
+    rows = torch.from_numpy(np.array(boxes, dtype=np.float32)).reshape(-1, 5)
+    return Faces(
+        boxes=rows[:, :4],
+        scores=rows[:, 4],
+        image_index=torch.zeros(len(rows), dtype=torch.int64),
+        image_sizes=((int(size_hw[0]), int(size_hw[1])),),
+        landmarks=(
+            None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
+        ),
+    )
