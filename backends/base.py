@@ -17,7 +17,6 @@ from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.read import read_pack
-from ..utils.views import CropSpec
 from .interfaces import DetectionOptions, Detector, Head, Session
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.sizes import refuse_absurd_sizes
@@ -136,15 +135,16 @@ class Backend(ABC):
             return None
         return replace(placement, device="cpu", precision="fp32")
 
-    def view(self, pack: ModelPack, task: str) -> CropSpec | None:
-        """What the model of a task looks at of a face; None where it wants the whole image."""
-        return None
-
     @abstractmethod
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Any:
         """Loads the model of one task of a pack.
 
         What can leave memory and come back later is guarded by `unreplaced` each time it is read.
+
+        Returns:
+            The network as a `Session`, or several as one object of a type that
+            `models.open_model` knows, which makes a detector or head of them; or that itself, where
+            a library brings it whole.
 
         Raises:
             BackendUnavailable: It can't run as asked; the message has the remedy.
@@ -170,11 +170,6 @@ class GraphBackend(Backend):
             return f"it runs ONNX graphs, and pack {pack.name!r} is made of {', '.join(foreign)}"
         return None
 
-    def view(self, pack: ModelPack, task: str) -> CropSpec | None:
-        from ..models import view_of
-
-        return view_of(pack.model(task))
-
     @abstractmethod
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         """Opens one graph."""
@@ -189,20 +184,18 @@ class GraphBackend(Backend):
             refuse_absurd_sizes(model)
             return self.open_session(model, placement)
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        from ..models import open_task
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Session:
         from .residency.model_registry import ModelName
         from .sessions.evictable_session import EvictableSession
 
         model = pack.model(task)
-        session = EvictableSession(
+        return EvictableSession(
             ModelName(pack.name, task, self.name, model.path.name),
             partial(self._open_foreign, model),
             placement,
             self.session_bytes(model, placement),
             self.fallback_placement(placement),
         )
-        return open_task(pack, model, session)
 
     def is_open(self, model: Detector | Head) -> bool:
         session = getattr(model, "session", None)

@@ -7,15 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..models.facenet.inception import InceptionEmbedder
-from ..models.facenet.mtcnn import Mtcnn
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import model_states
 from .base import Backend, Parameters
-from .facenet_networks.networks import STAGES, stage_file
+from .facenet_networks.networks import (
+    STAGES,
+    InceptionNetwork,
+    MtcnnNetworks,
+    open_inception,
+    open_mtcnn,
+    stage_file,
+)
 from .facenet_networks.parameters import IMAGE_SIZE, MtcnnParameters
 from .facenet_networks.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .interfaces import DetectionOptions, Detector, Head
@@ -109,15 +114,17 @@ class FacenetBackend(Backend):
             f"selection {parameters.selection_method}"
         )
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(
+        self, pack: ModelPack, task: str, placement: Placement
+    ) -> MtcnnNetworks | InceptionNetwork:
         reason = self.why_unavailable() or self.why_unsupported(pack)
         if reason:
             raise BackendUnavailable(f"backend {self.name!r}: {reason}")
         path = pack.model(task).path
         device, note = placed_in_torch(self.name, placement)
         if task == "recognition":
-            return InceptionEmbedder(path, device, self.parameters.margin, note)
-        return Mtcnn(path.parent, device, self.parameters, note)
+            return InceptionNetwork(open_inception(path, device, note), self.parameters.margin)
+        return open_mtcnn(path.parent, device, self.parameters, note)
 
     def is_open(self, model: Detector | Head) -> bool:
         return getattr(model, "is_open", True)

@@ -16,13 +16,12 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
-from ..pipeline.insightface_compat.face import Face
-from ..pipeline.insightface_compat.lazy_faces import FACE_KEYS, faces_from_arrays
 from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
 from ..utils.files import is_text
 from ..utils.images import ImageBatch, Images
+from ..utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ..utils.letterbox import Canvas, fitted_size, letterbox
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
@@ -330,6 +329,8 @@ class UpstreamHead(UpstreamModel):
 
     def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
         """Fields of `Faces` by name; see `Head.describe`."""
+        from insightface.app.common import Face
+
         cpu = faces.to("cpu")
         names = FACE_KEYS[self.task].values()
         values: dict[str, list[Any]] = {name: [None] * len(faces) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from .base import GraphBackend
-from .interfaces import Detector, Head, Session
+from .interfaces import Session
 from .placement import Placement
 from .trt.accuracy_report import FIT, AccuracyReport
 from .trt.engines import EngineKey, EngineStore
@@ -64,7 +64,7 @@ class TensorRTBackend(GraphBackend):
         reasons = [self._unfit(pack, placement) for placement in built]
         return None if None in reasons else reasons[0]
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(self, pack: ModelPack, task: str, placement: Placement) -> Session:
         # All at once, so that who loads a pack learns of every engine that it lacks.
         if reason := self._not_built(pack, placement):
             raise BackendUnavailable(reason)

@@ -1,4 +1,4 @@
-"""`Implementation`: who takes part. Ours are the backends; a file in `peers/` is somebody else."""
+"""`Implementation`: what is measured: the backends, and others in `implementations/`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
+from ..utils.parity import Found
 from .inputs import BenchmarkInputs
 
 
@@ -46,11 +45,6 @@ class Setting:
     @property
     def size_wh(self) -> tuple[int, int]:
         return self.det_size, self.det_size
-
-
-#: What was found in one image: `boxes` `[N,4]` and `scores` `[N]`, float32, best score first,
-#: `landmarks` `[N,5,2]` or None, `embeddings` `[N,D]` or None; pixels of the image, on the CPU.
-Found = dict[str, Any]
 
 
 class Opened(Protocol):
@@ -110,27 +104,12 @@ class Implementation(ABC):
         """Loads what the setting needs."""
 
 
-def found(boxes: Any, scores: Any, landmarks: Any = None, embeddings: Any = None) -> Found:
-    """`Found` of one image from arrays in any order of faces."""
-    order = np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable")
-
-    def column(values: Any, *shape: int) -> np.ndarray:
-        return np.asarray(values, dtype=np.float32).reshape(len(order), *shape)[order]
-
-    return {
-        "boxes": column(boxes, 4),
-        "scores": column(scores),
-        "landmarks": None if landmarks is None else column(landmarks, 5, 2),
-        "embeddings": (None if embeddings is None or not len(order) else column(embeddings, -1)),
-    }
-
-
 def contestants(extra: Sequence[Path] = ()) -> dict[str, Implementation]:
-    """Everyone by name: ours first, then the peers, then those in files of the user's.
+    """Everyone by name: ours first, then those of others, then those in files of the user's.
 
     Args:
-        extra: Python files, each with a subclass of `Implementation`, written like those in `peers/`:
-            their relative imports work too.
+        extra: Python files, each with a subclass of `Implementation`, like those in
+            `implementations/`: their relative imports work too.
 
     Raises:
         InvalidInput: A file is not there, or holds no contestant.
@@ -147,7 +126,9 @@ def contestants(extra: Sequence[Path] = ()) -> dict[str, Implementation]:
         module = _module_of(file, f"{package}.{file.stem}")
         theirs = _contestants_in(module)
         if not theirs:
-            raise InvalidInput(f"{file} holds no subclass of Contestant; see peers/ for examples")
+            raise InvalidInput(
+                f"{file} holds no subclass of Implementation; see benchmark/implementations"
+            )
         everyone.update({peer.name: peer for peer in theirs})
     return everyone
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..utils.errors import FastFaceError
 from ..utils.packs import ModelFile, ModelPack
-from .implementation import Found
+from ..utils.parity import Found
 from .plan import Entry
 from .roofline import operations
 from .timing import quartiles, ratios, summary

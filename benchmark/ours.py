@@ -17,18 +17,13 @@ from ..pipeline.insightface_compat.results import forget_results
 from ..pipeline.loading import load_for_pack
 from ..utils.packs import ModelPack
 from ..utils.packs.read import read_pack
-from .implementation import (
-    Found,
-    Implementation,
-    Opened,
-    Setting,
-    found,
-)
+from ..utils.parity import Found, found
+from .implementation import Implementation, Opened, Setting
 from .inputs import BenchmarkInputs
 from .upstream_calls import found_of, single_image_call
 from .workloads import AGAIN, JOBS, NETWORK
 
-#: It is measured as its users have it: see `peers/insightface.py`.
+#: It is measured as its users have it: see `implementations/insightface.py`.
 _MEASURED_AS_PEER = "insightface"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import InvalidInput
-from ..utils.parity import compare
-from .implementation import Found, contestants
+from ..utils.parity import Found, compare
+from .implementation import contestants
 from .inputs import fitted
 from .plan import Case, Entry, Options, entries
 from .process import ContestantFailed

@@ -12,10 +12,10 @@ from ..utils.parity import (
     MOST_BOX_PX,
     MOST_LANDMARK_PX,
     MOST_NORM_ERROR,
+    Found,
     badness,
     match,
 )
-from .implementation import Found
 
 _REFERENCE_COLOUR, _OTHER_COLOUR = (60, 220, 90), (255, 70, 40)
 #: Pictures show this much around a face, and are this large.

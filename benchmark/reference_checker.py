@@ -1,4 +1,4 @@
-"""`ReferenceChecker`: knows what is right - the fp32 results on the CPU - and judges everyone by it."""
+"""`ReferenceChecker`: holds the fp32 results on the CPU, and compares everyone with them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.parity import compare
-from .implementation import Found, Implementation
+from ..utils.parity import Found, compare
+from .implementation import Implementation
 from .plan import Case, Entry
 from .process import ContestantFailed, Worker
 from .weights import Weights

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .implementation import Found, Implementation, contestants
+from ..utils.parity import Found
+from .implementation import Implementation, contestants
 from .inputs import batch_of
 from .machine import describe_machine, versions
 from .measure import Row, finished_row, floor_seconds, reasoned_row, with_ratios

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .implementation import Found, found
+from ..utils.parity import Found, found
 from .workloads import ALL_FIELDS
 
 _LARGEST_SIDE, _SMALLEST_SIDE, _STEP = 640, 192, 64

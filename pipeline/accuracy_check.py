@@ -12,12 +12,11 @@ from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.placement import Placement
 from ..backends.trt.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
-from ..benchmark.implementation import found
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.packs import ModelPack
-from ..utils.parity import MOST_LANDMARK_PX, compare
+from ..utils.parity import MOST_LANDMARK_PX, compare, found
 from .analyzer import Analyzer
 
 #: Years that an age may differ by; it is rounded to whole ones.

@@ -17,6 +17,7 @@ from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
 from ..backends.pending import Pending, read_together
 from ..backends.placement import Placement, RunsOn
 from ..backends.residency.batches import batch_of_work
+from ..models import open_model
 from ..models.multiview.robust import search_wider
 from ..models.multiview.types import MakeBatch
 from ..utils import host
@@ -71,7 +72,7 @@ class Analyzer:
             if task not in self._models:
                 file = self.pack.model(task)
                 with self.backend.guard(file) as (content,):
-                    model = self.backend.open(self.pack, task, self.placement)
+                    model = open_model(self.backend, self.pack, task, self.placement)
                 self._models[task], self._contents[task] = model, content
             return self._models[task]
 

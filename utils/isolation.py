@@ -7,7 +7,7 @@ Three kinds of settings could change a result:
 - float32 that is cut short, which is the process's: see `precision.full_float32`;
 - torch's default dtype, which is the process's too and can't be changed for one thread alone:
   tensors are made with a dtype of their own, and networks of other libraries on the device `meta`,
-  where they draw nothing from torch's generator either (`cascade/networks.py`).
+  where they draw nothing from torch's generator either (`backends/facenet_networks`).
 
 torch's deterministic mode is left as it is: it chooses other ways to the same results. On NVIDIA's
 cards torch then refuses matrix products unless CUBLAS_WORKSPACE_CONFIG is set, and says so.

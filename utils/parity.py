@@ -1,4 +1,4 @@
-"""Whether two contestants found the same faces, and how far apart their numbers are."""
+"""Whether two implementations found the same faces, and how far apart their numbers are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark.implementation import Found
+#: What was found in one image: `boxes` `[N,4]` and `scores` `[N]`, float32, best score first,
+#: `landmarks` `[N,5,2]` or None, `embeddings` `[N,D]` or None; pixels of the image, on the CPU.
+Found = dict[str, Any]
 
 #: What an answer may differ by to take the reference's place.
 MOST_BOX_PX, MOST_LANDMARK_PX, LEAST_COSINE = 2.0, 1.0, 0.999
@@ -20,8 +22,23 @@ SCORE_TIE = 0.01
 _SAME_FACE_IOU = 0.5
 
 
+def found(boxes: Any, scores: Any, landmarks: Any = None, embeddings: Any = None) -> Found:
+    """`Found` of one image from arrays in any order of faces."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable")
+
+    def column(values: Any, *shape: int) -> np.ndarray:
+        return np.asarray(values, dtype=np.float32).reshape(len(order), *shape)[order]
+
+    return {
+        "boxes": column(boxes, 4),
+        "scores": column(scores),
+        "landmarks": None if landmarks is None else column(landmarks, 5, 2),
+        "embeddings": (None if embeddings is None or not len(order) else column(embeddings, -1)),
+    }
+
+
 def compare(reference: Sequence[Found], other: Sequence[Found]) -> dict[str, Any]:
-    """Compares what two contestants found in the same images.
+    """Compares what two implementations found in the same images.
 
     Args:
         reference: One a image.

@@ -6,6 +6,7 @@ import pickle
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..placement import Placement, RunsOn
 from ..residency.model_registry import ModelName
 from ..sessions.evictable_session import EvictableSession
 from ..sessions.torch_session import TorchSession
+from .parameters import MtcnnParameters
 from .weights import MTCNN_PACK, embedding_pack
 
 #: Sessions in use by name, content, device and note: other parameters are no reason to load
@@ -42,32 +44,80 @@ STAGES = ("PNet", "RNet", "ONet")
 _LANES = 16
 
 
+@dataclass(frozen=True)
+class MtcnnNetworks:
+    """What `models.facenet.mtcnn.Mtcnn` is made of.
+
+    Attributes:
+        pnet, rnet, onet: The networks.
+        device: Where they run.
+        parameters: What the user set of the cascade.
+        note: Why that is not the device that was asked for, if it is not.
+    """
+
+    pnet: EvictableSession
+    rnet: EvictableSession
+    onet: EvictableSession
+    device: torch.device
+    parameters: MtcnnParameters
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class InceptionNetwork:
+    """What `models.facenet.inception.InceptionEmbedder` is made of.
+
+    Attributes:
+        session: `[N,3,160,160]` to embeddings `[N,512]` of length 1.
+        margin: Pixels of a crop that lie outside the box, both sides together.
+    """
+
+    session: EvictableSession
+    margin: int
+
+
 def stage_file(folder: Path, name: str) -> Path:
     """The weights of one of `STAGES` in the library's folder."""
     return folder / f"{name.lower()}.pt"
 
 
-def open_stage(name: str, path: Path, device: torch.device, note: str) -> EvictableSession:
-    """Opens one of MTCNN's networks.
+def open_mtcnn(
+    folder: Path, device: torch.device, parameters: MtcnnParameters, note: str = ""
+) -> MtcnnNetworks:
+    """Opens MTCNN's networks.
 
     Args:
-        name: `PNet`, `RNet` or `ONet`.
-        path: Its weights.
-        device: Where it runs.
+        folder: Where the weights of the three networks are.
+        device: Where they run.
+        parameters: What the user set.
         note: Why that is not the device that was asked for, if it is not.
 
     Raises:
         BackendUnavailable: facenet-pytorch or torchvision is broken.
         ModelError: The weights can't be read.
     """
+    pnet, rnet, onet = (
+        _open_stage(name, stage_file(folder, name), device, note) for name in STAGES
+    )
+    return MtcnnNetworks(pnet, rnet, onet, device, parameters, note)
+
+
+def _open_stage(name: str, path: Path, device: torch.device, note: str) -> EvictableSession:
     model = ModelName(MTCNN_PACK, f"detection, {name}", "facenet", path.name)
     return _shared(model, path, device, note, partial(_stage, name), widened)
 
 
-def open_inception(path: Path, device: torch.device, note: str) -> EvictableSession:
+def open_inception(path: Path, device: torch.device, note: str = "") -> EvictableSession:
     """Opens InceptionResnetV1: `[N,3,160,160]` to embeddings `[N,512]` of length 1.
 
-    Args and raises as for `open_stage`.
+    Args:
+        path: The weights.
+        device: Where it runs.
+        note: Why that is not the device that was asked for, if it is not.
+
+    Raises:
+        BackendUnavailable: facenet-pytorch or torchvision is broken.
+        ModelError: The weights can't be read.
     """
     model = ModelName(embedding_pack(path), "recognition", "facenet", path.name)
     return _shared(model, path, device, note, _inception, _Embedder)

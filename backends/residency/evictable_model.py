@@ -1,4 +1,4 @@
-"""`EvictableModel`: something opened that can leave memory and come back, and goes on when it fails."""
+"""`EvictableModel`: what can leave memory and come back, and goes on when it fails."""
 
 from __future__ import annotations
 

@@ -9,13 +9,8 @@ import numpy as np
 
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack
-from ..implementation import (
-    Found,
-    Implementation,
-    Opened,
-    Setting,
-    found,
-)
+from ...utils.parity import Found, found
+from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
 
 _UPSAMPLE_ONCE = 1

@@ -10,13 +10,8 @@ import numpy as np
 from ...backends.facenet_networks.weights import MTCNN_PACK
 from ...backends.registry import all_backends
 from ...utils.packs import ModelPack
-from ..implementation import (
-    Found,
-    Implementation,
-    Opened,
-    Setting,
-    found,
-)
+from ...utils.parity import Found, found
+from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
 
 

@@ -10,13 +10,8 @@ import numpy as np
 from ...backends.providers.table import device_name, parse_device
 from ...backends.registry import all_backends
 from ...utils.packs import ModelPack
-from ..implementation import (
-    Found,
-    Implementation,
-    Opened,
-    Setting,
-    found,
-)
+from ...utils.parity import Found, found
+from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
 from ..upstream_calls import found_of, single_image_call
 from ..workloads import JOBS

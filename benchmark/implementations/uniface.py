@@ -13,13 +13,8 @@ from ...backends.registry import all_backends
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack
 from ...utils.packs.read import read_pack
-from ..implementation import (
-    Found,
-    Implementation,
-    Opened,
-    Setting,
-    found,
-)
+from ...utils.parity import Found, found
+from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
 
 

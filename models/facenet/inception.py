@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...backends.facenet_networks.networks import open_inception
+from ...backends.facenet_networks.networks import InceptionNetwork
 from ...backends.facenet_networks.parameters import IMAGE_SIZE
 from ...backends.residency.evictable_model import EvictableModel, managed_among
 from ...utils.area import area_crops, summed_area_table
@@ -37,22 +36,11 @@ class InceptionEmbedder:
     task = "recognition"
     size = IMAGE_SIZE
 
-    def __init__(self, path: Path, device: torch.device, margin: int, note: str = "") -> None:
-        """
-        Args:
-            path: The weights.
-            device: Where it runs.
-            margin: Pixels of a crop that lie outside the box, both sides together.
-            note: Why that is not the device that was asked for, if it is not.
-
-        Raises:
-            BackendUnavailable: facenet-pytorch or torchvision is broken.
-            ModelError: The weights can't be read.
-        """
-        self.session = open_inception(path, device, note)
-        self.device = device
+    def __init__(self, network: InceptionNetwork) -> None:
+        self.session = network.session
+        self.device = self.session.device
         self.runs_on = self.session.runs_on
-        self._margin = margin
+        self._margin = network.margin
 
     @property
     def is_open(self) -> bool:

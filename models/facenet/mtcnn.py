@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from ...backends.facenet_networks.networks import STAGES, open_stage, stage_file
-from ...backends.facenet_networks.parameters import ALL, MtcnnParameters
+from ...backends.facenet_networks.networks import MtcnnNetworks
+from ...backends.facenet_networks.parameters import ALL
 from ...backends.interfaces import DetectionOptions
 from ...backends.placement import RunsOn
 from ...backends.residency.evictable_model import EvictableModel, managed_among
@@ -38,26 +35,11 @@ class Mtcnn:
     #: It works on a pyramid of the whole image: `DetectionOptions.sizes_wh` has no effect.
     fixed_size_wh: tuple[int, int] | None = None
 
-    def __init__(
-        self, folder: Path, device: torch.device, parameters: MtcnnParameters, note: str = ""
-    ) -> None:
-        """
-        Args:
-            folder: Where the weights of the three networks are.
-            device: Where it runs.
-            parameters: What the user set.
-            note: Why that is not the device that was asked for, if it is not.
-
-        Raises:
-            BackendUnavailable: facenet-pytorch or torchvision is broken.
-            ModelError: The weights can't be read.
-        """
-        self.device = device
-        self.runs_on = RunsOn(str(device), "torch", note=note)
-        self._parameters = parameters
-        self._pnet, self._rnet, self._onet = (
-            open_stage(name, stage_file(folder, name), device, note) for name in STAGES
-        )
+    def __init__(self, networks: MtcnnNetworks) -> None:
+        self.device = networks.device
+        self.runs_on = RunsOn(str(self.device), "torch", note=networks.note)
+        self._parameters = networks.parameters
+        self._pnet, self._rnet, self._onet = networks.pnet, networks.rnet, networks.onet
 
     @property
     def is_open(self) -> bool:

@@ -16,6 +16,7 @@ from ...utils.draw import draw_like_insightface
 from ...utils.errors import InvalidInput, ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
+from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.metrics import METRICS
 from ...utils.packs.manifest import has_manifest
@@ -27,11 +28,9 @@ from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_li
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
 from .lazy_faces import (
-    FACE_KEYS,
     FrameRecord,
     LazyImageFaces,
     SharedImage,
-    faces_from_arrays,
 )
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
 from .portable import Portable

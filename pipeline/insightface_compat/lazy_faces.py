@@ -9,24 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
+from ...models import view_of
 from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.insightface_fields import FACE_KEYS
 from ...utils.isolation import engine_call
 from ...utils.views import CropSpec, FaceCrops, bytes_of_crops
 from ..analyzer import Analyzer
 from .access_predictor import AccessPredictor
 
-#: InsightFace's names for the fields of each task, and ours in `Faces`.
-FACE_KEYS: dict[str, dict[str, str]] = {
-    "landmark_3d_68": {"landmark_3d_68": "landmarks_68", "pose": "pose"},
-    "landmark_2d_106": {"landmark_2d_106": "landmarks_106"},
-    "genderage": {"gender": "gender", "age": "age"},
-    "recognition": {"embedding": "embeddings"},
-    "verification": {"verification_score": "verification"},
-}
 _TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
 
 #: What a face takes once all its fields have been read: 512 numbers of an embedding, 416 of
@@ -157,7 +150,7 @@ class LazyImageFaces:
 
     def _view(self, task: str) -> CropSpec | None:
         """What the model of a task looks at, if it can be cut out now."""
-        view = self._analyzer.backend.view(self._analyzer.pack, task)
+        view = view_of(self._analyzer.backend, self._analyzer.pack.model(task))
         can_align = self._record.faces.landmarks is not None
         return view if view is not None and (can_align or view.expansion is not None) else None
 
@@ -213,19 +206,3 @@ def face_fields(faces: Faces, task: str) -> list[dict[str, Any]]:
         column = getattr(faces, name).cpu().numpy()
         columns[key] = column if column.ndim > 1 else column.tolist()
     return [{key: column[row] for key, column in columns.items()} for row in range(len(faces))]
-
-
-def faces_from_arrays(
-    boxes: np.ndarray, landmarks: np.ndarray | None, size_hw: Sequence[int]
-) -> Faces:
-    """`Faces` of one image from arrays: `[N,5]` boxes with scores, `[N,5,2]` landmarks."""
-    rows = torch.from_numpy(np.array(boxes, dtype=np.float32)).reshape(-1, 5)
-    return Faces(
-        boxes=rows[:, :4],
-        scores=rows[:, 4],
-        image_index=torch.zeros(len(rows), dtype=torch.int64),
-        image_sizes=((int(size_hw[0]), int(size_hw[1])),),
-        landmarks=(
-            None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
-        ),
-    )

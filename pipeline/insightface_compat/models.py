@@ -14,11 +14,14 @@ from ...utils.batching import run_with_oom_retry
 from ...utils.content import image_key
 from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
+from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer, limit_faces
-from .lazy_faces import FACE_KEYS, face_fields, faces_from_arrays
+from .lazy_faces import (
+    face_fields,
+)
 from .model_view import ModelView
 from .overridable import overridable
 from .results import DETECTIONS, Found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.images import Images
-from .lazy_faces import faces_from_arrays
+from ...utils.insightface_fields import faces_from_arrays
 from .models import HeadModel
 from .overridable import overridable
 

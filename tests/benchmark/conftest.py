@@ -12,7 +12,7 @@ from fastface.benchmark.plan import Options
 from fastface.benchmark.runner import hold
 from fastface.benchmark.weights import Weights, choose_weights
 
-ODD = Path(__file__).parent / "odd_contestants.py"
+ODD = Path(__file__).parent / "odd_implementations.py"
 ROUNDS = 5
 
 

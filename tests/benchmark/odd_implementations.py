@@ -1,4 +1,4 @@
-"""Contestants that a benchmark must see through, written like the files in `peers/`."""
+"""Implementations that a benchmark must see through, written as those of the package are."""
 
 import os
 import sys

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.backends.facenet_networks.networks import open_mtcnn
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.interfaces import DetectionOptions
 from fastface.models.facenet.mtcnn import Mtcnn
@@ -148,7 +149,7 @@ def test_parameters_do_what_the_librarys_do(
     analyzer: Analyzer, photos: dict[str, np.ndarray], parameters: MtcnnParameters
 ):
     photo = photos["multiface.jpg"]
-    detector = Mtcnn(analyzer.pack.folder, torch.device("cpu"), parameters)
+    detector = Mtcnn(open_mtcnn(analyzer.pack.folder, torch.device("cpu"), parameters))
     (batch,) = Images.from_comfy(torch.from_numpy(photo)[None]).chunks()
     found = detector.detect(batch, ALL_FACES)
     assert mtcnn_images.assert_same(found, mtcnn_images.library(parameters), photo) >= 6

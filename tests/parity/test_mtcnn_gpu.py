@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fastface.backends.facenet import FacenetBackend
+from fastface.backends.facenet_networks.networks import open_mtcnn
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.interfaces import DetectionOptions
 from fastface.models.facenet.mtcnn import Mtcnn
@@ -33,7 +34,7 @@ def frames(test_data: Path) -> ImageBatch:
 
 def detect(batch: ImageBatch, device: str) -> Faces:
     (pack, *_) = FacenetBackend().packs()
-    detector = Mtcnn(pack.folder, torch.device(device), MtcnnParameters())
+    detector = Mtcnn(open_mtcnn(pack.folder, torch.device(device), MtcnnParameters()))
     with torch.no_grad():
         return detector.detect(batch.to(torch.device(device)), DetectionOptions(threshold=0.0))
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.benchmark.implementation import found
-from fastface.utils.parity import compare, match
+from fastface.utils.parity import compare, found, match
 
 
 def three_faces(**changes: Any) -> dict[str, Any]:

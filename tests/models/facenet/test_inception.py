@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastface.backends.facenet_networks.networks import InceptionNetwork, open_inception
 from fastface.models.facenet.inception import InceptionEmbedder, crop_pixels
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
@@ -26,6 +27,10 @@ BOXES = [
     (2, (5.5, 6.5, 118.0, 88.8)),
     (2, (50.2, 50.9, 53.1, 52.2)),
 ]
+
+
+def embedder_of(path: Path, margin: int) -> InceptionEmbedder:
+    return InceptionEmbedder(InceptionNetwork(open_inception(path, torch.device("cpu")), margin))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_crops_and_embeddings_are_the_librarys(
         crops.append(facenet_pytorch.extract_face(pixels, np.array(box, np.float32), 160, margin))
     with torch.no_grad():
         expected = network(torch.stack([standardised(crop) for crop in crops]))
-    embedder = InceptionEmbedder(weights, torch.device("cpu"), margin)
+    embedder = embedder_of(weights, margin)
     embed, seen = embedder.embed, []
     monkeypatch.setattr(embedder, "embed", lambda cut: seen.append(cut.pixels) or embed(cut))
     # The library gives whole 8-bit steps as floating planes.
@@ -122,7 +127,7 @@ def test_weights_hold_no_code(tmp_path: Path):
 
     torch.save({"last_linear.weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ModelError, match=r"evil.pt holds no weights.*more than tensors"):
-        InceptionEmbedder(tmp_path / "evil.pt", torch.device("cpu"), 0)
+        embedder_of(tmp_path / "evil.pt", 0)
     assert not (tmp_path / "ran").exists()
 
 
@@ -134,16 +139,16 @@ def test_damaged_weights_say_so(tmp_path: Path, network: Any, content: bytes | N
     else:
         path.write_bytes(content)
     with pytest.raises(ModelError, match="InceptionResnetV1"):
-        InceptionEmbedder(path, torch.device("cpu"), 0)
+        embedder_of(path, 0)
 
 
 def test_the_same_weights_are_loaded_once(weights: Path):
-    first = InceptionEmbedder(weights, torch.device("cpu"), 0)
-    assert InceptionEmbedder(weights, torch.device("cpu"), 32).session is first.session
+    first = embedder_of(weights, 0)
+    assert embedder_of(weights, 32).session is first.session
 
 
 def test_they_leave_and_come_back(weights: Path):
-    embedder = InceptionEmbedder(weights, torch.device("cpu"), 0)
+    embedder = embedder_of(weights, 0)
     pixels = torch.full((2, 160, 160, 3), 99, dtype=torch.uint8)
     crops = ImageBatch(pixels, (0, 1), bgr=False)
     before = embedder.embed(crops)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastface.backends.facenet_networks.networks import open_mtcnn
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import RunsOn
@@ -47,7 +48,9 @@ ODD_BOXES = torch.tensor(
 @pytest.fixture(scope="module")
 def detector() -> Mtcnn:
     folder = Path(facenet_pytorch.__file__).parent / "data"
-    return Mtcnn(folder, torch.device("cpu"), MtcnnParameters(thresholds=(0.3, 0.0, 0.0)))
+    return Mtcnn(
+        open_mtcnn(folder, torch.device("cpu"), MtcnnParameters(thresholds=(0.3, 0.0, 0.0)))
+    )
 
 
 @pytest.fixture(scope="module")

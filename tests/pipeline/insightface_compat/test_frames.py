@@ -9,9 +9,9 @@ import torch
 from fastface.pipeline.insightface_compat.lazy_faces import (
     FrameRecord,
     face_fields,
-    faces_from_arrays,
 )
 from fastface.utils.faces import Faces
+from fastface.utils.insightface_fields import faces_from_arrays
 
 
 class TestArrays:

@@ -1,0 +1,83 @@
+"""Imports go down only, those inside functions and for types included."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Each imports only what stands after it.
+LAYERS = ("nodes", "pipeline", "models", "backends", "utils")
+#: It measures all of them, and is imported by its node and its command alone.
+BENCHMARK = "benchmark"
+BENCHMARK_USERS = {"nodes/benchmark.py"}
+
+
+def imports(source: str, path: str) -> Iterator[str]:
+    """What a file imports of the pack, as paths without suffix from its root."""
+    folders = path.split("/")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folders[: len(folders) - (node.level - 1)]
+            module = [*base, *(node.module or "").split(".")]
+            for name in node.names:
+                yield "/".join(part for part in [*module, name.name] if part)
+
+
+def upward(source: str, path: str) -> list[str]:
+    """The imports of a file that go to its own layer's users."""
+    own = path.split("/")[0]
+    wrong = []
+    for imported in imports(source, path):
+        layer = imported.split("/")[0]
+        if layer == own:
+            continue
+        if layer == BENCHMARK:
+            fine = path in BENCHMARK_USERS
+        elif own == BENCHMARK:
+            fine = layer != "nodes"
+        else:
+            fine = layer in LAYERS[LAYERS.index(own) + 1 :]
+        if not fine:
+            wrong.append(imported)
+    return wrong
+
+
+def test_no_import_goes_up():
+    files = [
+        path
+        for layer in (*LAYERS, BENCHMARK)
+        for path in (ROOT / layer).rglob("*.py")
+        if "__pycache__" not in path.parts
+    ]
+    assert len(files) > 200
+    wrong = {
+        name: found
+        for path in files
+        if (found := upward(path.read_text(), name := path.relative_to(ROOT).as_posix()))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("utils/a.py", "from ..backends import base", ["backends/base"]),
+        ("utils/packs/a.py", "def f():\n    from ...models import b", ["models/b"]),
+        (
+            "backends/a.py",
+            "from ..pipeline.analyzer import Analyzer",
+            ["pipeline/analyzer/Analyzer"],
+        ),
+        ("pipeline/a.py", "from ..benchmark.plan import Case", ["benchmark/plan/Case"]),
+        ("benchmark/a.py", "from ..nodes.loader import NODES", ["nodes/loader/NODES"]),
+        ("benchmark/a.py", "from ..pipeline.loading import load", []),
+        ("nodes/a.py", "from ..utils import host\nfrom .sockets import FACES", []),
+        ("nodes/benchmark.py", "from ..benchmark.plan import Case", []),
+    ],
+)
+def test_wrong_imports_are_seen(path: str, source: str, expected: list[str]):
+    assert upward(source, path) == expected
