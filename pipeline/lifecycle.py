@@ -7,7 +7,7 @@ import threading
 from functools import partial
 from typing import Any
 
-from ..backends.residency import model_registry as residents
+from ..backends.residency import model_registry
 from ..backends.residency.evictable_model import EvictableModel, HoldsNetworks
 from ..backends.residency.model_registry import LoadedModel
 from ..utils import host
@@ -24,7 +24,7 @@ _log = logging.getLogger("FastFace")
 
 def loaded() -> list[LoadedModel]:
     """The models in memory, by pack and task."""
-    return residents.loaded()
+    return model_registry.loaded()
 
 
 def unload(pack: str | None = None) -> int:
@@ -38,8 +38,8 @@ def unload(pack: str | None = None) -> int:
     Returns:
         How many went.
     """
-    return residents.drop(
-        [model for model in residents.models() if pack is None or model.name.pack == pack]
+    return model_registry.drop(
+        [model for model in model_registry.models() if pack is None or model.name.pack == pack]
     )
 
 

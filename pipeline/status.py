@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backends.residency import model_registry as residents
+from ..backends.residency import model_registry
 from ..utils.memory import resident_bytes
 from ..utils.metrics import METRICS, Latency
 from .insightface_compat.results import CACHES
@@ -35,8 +35,8 @@ def status() -> dict[str, Any]:
         "faces": METRICS.count("faces"),
         "failed_calls": METRICS.count("failed"),
         "caches": {cache.name: asdict(cache.status()) for cache in CACHES},
-        "models": [_model(model) for model in residents.loaded()],
-        "fallbacks": residents.fallbacks(),
+        "models": [_model(model) for model in model_registry.loaded()],
+        "fallbacks": model_registry.fallbacks(),
         "memory": {"rss_bytes": resident_bytes(), "gpus": _gpus()},
     }
 
@@ -53,7 +53,7 @@ def _latencies(latencies: Mapping[str, Latency]) -> dict[str, dict[str, float]]:
     }
 
 
-def _model(model: residents.LoadedModel) -> dict[str, Any]:
+def _model(model: model_registry.LoadedModel) -> dict[str, Any]:
     return {
         "pack": model.pack,
         "task": model.task,

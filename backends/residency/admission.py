@@ -12,7 +12,7 @@ from ...utils.errors import OutOfMemory
 from ...utils.host import patcher
 from ...utils.settings import settings
 from ..placement import Placement
-from . import model_registry as residents
+from . import model_registry
 from .model_registry import ModelName
 
 _log = logging.getLogger("FastFace")
@@ -52,7 +52,7 @@ def _require(
         return
     wanted = f"{name} needs {_mb(need)} of {kind} to be loaded, twice its size"
     _log.warning("%s, and %s are free: releasing what is idle", wanted, _mb(free()))
-    residents.drop(residents.models(), idle_seconds=0)
+    model_registry.drop(model_registry.models(), idle_seconds=0)
     if free() < need:
         patcher.make_room(need, device)
     if free() < need:
@@ -75,7 +75,7 @@ def _free_on(device: torch.device) -> int:
     budget = settings().gpu_mem_limit
     if not budget:
         return free
-    held = sum(model.size_bytes for model in residents.loaded() if model.device == str(device))
+    held = sum(model.size_bytes for model in model_registry.loaded() if model.device == str(device))
     return min(free, max(0, budget - held))
 
 

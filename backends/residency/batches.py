@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...utils.settings import settings_or_defaults
-from . import model_registry as residents
+from . import model_registry
 
 _lock = threading.Lock()
 _under_way = 0
@@ -29,4 +29,4 @@ def batch_of_work() -> Iterator[None]:
             _under_way -= 1
             last = _under_way == 0
         if last and settings_or_defaults().keep_loaded == "batch":
-            residents.drop(residents.models(), idle_seconds=0)
+            model_registry.drop(model_registry.models(), idle_seconds=0)

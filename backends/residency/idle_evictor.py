@@ -8,7 +8,7 @@ import threading
 from ...utils import shutdown
 from ...utils.errors import ProcessEnding
 from ...utils.settings import settings_or_defaults
-from . import model_registry as residents
+from . import model_registry
 
 _log = logging.getLogger("FastFace")
 
@@ -68,8 +68,8 @@ class IdleEvictor:
         timeout = settings_or_defaults().offload_timeout
         if not timeout:
             return None
-        residents.drop(residents.models(), timeout)
-        stays = [timeout - model.idle_seconds for model in residents.loaded()]
+        model_registry.drop(model_registry.models(), timeout)
+        stays = [timeout - model.idle_seconds for model in model_registry.loaded()]
         return max(0.01, min([*stays, _LONGEST_SLEEP_SECONDS])) if stays else None
 
     def _may_end(self) -> bool:
@@ -78,7 +78,7 @@ class IdleEvictor:
                 return True
             self._thread = None
         # A model that was loaded meanwhile has seen this thread alive, or starts another.
-        if not settings_or_defaults().offload_timeout or not residents.loaded():
+        if not settings_or_defaults().offload_timeout or not model_registry.loaded():
             return True
         with self._lock:
             if self._thread is not None:

@@ -39,8 +39,8 @@ class Posture:
 
     Attributes:
         lean_deg: `[N]` float32, 0..180, between the face and the upright at its turn.
-        misfit: `[N]` float32, what is left of ArcFace's five points after the best similarity
-            transform, over their spread: 0 fits, 1 has nothing in common.
+        procrustes_error: `[N]` float32, what is left of ArcFace's five points after the best
+            similarity transform, over their spread: 0 fits, 1 has nothing in common.
     """
 
     lean_deg: Tensor

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import Session
-from fastface.backends.onnx_graphs import cpu_optimized as tuned
+from fastface.backends.onnx_graphs import cpu_optimized
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.providers.table import CPU
@@ -127,7 +127,7 @@ def test_networks_with_prelu_run_without_it_and_answer_the_same(
 ):
     onnx = pytest.importorskip("onnx")
     monkeypatch.setattr(host, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(tuned, "is_x86", lambda: True)
+    monkeypatch.setattr(cpu_optimized, "is_x86", lambda: True)
     model = ModelFile(tmp_path / "net.onnx", task)
     onnx.save(make(), model.path)
     session = backend.open_session(model, Placement(strict=True))

@@ -141,7 +141,7 @@ def use(monkeypatch, tmp_path, caplog):
         monkeypatch.setattr(provider_probe, "missing_gpu", lambda index: gpu)
         # These are about providers: whether the graph takes batches is not tried in a fake.
         monkeypatch.setattr(
-            onnxruntime_backend, "prepared_graph", lambda model: BatchedGraph(model.path, True)
+            onnxruntime_backend, "batched_graph", lambda model: BatchedGraph(model.path, True)
         )
         monkeypatch.setattr(
             onnxruntime_backend, "tuned_graph", tuned or (lambda graph, model: graph)

@@ -73,6 +73,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str):
 
 
 def test_a_missing_backend_is_refused_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(facenet.FacenetBackend, "missing", lambda self: "not here; do this")
+    monkeypatch.setattr(facenet.FacenetBackend, "why_unavailable", lambda self: "not here; do this")
     with pytest.raises(BackendUnavailable, match=r"'facenet' can't run here: not here; do this"):
         registry.get_backend("facenet")

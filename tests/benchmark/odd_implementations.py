@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 
-from ..backends.contestants import Implementation, found
-from ..backends.ours import OurContestant
-from ..registry import all_backends
+from ...backends.registry import all_backends
+from ...utils.parity import found
+from ..implementation import Implementation
+from ..ours import OurContestant
 
 
 class _Changed(OurContestant):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency import model_registry
 from fastface.pipeline.insightface_compat.results import PICTURES, forget_results
 from fastface.pipeline.lifecycle import unload
 from fastface.utils.views import FaceCrops
@@ -94,11 +94,11 @@ def test_pictures_of_which_all_was_read_are_not_needed(counted: Counted, crowd: 
 
 def test_pictures_go_when_idle_and_are_no_model(counted: Counted, crowd: np.ndarray):
     counted.app.get(crowd)
-    residents.drop(residents.models(), idle_seconds=3600)
+    model_registry.drop(model_registry.models(), idle_seconds=3600)
     assert PICTURES.status().entries == 1
-    assert residents.drop([m for m in residents.models() if not m.name.pack]) == 0
+    assert model_registry.drop([m for m in model_registry.models() if not m.name.pack]) == 0
     assert PICTURES.status().entries == 0
-    assert all(model.pack for model in residents.loaded())
+    assert all(model.pack for model in model_registry.loaded())
 
 
 def test_models_that_make_room_for_a_face_do_not_wait_for_it(

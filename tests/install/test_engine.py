@@ -9,7 +9,7 @@ import pytest
 
 from fastface import engine
 from fastface.backends.trt.engines import EngineStore
-from fastface.pipeline import engine_building as making
+from fastface.pipeline import engine_building
 from fastface.utils import host
 from fastface.utils.pictures import write_picture
 from tests.backends.trt.on_stub import GEFORCE, put_in_place, small_pack
@@ -47,7 +47,9 @@ def test_it_builds_and_lists(said: pytest.LogCaptureFixture):
 
 def test_check_tells_what_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        making._Work, "_examine", lambda *_: making.AccuracyReport("unfit", ("wrong",))
+        engine_building._Work,
+        "_examine",
+        lambda *_: engine_building.AccuracyReport("unfit", ("wrong",)),
     )
     arguments = ["--pack", "small", *SMALL]
     assert engine.main(arguments) == 0
@@ -57,11 +59,13 @@ def test_check_tells_what_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_photos_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import numpy as np
 
-    wishes: list[making.BuildRequest] = []
+    wishes: list[engine_building.BuildRequest] = []
 
-    def remember(pack: object, wish: making.BuildRequest, *more: object) -> making.PackEngines:
+    def remember(
+        pack: object, wish: engine_building.BuildRequest, *more: object
+    ) -> engine_building.PackEngines:
         wishes.append(wish)
-        return making.build_pack(pack, wish, *more)  # type: ignore[arg-type]
+        return engine_building.build_pack(pack, wish, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "build_pack", remember)
     for number in (0, 1):

@@ -231,7 +231,7 @@ def test_a_broken_backend_hides_no_node_and_no_other_backend(copy: Path):
         loader = module.NODE_CLASS_MAPPINGS["FastFaceLoader"]
         names = loader.INPUT_TYPES()["required"]["backend"][0]
         registry = sys.modules[module.__name__ + ".backends.registry"]
-        broken = registry.all_backends()["insightface"].missing()
+        broken = registry.all_backends()["insightface"].why_unavailable()
         print(json.dumps({
             "ids": len(module.NODE_CLASS_MAPPINGS), "names": names, "broken": broken
         }))

@@ -13,7 +13,7 @@ from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.profile import Profile
 from fastface.nodes import build_engine
 from fastface.nodes.build_engine import FastFaceBuildEngine
-from fastface.pipeline import engine_building as making
+from fastface.pipeline import engine_building
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from tests.backends.trt.on_stub import GEFORCE, put_in_place, small_pack
@@ -35,7 +35,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_builds_with_progress_and_says_what_and_why(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx, which needs no GPU, is not installed")
-    monkeypatch.setattr(making, "card_here", lambda index=0: None)
+    monkeypatch.setattr(engine_building, "card_here", lambda index=0: None)
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(build_engine, "reporter", lambda node_id: lambda *at: seen.append(at))
     answer = FastFaceBuildEngine().build("small", **SMALL)
@@ -51,7 +51,7 @@ def test_it_builds_with_progress_and_says_what_and_why(monkeypatch: pytest.Monke
 
 def test_stop_stops_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx, which needs no GPU, is not installed")
-    monkeypatch.setattr(making, "card_here", lambda index=0: None)
+    monkeypatch.setattr(engine_building, "card_here", lambda index=0: None)
 
     class Stopped(BaseException):
         """As ComfyUI's interruption is in new versions."""
@@ -73,13 +73,13 @@ def test_stop_stops_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
 def test_the_users_photos_are_compared(monkeypatch: pytest.MonkeyPatch):
     put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
     wishes = []
-    build_pack = making.build_pack
+    build_pack = engine_building.build_pack
 
-    def remember(pack: object, wish: making.BuildRequest, *more: object) -> object:
+    def remember(pack: object, wish: engine_building.BuildRequest, *more: object) -> object:
         wishes.append(wish)
         return build_pack(pack, wish, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(making, "build_pack", remember)
+    monkeypatch.setattr(engine_building, "build_pack", remember)
     node = FastFaceBuildEngine()
     node.build("small", images=torch.rand(2, 96, 96, 3), workspace_mb=512, **SMALL)
     assert len(wishes[0].images) == 2 and wishes[0].workspace_bytes == 512 * 2**20

@@ -29,7 +29,7 @@ from fastface.models.facenet import mtcnn, proposals, refinement
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
-from fastface.utils import batching as pieces
+from fastface.utils import batching
 from fastface.utils import images as images_module
 from fastface.utils.detectors import scrfd
 from fastface.utils.errors import FastFaceError, OutOfMemory
@@ -294,7 +294,10 @@ def test_with_little_address_space_the_answer_is_right_or_that_it_is_short(
 def test_every_error_of_shortage_is_this_packs_own() -> None:
     assert issubclass(OutOfMemory, FastFaceError)
     for error in (TORCH, NUMPY, OPENCV, ONNXRUNTIME, OPENVINO):
-        with pytest.raises(OutOfMemory, match="smaller det_size"), pieces.memory_errors_explained():
+        with (
+            pytest.raises(OutOfMemory, match="smaller det_size"),
+            batching.memory_errors_explained(),
+        ):
             raise error
-    with pytest.raises(ValueError, match="other"), pieces.memory_errors_explained():
+    with pytest.raises(ValueError, match="other"), batching.memory_errors_explained():
         raise ValueError("other")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastface.backends.onnx_graphs import batched as prepared
+from fastface.backends.onnx_graphs import batched
 from fastface.backends.onnx_graphs.batched import batched_graph, why_different
 from fastface.utils.packs import ModelFile
 from tests.backends.onnx_graphs.small_graphs import detector, embedder
@@ -29,7 +29,7 @@ def test_a_proved_rewrite_is_kept_and_found_again(tmp_path: Path, cache: Path, m
     assert first.takes_batches and not first.note
     assert first.path.parent == cache / "graphs"
     # The second time nothing is rewritten.
-    monkeypatch.setattr(prepared, "with_batch_axis", None)
+    monkeypatch.setattr(batched, "with_batch_axis", None)
     assert batched_graph(model) == first
 
 
@@ -48,7 +48,7 @@ def test_a_graph_that_takes_batches_is_used_as_it_is(
     first = batched_graph(model)
     assert first.path == path and first.takes_batches
     # Proved once.
-    monkeypatch.setattr(prepared, "why_different", None)
+    monkeypatch.setattr(batched, "why_different", None)
     assert batched_graph(model) == first
 
 

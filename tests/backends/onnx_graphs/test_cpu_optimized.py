@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.onnx_graphs import cpu_optimized as tuned
+from fastface.backends.onnx_graphs import cpu_optimized
 from fastface.backends.onnx_graphs.batched import BatchedGraph, batched_graph
 from fastface.backends.onnx_graphs.cpu_optimized import tuned_graph
 from fastface.backends.onnx_graphs.decompose_prelu import write_out_prelu
@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(autouse=True)
 def on_x86(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    monkeypatch.setattr(tuned, "is_x86", lambda: True)
+    monkeypatch.setattr(cpu_optimized, "is_x86", lambda: True)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_is_made_once_and_gives_the_same(model: ModelFile, cache: Path, monkeypa
     wanted, got = (in_onnxruntime(onnx.load(graph.path), images) for graph in (prepared, first))
     np.testing.assert_allclose(got[0], wanted[0], rtol=1e-4, atol=1e-5)
     # The second time nothing is read, written or tried.
-    monkeypatch.setattr(tuned, "read_model", None)
+    monkeypatch.setattr(cpu_optimized, "read_model", None)
     assert tuned_graph(prepared, model) == first
 
 
@@ -55,7 +55,7 @@ def test_that_there_is_nothing_to_gain_is_remembered(tmp_path: Path, monkeypatch
     model = ModelFile(path, "detection", (1, 3, None, None), output_shapes=((None, 1),) * 9)
     prepared = batched_graph(model)
     assert tuned_graph(prepared, model) == prepared
-    monkeypatch.setattr(tuned, "read_model", None)
+    monkeypatch.setattr(cpu_optimized, "read_model", None)
     assert tuned_graph(prepared, model) == prepared
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_rewriting_is_found_out(model: ModelFile, cache: Path, monkeypat
         weight.CopyFrom(onnx.numpy_helper.from_array(halved, weight.name))
         return replaced
 
-    monkeypatch.setattr(tuned, "write_out_prelu", wrong)
+    monkeypatch.setattr(cpu_optimized, "write_out_prelu", wrong)
     prepared = batched_graph(model)
     before = set((cache / "graphs").iterdir())
     assert tuned_graph(prepared, model) == prepared
@@ -78,7 +78,7 @@ def test_a_wrong_rewriting_is_found_out(model: ModelFile, cache: Path, monkeypat
 
 
 def test_other_processors_are_left_alone(model: ModelFile, monkeypatch) -> None:
-    monkeypatch.setattr(tuned, "is_x86", lambda: False)
+    monkeypatch.setattr(cpu_optimized, "is_x86", lambda: False)
     prepared = batched_graph(model)
     assert tuned_graph(prepared, model) == prepared
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.onnx_graphs import folded_weights as converted
+from fastface.backends.onnx_graphs import folded_weights
 from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 from fastface.backends.onnx_graphs.folded_weights import folded_graph
 from fastface.backends.onnx_graphs.graph import Graph, Node, fold_batch_norms, graph_of
@@ -61,7 +61,7 @@ def test_gives_the_very_answers_of_the_file(
     onnx.save(model, path)
     expected = answers(fold_batch_norms(graph_of(model, "model.onnx")), side)
     first = answers(folded_graph(path, "model.onnx"), side)
-    monkeypatch.setattr(converted, "read_model", None)  # from here on nothing is parsed
+    monkeypatch.setattr(folded_weights, "read_model", None)  # from here on nothing is parsed
     graph = folded_graph(path, "another name")
     assert graph.name == "another name"
     for want, fresh, kept in zip(expected, first, answers(graph, side), strict=True):
@@ -93,8 +93,8 @@ def test_one_that_is_whole_but_no_graph_is_made_again(
     file.unlink()
     (cache / file.name.replace(".safetensors", ".entry")).unlink()
     with monkeypatch.context() as patched:
-        patched.setattr(converted, "_write", lambda path, graph: path.write_bytes(save({})))
-        patched.setattr(converted, "_read", lambda path: Graph("", "x", (), (), {}, 11))
+        patched.setattr(folded_weights, "_write", lambda path, graph: path.write_bytes(save({})))
+        patched.setattr(folded_weights, "_read", lambda path: Graph("", "x", (), (), {}, 11))
         folded_graph(path, "")
     with caplog.at_level(logging.WARNING, "FastFace"):
         graph = folded_graph(path, "")
@@ -107,7 +107,7 @@ def test_one_that_is_whole_but_no_graph_is_made_again(
 def test_nothing_is_kept_without_safetensors(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(converted.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(folded_weights.importlib.util, "find_spec", lambda name: None)
     assert answers(folded_graph(path, ""), 96) and not cache.exists()
 
 
@@ -124,8 +124,8 @@ def test_attributes_of_every_kind_come_back(cache: Path) -> None:
     constants = {"shape": np.array(-1, np.int64), "unused": np.ones(1)}
     graph = Graph("g", "x", ("y",), (node,), constants, 13)
     cache.mkdir(parents=True)
-    converted._write(cache / "file", graph)
-    back = converted._read(cache / "file")
+    folded_weights._write(cache / "file", graph)
+    back = folded_weights._read(cache / "file")
     assert back.opset == 13 and back.outputs == ("y",)
     assert back.nodes[0].inputs == node.inputs and back.nodes[0].op == "Op"
     assert back.constants == {"shape": np.array(-1)}

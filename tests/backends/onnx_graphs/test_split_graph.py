@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastface.backends.onnx_graphs import split_graph as halves
+from fastface.backends.onnx_graphs import split_graph
 from fastface.backends.onnx_graphs.batched import batched_graph
 from fastface.backends.onnx_graphs.split_graph import halves_of
 from fastface.backends.onnx_graphs.split_point import ReceptiveField, SplitPoint
@@ -58,7 +58,7 @@ def test_the_released_detector_is_cut(test_data: Path):
 def test_a_proved_cut_is_kept_and_found_again(graph: Any, tmp_path: Path, monkeypatch):
     path, model = prepared(graph, tmp_path)
     first = halves_of(path, model)
-    monkeypatch.setattr(halves, "best_division", None)
+    monkeypatch.setattr(split_graph, "best_division", None)
     assert halves_of(path, model) == first
 
 
@@ -89,20 +89,20 @@ def test_graphs_of_one_size_are_cut_too(graph: Any, tmp_path: Path):
 
 
 def test_a_wrong_window_is_found_out(graph: Any, tmp_path: Path, monkeypatch, caplog, cache: Path):
-    right = halves.best_division
+    right = split_graph.best_division
 
     def wrong(graph: Any) -> SplitPoint:
         found = right(graph)
         narrow = ReceptiveField(found.rows.stride, 0, found.rows.stride - 1)
         return SplitPoint(found.value, narrow, narrow)
 
-    monkeypatch.setattr(halves, "best_division", wrong)
+    monkeypatch.setattr(split_graph, "best_division", wrong)
     path, model = prepared(graph, tmp_path)
     with caplog.at_level(logging.INFO, logger="FastFace"):
         assert halves_of(path, model) is None
     assert "halves differ" in caplog.text and "is run whole" in caplog.text
     # It is remembered, and nothing of the halves is left.
-    monkeypatch.setattr(halves, "best_division", None)
+    monkeypatch.setattr(split_graph, "best_division", None)
     assert halves_of(path, model) is None
     assert not list((cache / "graphs").glob("*.front.onnx"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency import model_registry
 from fastface.backends.residency.model_registry import ModelName
 from fastface.backends.sessions.evictable_session import EvictableSession
 
@@ -66,7 +66,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """No models but those of the test."""
-    monkeypatch.setattr(residents, "_models", type(residents._models)())
+    monkeypatch.setattr(model_registry, "_models", type(model_registry._models)())
     world = World()
     yield world
     for engine in world.opened:

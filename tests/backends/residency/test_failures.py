@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastface.backends.placement import Placement
-from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency import model_registry
 from fastface.pipeline import lifecycle
 from fastface.utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from tests.backends.residency.conftest import ONE, Engine, World
@@ -28,7 +28,7 @@ def fails_on_the_gpu(error: Exception):
 )
 def test_it_goes_on_elsewhere_with_one_warning(world: World, caplog, error: Exception) -> None:
     model = world.model(placement=GPU, slower=CPU, prepare=fails_on_the_gpu(error))
-    before = residents.fallbacks()
+    before = model_registry.fallbacks()
     with caplog.at_level(logging.WARNING, logger="FastFace"):
         assert [model.run(ONE)[0].item() for _ in range(3)] == [2, 2, 2]
     (record,) = caplog.records
@@ -37,7 +37,7 @@ def test_it_goes_on_elsewhere_with_one_warning(world: World, caplog, error: Exce
     (shown,) = lifecycle.loaded()
     assert shown.runs_on.device == "cpu" and str(error) in shown.runs_on.note
     assert model.runs_on.note == shown.runs_on.note
-    assert residents.fallbacks() == before + 1
+    assert model_registry.fallbacks() == before + 1
 
 
 def test_once_released_it_tries_its_device_again(world: World) -> None:

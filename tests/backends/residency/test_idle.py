@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastface.backends.residency import evictable_model as managed
-from fastface.backends.residency import idle_evictor as idle
-from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency import evictable_model, idle_evictor, model_registry
 from fastface.backends.residency.idle_evictor import IdleEvictor
 from fastface.pipeline import lifecycle
 from tests.backends.residency.conftest import ONE, World
@@ -30,8 +28,8 @@ def eventually(condition: Callable[[], bool]) -> bool:
 @pytest.fixture
 def watch(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[IdleEvictor]:
     watch = IdleEvictor()
-    monkeypatch.setattr(idle, "watch", watch)
-    monkeypatch.setattr(managed, "watch", watch)
+    monkeypatch.setattr(idle_evictor, "watch", watch)
+    monkeypatch.setattr(evictable_model, "watch", watch)
     yield watch
     lifecycle.unload()
     watch.look_again()
@@ -85,16 +83,16 @@ def test_a_thread_that_died_is_replaced(world: World, watch, monkeypatch) -> Non
 
 def test_trouble_with_one_model_costs_no_other(world: World, watch, monkeypatch, caplog) -> None:
     monkeypatch.setenv("FASTFACE_OFFLOAD_TIMEOUT", "0.02")
-    monkeypatch.setattr(idle, "_SLEEP_AFTER_TROUBLE_SECONDS", 0.01)
+    monkeypatch.setattr(idle_evictor, "_SLEEP_AFTER_TROUBLE_SECONDS", 0.01)
     troubles = [RuntimeError("trouble")]
-    drop = residents.drop
+    drop = model_registry.drop
 
     def failing_once(*arguments):
         if troubles:
             raise troubles.pop()
         return drop(*arguments)
 
-    monkeypatch.setattr(residents, "drop", failing_once)
+    monkeypatch.setattr(model_registry, "drop", failing_once)
     model = world.model()
     assert eventually(lambda: model.status() is None)
     assert "idle models could not be released" in caplog.text and "trouble" in caplog.text

@@ -9,8 +9,7 @@ import pytest
 
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.residency import evictable_model as managed
-from fastface.backends.residency import model_registry as residents
+from fastface.backends.residency import evictable_model, model_registry
 from fastface.backends.residency.batches import batch_of_work
 from fastface.backends.residency.model_registry import LoadedModel, ModelName
 from fastface.pipeline import lifecycle
@@ -76,7 +75,7 @@ def test_unloading_waits_for_the_running_call_and_lets_no_other_in(world: World)
 def test_only_what_is_idle_goes_when_room_is_wanted(world: World) -> None:
     busy, lazy = world.model("busy"), world.model("lazy")
     with busy.in_use():
-        assert residents.drop(residents.models(), idle_seconds=0) == 1
+        assert model_registry.drop(model_registry.models(), idle_seconds=0) == 1
         assert lazy.status() is None and busy.status() is not None
 
 
@@ -161,14 +160,14 @@ class TestPreload:
     def test_only_what_is_in_memory_is_reported(self, monkeypatch) -> None:
         detection = lifecycle.preload("models", backend="onnxruntime", device="cpu")[0].size_bytes
         lifecycle.unload()
-        make_room = managed.make_room
+        make_room = evictable_model.make_room
 
         def tight(name: ModelName, size_bytes: int, placement: Placement) -> None:
             make_room(name, size_bytes, placement)
             if size_bytes != detection:  # the second of them pushes the first one out
-                residents.drop(residents.models(), idle_seconds=0)
+                model_registry.drop(model_registry.models(), idle_seconds=0)
 
-        monkeypatch.setattr(managed, "make_room", tight)
+        monkeypatch.setattr(evictable_model, "make_room", tight)
         models = lifecycle.preload("models", backend="onnxruntime", device="cpu")
         assert [model.task for model in models] == ["recognition"]
 

@@ -117,7 +117,7 @@ class Card:
 @pytest.fixture
 def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Card:
     card = Card(getattr(request, "param", "channels first"))
-    monkeypatch.setattr(torch_session, "arrange_fastest", card.arrange)
+    monkeypatch.setattr(torch_session, "autotune", card.arrange)
     monkeypatch.setattr(torch_session, "captured", card.captured)
     return card
 

@@ -16,7 +16,7 @@ from fastface.backends import tensorrt as backend
 from fastface.backends.trt import library
 from fastface.backends.trt.library import TENSORRT, TENSORRT_RTX, Card, Library
 from fastface.backends.trt.profile import Profile, Span
-from fastface.pipeline import engine_building as making
+from fastface.pipeline import engine_building
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
 from tests.backends.onnx_graphs.small_graphs import detector, embedder
@@ -46,9 +46,9 @@ def put_in_place(
         return find(name)
 
     monkeypatch.setattr(library.importlib.util, "find_spec", find_spec)
-    for module in (library, making, backend):
+    for module in (library, engine_building, backend):
         monkeypatch.setattr(module, "card_here", lambda index=0: card if index == 0 else None)
-    for module in (making, backend):
+    for module in (engine_building, backend):
         monkeypatch.setattr(module, "cuda_device", lambda index: torch.device("cpu"))
     streams_of_the_cpu(monkeypatch)
 

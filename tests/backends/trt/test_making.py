@@ -16,7 +16,7 @@ import torch
 from fastface.backends import registry
 from fastface.backends.trt.engines import EngineStore
 from fastface.backends.trt.library import Library
-from fastface.pipeline import engine_building as making
+from fastface.pipeline import engine_building
 from fastface.pipeline.engine_building import BuildRequest, build_pack, listing, summary
 from fastface.utils.errors import BackendUnavailable, FastFaceError, InvalidInput, ModelError
 from fastface.utils.images import Images
@@ -52,7 +52,7 @@ class TestForReal:
 
     @pytest.fixture(autouse=True)
     def no_card(self, rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(making, "card_here", lambda index=0: None)
+        monkeypatch.setattr(engine_building, "card_here", lambda index=0: None)
 
     def test_it_is_built_once(self, pack: ModelPack, store: EngineStore):
         progress: list[tuple[int, int]] = []
@@ -163,7 +163,7 @@ class TestForeignGraphs:
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(making, step, fail)
+        monkeypatch.setattr(engine_building, step, fail)
         with pytest.raises(ModelError, match=r"detector\.onnx can't be made into an engine"):
             build_pack(pack, WISH, ignore, store)
 
@@ -308,7 +308,7 @@ def test_without_a_photo_it_is_built_and_untested(monkeypatch, pack, store: Engi
     def none_here() -> Path:
         raise InvalidInput("insightface is not installed")
 
-    monkeypatch.setattr(making, "packaged_photo", none_here)
+    monkeypatch.setattr(engine_building, "packaged_photo", none_here)
     built = build_pack(pack, WISH, ignore, store)
     assert {made.fitness.verdict for made in built.engines} == {"untested"}
     assert "no photo to compare on" in summary(pack, built)
@@ -318,7 +318,7 @@ def test_without_a_reference_it_is_told(monkeypatch, pack: ModelPack, store: Eng
     put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
     for name in ("onnxruntime", "torch"):
         backend = registry.all_backends()[name]
-        monkeypatch.setattr(type(backend), "missing", lambda self: "not installed")
+        monkeypatch.setattr(type(backend), "why_unavailable", lambda self: "not installed")
     grey = Images.from_bgr(np.full((96, 96, 3), 127, np.uint8))
     with pytest.raises(BackendUnavailable, match="neither can run here: not installed"):
         build_pack(pack, dataclasses.replace(WISH, images=grey), ignore, store)
