@@ -10,6 +10,7 @@ import pytest
 
 from fastface.benchmark.plan import Options
 from fastface.benchmark.runner import hold
+from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 from fastface.benchmark.weights import Weights, choose_weights
 
 ODD = Path(__file__).parent / "odd_implementations.py"
@@ -22,6 +23,14 @@ def photo() -> np.ndarray:
     chance = np.random.default_rng(0)
     small = chance.integers(0, 256, (20, 30, 3), np.uint8)
     return np.ascontiguousarray(np.kron(small, np.ones((16, 16, 1), np.uint8)))
+
+
+@pytest.fixture(scope="session")
+def stand_in_packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the stand-ins for buffalo_s and antelopev2."""
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("stand-ins")
+    return {name: make_stand_in_pack(name, folder) for name in ("buffalo_s", "antelopev2")}
 
 
 @pytest.fixture(scope="session")

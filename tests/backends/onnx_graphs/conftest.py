@@ -1,4 +1,4 @@
-"""Packs with random weights, made once for all tests."""
+"""A folder for the graph cache, and one that takes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fastface.backends.onnx_graphs import graph_cache
-from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
 from fastface.utils import host
 
 
@@ -31,11 +30,3 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(graph_cache, "replacing", full)
         yield
-
-
-@pytest.fixture(scope="session")
-def stand_in_packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of the stand-ins for buffalo_s and antelopev2."""
-    pytest.importorskip("onnx")
-    folder = tmp_path_factory.mktemp("stand-ins")
-    return {name: make_stand_in_pack(name, folder) for name in ("buffalo_s", "antelopev2")}

@@ -152,6 +152,7 @@ class TestPreload:
             pytest.skip(reason)
         pack = backend.packs()[0].name
         stages = [f"detection, {name}" for name in ("PNet", "RNet", "ONet")]
+        lifecycle.unload()
         for _ in range(2):
             models = lifecycle.preload(pack, backend="facenet", device="cpu")
             assert [model.task for model in models] == stages
