@@ -89,12 +89,12 @@ def test_no_path_shows(used: dict, test_data: Path):
 def test_a_model_that_runs_elsewhere_says_so_without_the_reason(used, monkeypatch):
     from dataclasses import replace
 
-    models = module.residents.loaded()
+    models = module.model_registry.loaded()
     elsewhere = [
         replace(each, runs_on=replace(each.runs_on, note="/usr/lib/x.so is missing"))
         for each in models
     ]
-    monkeypatch.setattr(module.residents, "loaded", lambda: elsewhere)
+    monkeypatch.setattr(module.model_registry, "loaded", lambda: elsewhere)
     shown = status()
     assert not any(model["as_asked"] for model in shown["models"])
     assert "/usr/lib" not in json.dumps(shown) and "not as asked" in as_text(shown)
