@@ -16,6 +16,7 @@ from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import Images
+from ..utils.tracks.tracks import Tracks
 
 CATEGORY = "FastFace"
 
@@ -37,6 +38,7 @@ FACES = "FASTFACE_FACES"
 EMBEDDING = "FASTFACE_EMBEDDING"
 MTCNN = "FASTFACE_MTCNN"
 CROPS = "FASTFACE_CROPS"
+TRACKS = "FASTFACE_TRACKS"
 
 FACE_ANALYSIS_TOOLTIP = (
     "From FastFace Loader, which also decides detection size, threshold and number of faces. "
@@ -179,6 +181,17 @@ def require_crops(value: Any, name: str = "origin") -> None:
         )
 
 
+def require_tracks(value: Any, name: str = "tracks") -> None:
+    """Waits once for the faces' device.
+
+    Raises:
+        InvalidInput: They are no `Tracks`, or a place, score or embedding of their faces is no
+            finite number.
+    """
+    _require(Tracks, "the tracks of FastFace Video")(value, name)
+    require_faces(value.faces, name)
+
+
 #: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
 SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
@@ -187,6 +200,7 @@ SOCKETS: dict[str, Callable[[Any, str], object]] = {
     EMBEDDING: require_embedding,
     MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
     CROPS: require_crops,
+    TRACKS: require_tracks,
 }
 
 

@@ -1,0 +1,1 @@
+"""Faces over time: who is who in the frames of a film."""

@@ -1,0 +1,219 @@
+"""Faces of one frame joined to those of the frames before: overlap, motion, likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BackendUnavailable
+from ..progress import advance
+
+#: A detection from this score on is sure; weaker ones only go on with what is left of the tracks.
+SURE_SCORE = 0.6
+#: Longest time without being seen after which a face is still the same by its place, in seconds.
+LONGEST_GAP_S = 1.0
+#: A velocity is believed for about so long, in seconds: people stop and turn.
+_MOTION_S = 0.3
+#: Share of the difference between the seen and the expected place that changes the velocity.
+_VELOCITY_GAIN = 0.4
+#: By how much boxes are widened before their overlap is taken, in sides: at once, more for each
+#: second unseen, and at most.
+_BUFFER, _BUFFER_PER_S, _MOST_BUFFER = 0.1, 0.9, 0.75
+#: Least overlap of the widened boxes for the same face.
+_LEAST_OVERLAP = 0.15
+#: Largest change of a face's side: its logarithm at once, and more for each second unseen.
+_SIZE_CHANGE, _SIZE_CHANGE_PER_S = 0.4, 1.0
+#: Below this cosine two embeddings say that it is someone else; where the boxes overlap as much as
+#: the second says, one blurred or turned face may be as unlike as it likes.
+_UNLIKE, _SURE_OVERLAP = 0.2, 0.6
+#: How fast the embedding of a track follows its faces.
+_LIKENESS_GAIN = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """All faces of a film as arrays on the host, by frame.
+
+    Attributes:
+        starts: `[B+1]` int64: the faces of frame i are the rows `starts[i]` to `starts[i + 1]`.
+        centres, sizes: `[N,2]` float64 x, y and width, height in pixels.
+        scores: `[N]` 0..1.
+        directions: `[N,D]` float32 embeddings of length 1, or None.
+    """
+
+    starts: np.ndarray
+    centres: np.ndarray
+    sizes: np.ndarray
+    scores: np.ndarray
+    directions: np.ndarray | None
+
+
+class _Open:
+    """Tracks that may go on: parallel arrays."""
+
+    def __init__(self, dim: int | None) -> None:
+        self.ids = np.zeros(0, np.int64)
+        self.centres = np.zeros((0, 2))
+        self.velocities = np.zeros((0, 2))
+        self.sizes = np.zeros((0, 2))
+        self.times = np.zeros(0)
+        self.directions = None if dim is None else np.zeros((0, dim), np.float32)
+
+    def keep(self, rows: np.ndarray) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, value[rows])
+
+    def begin(self, ids: np.ndarray, seen: Detections, rows: np.ndarray, time: float) -> None:
+        self.ids = np.concatenate((self.ids, ids))
+        self.centres = np.concatenate((self.centres, seen.centres[rows]))
+        self.velocities = np.concatenate((self.velocities, np.zeros((len(rows), 2))))
+        self.sizes = np.concatenate((self.sizes, seen.sizes[rows]))
+        self.times = np.concatenate((self.times, np.full(len(rows), time)))
+        if self.directions is not None and seen.directions is not None:
+            self.directions = np.concatenate((self.directions, seen.directions[rows]))
+
+    def expected(self, time: float) -> np.ndarray:
+        """Where the centres are by now, if they go on and come to rest: `[T,2]`."""
+        elapsed = (time - self.times)[:, None]
+        return self.centres + self.velocities * _MOTION_S * -np.expm1(-elapsed / _MOTION_S)
+
+    def go_on(self, tracks: np.ndarray, seen: Detections, rows: np.ndarray, time: float) -> None:
+        """Alpha-beta filter: the seen place counts wholly, the velocity follows."""
+        elapsed = np.maximum(time - self.times[tracks], 1e-3)[:, None]
+        missed_by = seen.centres[rows] - self.expected(time)[tracks]
+        # The first step tells the whole velocity: there was none before.
+        gain = np.where((self.velocities[tracks] == 0).all(1, keepdims=True), 1.0, _VELOCITY_GAIN)
+        self.velocities[tracks] += gain * missed_by / elapsed
+        self.centres[tracks] = seen.centres[rows]
+        self.sizes[tracks] = seen.sizes[rows]
+        self.times[tracks] = time
+        if self.directions is not None and seen.directions is not None:
+            old, new = self.directions[tracks], seen.directions[rows]
+            mean = old + _LIKENESS_GAIN * (new - old)
+            lengths = np.linalg.norm(mean, axis=1, keepdims=True)
+            self.directions[tracks] = mean / np.maximum(lengths, 1e-12)
+
+
+def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
+    """Follows faces from frame to frame.
+
+    In each frame the sure faces choose first among the tracks, then the weak ones among those that
+    are left. The rest begin tracks.
+
+    Args:
+        seen: The faces.
+        times: `[B]` seconds.
+        cuts: Frames that begin a new scene: no track goes on there.
+
+    Returns:
+        `[N]` int64, a number for each face; equal ones are the same face, and no two faces of a
+        frame have the same.
+
+    Source:
+        ByteTrack: Multi-Object Tracking by Associating Every Detection Box (arXiv 2110.06864), the
+        two rounds by score; Hard to Track Objects with Irregular Motions and Similar Appearances?
+        Make It Easier by Buffering the Matching Space (arXiv 2211.14317), the widened boxes.
+    """
+    tracks = _Open(None if seen.directions is None else seen.directions.shape[1])
+    ids = np.full(len(seen.scores), -1, np.int64)
+    sure = seen.scores >= SURE_SCORE
+    begun = 0
+    for frame, time in enumerate(times.tolist()):
+        if frame % 256 == 0:
+            advance(frame / len(times))
+        rows = np.arange(seen.starts[frame], seen.starts[frame + 1])
+        gone = frame in cuts
+        tracks.keep((time - tracks.times <= LONGEST_GAP_S) & (not gone))
+        if not len(rows):
+            continue
+        if len(tracks.ids):
+            likeness = _likeness(tracks, seen, rows, time)
+            free = np.ones(len(tracks.ids), bool)
+            for chosen in (sure[rows], ~sure[rows]):
+                candidates, open_tracks = np.flatnonzero(chosen), np.flatnonzero(free)
+                track, face = assigned(likeness[np.ix_(open_tracks, candidates)])
+                track, face = open_tracks[track], rows[candidates[face]]
+                ids[face] = tracks.ids[track]
+                free[track] = False
+                if len(track):
+                    tracks.go_on(track, seen, face, time)
+        new = rows[ids[rows] < 0]
+        ids[new] = np.arange(begun, begun + len(new))
+        begun += len(new)
+        tracks.begin(ids[new], seen, new, time)
+    return ids
+
+
+def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> np.ndarray:
+    """How well faces go on with tracks: `[T,n]`, 0 where they can't, higher is better."""
+    elapsed = time - tracks.times
+    buffer = np.minimum(_BUFFER + _BUFFER_PER_S * elapsed, _MOST_BUFFER)
+    overlap = widened_overlap(
+        tracks.expected(time), tracks.sizes, seen.centres[rows], seen.sizes[rows], buffer
+    )
+    sides = np.log(np.maximum(tracks.sizes.prod(1), 1e-6)) / 2
+    change = np.abs(sides[:, None] - np.log(np.maximum(seen.sizes[rows].prod(1), 1e-6)) / 2)
+    possible = overlap >= _LEAST_OVERLAP
+    possible &= change <= (_SIZE_CHANGE + _SIZE_CHANGE_PER_S * elapsed)[:, None]
+    value = overlap
+    if tracks.directions is not None and seen.directions is not None:
+        cosine = tracks.directions @ seen.directions[rows].T
+        at_once = (elapsed <= LONGEST_GAP_S / 4)[:, None]
+        possible &= (cosine >= _UNLIKE) | (at_once & (overlap >= _SURE_OVERLAP))
+        value = overlap + np.maximum(cosine, 0)
+    return np.where(possible, value, 0.0)
+
+
+def widened_overlap(
+    centres: np.ndarray,
+    sizes: np.ndarray,
+    other_centres: np.ndarray,
+    other_sizes: np.ndarray,
+    buffer: np.ndarray,
+) -> np.ndarray:
+    """Overlap over union of boxes that were both widened.
+
+    Args:
+        centres, sizes: `[T,2]` of the first boxes, in pixels.
+        other_centres, other_sizes: `[n,2]` of the second ones.
+        buffer: `[T]` by how many sides, at each end, a first box and what it is held against grow.
+
+    Returns:
+        `[T,n]` 0..1.
+    """
+    grown = 1 + 2 * buffer[:, None, None]
+    first, second = sizes[:, None] * grown, other_sizes[None] * grown
+    apart = np.abs(centres[:, None] - other_centres[None])
+    common = np.minimum(np.minimum(first, second), (first + second) / 2 - apart)
+    shared = np.maximum(common, 0).prod(2)
+    return shared / np.maximum(first.prod(2) + second.prod(2) - shared, 1e-12)
+
+
+def assigned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows and columns with the highest sum of values; 0 is no pair.
+
+    Returns:
+        Rows and columns `[k]` int64, rows rising.
+
+    Raises:
+        BackendUnavailable: scipy, which ComfyUI brings, is not installed.
+    """
+    possible = values > 0
+    if not possible.any():
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if possible.sum(0).max() > 1 or possible.sum(1).max() > 1:
+        try:
+            from scipy.optimize import linear_sum_assignment
+        except ImportError as error:
+            raise BackendUnavailable(
+                "faces are joined to tracks by scipy, which is not installed; run "
+                "`pip install scipy` in ComfyUI's Python"
+            ) from error
+        rows, columns = linear_sum_assignment(values, maximize=True)
+        real = possible[rows, columns]
+        return rows[real], columns[real]
+    rows, columns = possible.nonzero()
+    return rows, columns
