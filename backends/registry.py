@@ -6,7 +6,9 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import re
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 from ..utils.errors import BackendUnavailable
@@ -17,6 +19,10 @@ from .interfaces import Detector, Head
 from .placement import Placement
 
 _log = logging.getLogger("FastFace")
+
+#: A class whose base is `Backend` or made of it, and the name that users choose it by.
+_DECLARATION = re.compile(r"^class \w+\([^)]*Backend\):", re.MULTILINE)
+_NAME = re.compile(r"^    name(?:: [\w\[\]]+)? = [\"'](\w+)[\"']", re.MULTILINE)
 
 
 class BrokenBackend(Backend):
@@ -40,7 +46,7 @@ class BrokenBackend(Backend):
 def all_backends() -> dict[str, Backend]:
     """Every backend by name, whether it can run here or not."""
     package = __package__ or ""
-    folder = importlib.import_module(package).__path__
+    folder = list(importlib.import_module(package).__path__)
     found: dict[str, Backend] = {}
     for info in pkgutil.iter_modules(folder):
         if info.ispkg or info.name == "registry":
@@ -49,12 +55,20 @@ def all_backends() -> dict[str, Backend]:
             module = importlib.import_module(f"{package}.{info.name}")
             found.update({backend.name: backend for backend in _backends_of(module)})
         except Exception as error:  # noqa: BLE001 - whatever breaks one file must not hide the rest
-            _log.exception("backend file %s does not load", info.name)
+            _log.exception("backends/%s.py does not load", info.name)
             reason = (
                 f"backends/{info.name}.py does not load: {error!r}; run `python install.py doctor`"
             )
-            found[info.name] = BrokenBackend(info.name, reason)
+            for name in _declared_names(Path(folder[0], f"{info.name}.py")):
+                found[name] = BrokenBackend(name, reason)
     return found
+
+
+def _declared_names(file: Path) -> list[str]:
+    """Names of the backends that a file declares, read from its text; none for other modules."""
+    declared = _DECLARATION.split(file.read_text(encoding="utf-8"))[1:]
+    names = (_NAME.search(body) for body in declared)
+    return [name[1] for name in names if name is not None]
 
 
 def _backends_of(module: ModuleType) -> list[Backend]:

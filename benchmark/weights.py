@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..pipeline.choices import AUTO
+from ..pipeline.choices import AUTO, backend_packs, obtain_backend_pack
 from ..utils import host
 from ..utils.errors import ModelError
 from ..utils.packs import ModelPack
@@ -37,11 +37,12 @@ class Weights:
 
 
 def weight_names(extra_roots: Sequence[Path] = ()) -> list[str]:
-    """What can be chosen: `auto`, packs that are installed, stand-ins."""
+    """What can be chosen: `auto`, packs that are installed or come with a backend, stand-ins."""
     # Here, since the node is loaded with the pack, and graphs are made by few.
     from .synthetic_models.packs import STAND_INS
 
-    return [AUTO, *find_packs(extra_roots), *(f"{RANDOM_PREFIX}{name}" for name in STAND_INS)]
+    random = (f"{RANDOM_PREFIX}{name}" for name in STAND_INS)
+    return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *backend_packs(), *random]))
 
 
 def choose_weights(
@@ -54,7 +55,8 @@ def choose_weights(
 
     Args:
         name: `auto`, the best pack that is installed and, if none is, the smallest stand-in; the
-            name or folder of a pack; or `random:` and the name of a pack that has a stand-in.
+            name or folder of a pack, one that comes with a backend included; or `random:` and the
+            name of a pack that has a stand-in.
         extra_roots: Further folders to look for packs in.
         stand_in_folder: Where stand-ins are kept; by default in the pack's cache.
         allow_path: Whether `name` may be a folder. Not for names from a workflow.
@@ -71,6 +73,9 @@ def choose_weights(
         folder = stand_in_folder or host.cache_folder() / "stand_ins"
         made = make_stand_in_pack(name.removeprefix(RANDOM_PREFIX), folder)
         return Weights(read_pack(made.name, made), random=True)
+    own = obtain_backend_pack(name)
+    if own is not None:
+        return Weights(own, random=False)
     # An installed pack first: the folder that ComfyUI runs in has one called `models`, for one.
     pack = load_pack(name, extra_roots, allow_path=allow_path)
     return Weights(pack, (pack.folder / RANDOM_WEIGHTS_MARKER).is_file())

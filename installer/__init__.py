@@ -1,1 +1,1 @@
-"""The parts of `install.py`: standard library only, never imported by the pack itself."""
+"""The parts of `install.py`: standard library only, but for the folder `pack_commands`."""

@@ -118,35 +118,29 @@ def run_demo(arguments: list[str]) -> int:
     """Analyses a photo, in the environment or in the interpreter that was named."""
     if arguments[:1] in (["-h"], ["--help"]):
         return show_help([])
-    status = run_elsewhere("demo", arguments, with_tests=False)
-    if status is not None:
-        return status
-    from install import import_pack
-
-    import_pack("fastface")
-    return importlib.import_module("fastface.demo").main(without_here(arguments))
+    return run_with_pack("demo", arguments, with_tests=False)
 
 
 def run_bench(arguments: list[str]) -> int:
     """Measures this pack against everyone else who is installed."""
-    status = run_elsewhere("bench", arguments, with_tests=True)
-    if status is not None:
-        return status
-    from install import import_pack
-
-    import_pack("fastface")
-    return importlib.import_module("fastface.bench").main(without_here(arguments))
+    return run_with_pack("bench", arguments, with_tests=True)
 
 
 def run_engine(arguments: list[str]) -> int:
     """Builds TensorRT engines."""
-    status = run_elsewhere("engine", arguments, with_tests=False)
+    return run_with_pack("engine", arguments, with_tests=False)
+
+
+def run_with_pack(command: str, arguments: list[str], with_tests: bool) -> int:
+    """Runs one of `pack_commands`, which import the pack."""
+    status = run_elsewhere(command, arguments, with_tests)
     if status is not None:
         return status
     from install import import_pack
 
     import_pack("fastface")
-    return importlib.import_module("fastface.engine").main(without_here(arguments))
+    module = importlib.import_module(f"fastface.installer.pack_commands.{command}")
+    return module.main(without_here(arguments))
 
 
 def run_tests(arguments: list[str]) -> int:

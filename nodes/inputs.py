@@ -48,8 +48,8 @@ def checked(node: type) -> type:
     @functools.wraps(function)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(self, *args, **kwargs)
-        check_inputs(type(self).INPUT_TYPES(), given.arguments)
         with engine_call(), heard_by(listener(given.arguments.get("node_id"))):
+            check_inputs(type(self).INPUT_TYPES(), given.arguments)
             return function(*given.args, **given.kwargs)
 
     setattr(node, node.FUNCTION, run)  # pyright: ignore[reportAttributeAccessIssue]

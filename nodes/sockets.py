@@ -16,6 +16,8 @@ from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.images import Images
+from ..utils.levels import extremes
+from ..utils.progress import may_stop
 from ..utils.tracks.tracks import Tracks
 
 CATEGORY = "FastFace"
@@ -173,8 +175,11 @@ def require_crops(value: Any, name: str = "origin") -> None:
         InvalidInput: They are no `FaceCrops`, or a pixel or its place is no finite number.
     """
     _require(FaceCrops, "the origin of FastFace Crop")(value, name)
-    parts = torch.stack([each.isfinite().all() for each in (value.pixels, value.matrices)])
-    if not bool(parts.all()):
+    limits = [value.matrices.isfinite().all()]
+    for crop in value.pixels:
+        may_stop()
+        limits.append(extremes(crop).isfinite().all())
+    if not bool(torch.stack([each.to(value.pixels.device) for each in limits]).all()):
         raise InvalidInput(
             f"got crops with NaN or infinite values on the {name} input, expected finite numbers; "
             "connect the origin of FastFace Crop itself"

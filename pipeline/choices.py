@@ -63,7 +63,7 @@ def pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
 
 def installed_pack_names(extra_roots: Sequence[Path] = ()) -> list[str]:
     """What `model_pack` can be without a download."""
-    return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *_backend_packs()]))
+    return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *backend_packs()]))
 
 
 def pack_file_states(name: str, extra_roots: Sequence[Path] = ()) -> list[str]:
@@ -77,7 +77,7 @@ def pack_file_states(name: str, extra_roots: Sequence[Path] = ()) -> list[str]:
         for pack, folder in find_packs(extra_roots).items()
         if name in (AUTO, pack)
     }
-    for pack in _backend_packs().values():
+    for pack in backend_packs().values():
         if name in (AUTO, pack.name):
             states[pack.name] = [state for model in pack.models for state in model.files]
     return [
@@ -98,7 +98,8 @@ def device_names() -> list[str]:
     return [AUTO, *DEVICE_WORDS, *further]
 
 
-def _backend_packs() -> dict[str, ModelPack]:
+def backend_packs() -> dict[str, ModelPack]:
+    """Packs that come with backends, by name."""
     return {pack.name: pack for backend in all_backends().values() for pack in backend.packs()}
 
 
@@ -114,10 +115,9 @@ def choose_pack(
     Raises:
         ModelError: It is not there, or damaged.
     """
-    for owner in all_backends().values():
-        for pack in owner.packs():
-            if pack.name == name:
-                return owner.obtain(pack, download_missing, on_download)
+    pack = obtain_backend_pack(name, download_missing, on_download)
+    if pack is not None:
+        return pack
     if name == AUTO:
         return _best_pack(backend, extra_roots)
     if name not in find_packs(extra_roots) and name in KNOWN_PACKS and download_missing:
@@ -127,6 +127,23 @@ def choose_pack(
     return load_pack(name, extra_roots)
 
 
+def obtain_backend_pack(
+    name: str,
+    download_missing: bool = False,
+    on_download: Callable[[int, int], None] | None = None,
+) -> ModelPack | None:
+    """A pack that comes with a backend, or None where no backend has one of that name.
+
+    Raises:
+        ModelError: A file of it is missing; the message has its address and its folder.
+    """
+    for owner in all_backends().values():
+        for pack in owner.packs():
+            if pack.name == name:
+                return owner.obtain(pack, download_missing, on_download)
+    return None
+
+
 def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
     """The first pack that can be used: known ones, other installed ones, those of backends."""
     if backend != AUTO:
@@ -134,7 +151,7 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
         if packs:
             return packs[0]
     spare = None
-    own = _backend_packs()
+    own = backend_packs()
     for pack in chain(_detecting_packs(extra_roots), own.values()):
         if backend != AUTO or _can_run(pack):
             if pack.name in own:

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastface import bench
 from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.benchmark.history import last_like, remember
+from fastface.installer.pack_commands import bench
 from fastface.pipeline.insightface_compat.face import Face
 from fastface.pipeline.insightface_compat.face_model import (
     FIELDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_a_backend_that_can_not_be_made_stands_as_missing(
         registry.get_backend("facenet")
     with pytest.raises(BackendUnavailable, match=str(error)):
         broken.open(PACK, "detection", Placement())
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [("pytorch", {"torch"}), ("onnxruntime", {"onnxruntime"}), ("torch_placement", set())],
+)
+def test_a_file_that_does_not_load_breaks_the_backends_it_declares_alone(
+    fresh: None, monkeypatch: pytest.MonkeyPatch, module: str, expected: set[str]
+):
+    wanted = f"{registry.__package__}.{module}"
+    original = registry.importlib.import_module
+
+    def import_module(name: str) -> ModuleType:
+        if name == wanted:
+            raise SyntaxError("invalid syntax")
+        return original(name)
+
+    everyone = set(registry.all_backends())
+    registry.all_backends.cache_clear()
+    monkeypatch.setattr(registry.importlib, "import_module", import_module)
+    backends = registry.all_backends()
+    broken = {name for name, one in backends.items() if isinstance(one, registry.BrokenBackend)}
+    assert broken == expected and set(backends) == everyone
 
 
 @pytest.mark.parametrize("name", ["", "onnx", "base", "ONNXRUNTIME"])

@@ -149,8 +149,11 @@ def test_inside_the_environment_nothing_else_is_started(
 def test_the_demo_gets_its_arguments(
     fake: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "__init__.py").touch()
-    (tmp_path / "demo.py").write_text("def main(argv):\n    return len(argv[0])\n")
+    folder = tmp_path / "installer" / "pack_commands"
+    folder.mkdir(parents=True)
+    for package in (tmp_path, folder.parent, folder):
+        (package / "__init__.py").touch()
+    (folder / "demo.py").write_text("def main(argv):\n    return len(argv[0])\n")
     monkeypatch.setattr(install, "ROOT", tmp_path)
     names = [name for name in sys.modules if name.partition(".")[0] == "fastface"]
     for name in names:  # the pack's own modules come back when the test is over
@@ -158,8 +161,8 @@ def test_the_demo_gets_its_arguments(
     try:
         assert commands.run(["demo", "--here", "photo.jpg"]) == 9
     finally:
-        for name in ("fastface", "fastface.demo"):
-            sys.modules.pop(name, None)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "fastface"]:
+            del sys.modules[name]
 
 
 def test_a_folder_without_a_package_is_refused(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastface import engine
 from fastface.backends.trt.engines import EngineStore
+from fastface.installer.pack_commands import engine
 from fastface.pipeline import engine_building
 from fastface.utils import host
 from fastface.utils.pictures import write_picture

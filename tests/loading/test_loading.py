@@ -224,7 +224,8 @@ def test_a_broken_node_hides_no_other(copy: Path):
 
 
 def test_a_broken_backend_hides_no_node_and_no_other_backend(copy: Path):
-    (copy / "backends" / "insightface.py").write_text("raise OSError('libbroken.so: not found')")
+    file = copy / "backends" / "insightface.py"
+    file.write_text(f"raise OSError('libbroken.so: not found')\n{file.read_text()}")
     answer, _ = run(
         """
         module = load(folder)

@@ -17,10 +17,10 @@ import torch
 
 from fastface.backends.facenet import FacenetBackend
 from fastface.backends.facenet_networks.networks import open_inception
-from fastface.backends.insightface import Upstream
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
+from fastface.backends.sessions.insightface_models import Upstream
 from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.placement import RunsOn
 from fastface.backends.sessions.ending import Endings
+from fastface.backends.sessions.insightface_models import make_stoppable
 from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession
@@ -177,6 +180,25 @@ def torch_session(model: Any) -> Session:
     return TorchSession(network, torch.device("cpu"), torch.float32, RunsOn("cpu", "torch"))
 
 
+class UpstreamSession:
+    """As insightface runs a network."""
+
+    def __init__(self, model: Any) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        raw = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        make_stoppable(raw)
+        self._raw = raw
+        self._input = raw.get_inputs()[0].name
+
+    def run(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(map(torch.from_numpy, self._raw.run(None, {self._input: x.numpy()})))
+
+
+OPENERS = [onnxruntime_session, openvino_session, torch_session, UpstreamSession]
+
+
 class Refused(RuntimeError):
     """What a listener raises may be of the kind that the engine raises too."""
 
@@ -185,7 +207,7 @@ def refuse(_done: float) -> None:
     raise Refused
 
 
-@pytest.mark.parametrize("open_session", [onnxruntime_session, openvino_session, torch_session])
+@pytest.mark.parametrize("open_session", OPENERS)
 def test_what_a_listener_raised_is_no_error_of_the_engine(
     open_session: Callable[[Any], Session],
 ):
@@ -194,7 +216,7 @@ def test_what_a_listener_raised_is_no_error_of_the_engine(
         session.run(torch.rand(1, 32, 512, 512))
 
 
-@pytest.mark.parametrize("open_session", [onnxruntime_session, openvino_session, torch_session])
+@pytest.mark.parametrize("open_session", OPENERS)
 def test_a_long_run_of_an_engine_is_ended(open_session: Callable[[Any], Session]):
     session = open_session(long_graph())
     small, large = (torch.rand(1, 32, side, side) for side in (8, 512))
@@ -210,3 +232,14 @@ def test_a_long_run_of_an_engine_is_ended(open_session: Callable[[Any], Session]
     with heard_by(lambda _done: None):
         assert torch.equal(session.run(small)[0], expected)
     assert torch.equal(session.run(small)[0], expected)
+
+
+def test_a_stoppable_session_is_let_go_at_once():
+    session = UpstreamSession(long_graph(2))._raw
+    gone = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()

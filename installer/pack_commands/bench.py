@@ -8,29 +8,31 @@ import logging
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .benchmark.chart import draw_chart
-from .benchmark.document import results_document
-from .benchmark.history import history_file, remember
-from .benchmark.inputs import SOURCES
-from .benchmark.plan import Options
-from .benchmark.presets import PRESETS, Run, preset
-from .benchmark.quality import examine
-from .benchmark.quality_report import quality_markdown, worst_pictures
-from .benchmark.report import as_text, jobs_text
-from .benchmark.runner import hold
-from .benchmark.targets import targets_table
-from .benchmark.weights import choose_weights
-from .pipeline.choices import AUTO
-from .utils.errors import FastFaceError, InvalidInput
-from .utils.files import write_whole
-from .utils.pictures import USE_OUTPUT, packaged_photo, read_picture, write_picture
-from .utils.text import readable
+from ...benchmark.chart import draw_chart
+from ...benchmark.document import results_document
+from ...benchmark.history import history_file, remember
+from ...benchmark.inputs import SOURCES
+from ...benchmark.plan import Options
+from ...benchmark.presets import PRESETS, Run, preset
+from ...benchmark.quality import examine
+from ...benchmark.quality_report import quality_markdown, worst_pictures
+from ...benchmark.report import as_text, jobs_text
+from ...benchmark.runner import hold
+from ...benchmark.targets import targets_table
+from ...benchmark.weights import choose_weights
+from ...pipeline.choices import AUTO
+from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.files import write_whole
+from ...utils.pictures import USE_OUTPUT, packaged_photo, read_picture, write_picture
+from ...utils.text import readable
+
+Value = TypeVar("Value")
 
 _log = logging.getLogger("FastFace")
 _OUTPUT = Path("bench_output")
@@ -74,21 +76,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pack",
         default=AUTO,
-        help="name or folder of a model pack, or random:antelopev2, random:buffalo_l, "
-        "random:buffalo_s: real layer sizes with random weights",
+        help="name or folder of a model pack, facenet-mtcnn included, or random:antelopev2, "
+        "random:buffalo_l, random:buffalo_s: real layer sizes with random weights",
     )
-    parser.add_argument("--job", nargs="+", default=defaults.jobs)
-    parser.add_argument("--contestant", nargs="+", default=(), help="by default everyone")
-    parser.add_argument("--device", nargs="+", default=defaults.devices)
-    parser.add_argument("--precision", nargs="+", default=defaults.precisions)
-    parser.add_argument("--batch", nargs="+", type=int, default=defaults.batches)
-    parser.add_argument("--size", nargs="+", type=_size_hw, default=(None,), metavar="WxH")
+    names, sizes = comma_separated(str), comma_separated(_size_hw)
+    parser.add_argument("--job", type=names, default=defaults.jobs, metavar="JOB,...")
+    parser.add_argument(
+        "--contestant", type=names, default=(), metavar="NAME,...", help="by default everyone"
+    )
+    parser.add_argument("--device", type=names, default=defaults.devices, metavar="DEVICE,...")
+    parser.add_argument(
+        "--precision", type=names, default=defaults.precisions, metavar="PRECISION,..."
+    )
+    parser.add_argument(
+        "--batch", type=comma_separated(int), default=defaults.batches, metavar="IMAGES,..."
+    )
+    parser.add_argument("--size", type=sizes, default=(None,), metavar="WxH,...")
     parser.add_argument("--det-size", type=int, default=defaults.det_size)
     parser.add_argument("--rounds", type=int, help=f"by default {defaults.rounds}")
     parser.add_argument("--source", choices=SOURCES, default=defaults.source)
     parser.add_argument("--variants", action="store_true", help="also the bare network, and again")
     parser.add_argument(
-        "--peer", nargs="+", type=Path, default=(), help="Python files with further contestants"
+        "--peer",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a Python file with further contestants; may be given several times",
     )
     parser.add_argument(
         "--combine", nargs="+", type=Path, metavar="JSON", help="one document of earlier results"
@@ -100,6 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 for wrong or slower")
     return parser
+
+
+def comma_separated(kind: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
+    """Reads an option's values separated by commas: none of them is taken for a photo, then."""
+
+    def values(text: str) -> tuple[Value, ...]:
+        return tuple(kind(part.strip()) for part in text.split(","))
+
+    # argparse names the function where a value is wrong.
+    values.__name__ = getattr(kind, "__name__", "value")
+    return values
 
 
 def _size_hw(text: str) -> tuple[int, int]:
@@ -119,12 +144,12 @@ def _runs(options: argparse.Namespace) -> list[Run]:
     if options.preset:
         return preset(options.preset, options.pack, options.rounds)
     chosen = Options(
-        jobs=tuple(options.job),
-        contestants=tuple(options.contestant),
-        devices=tuple(options.device),
-        precisions=tuple(options.precision),
-        batches=tuple(options.batch),
-        image_sizes_hw=tuple(options.size),
+        jobs=options.job,
+        contestants=options.contestant,
+        devices=options.device,
+        precisions=options.precision,
+        batches=options.batch,
+        image_sizes_hw=options.size,
         det_size=options.det_size,
         rounds=options.rounds if options.rounds is not None else Options().rounds,
         source=options.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastface.demo import _timed
+from fastface.installer.pack_commands.demo import _timed
 from fastface.utils.images import Images
 from tests.nodes.fakes import FakeBackend, analysis_of, images_with
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from .backends.tensorrt import PRECISIONS
-from .backends.trt.engines import EngineStore
-from .backends.trt.profile import Profile, Span
-from .benchmark.weights import choose_weights
-from .pipeline.engine_building import BuildRequest, build_pack, listing, summary
-from .utils.errors import FastFaceError, InvalidInput
-from .utils.images import Images
-from .utils.pictures import read_picture
+from ...backends.tensorrt import PRECISIONS
+from ...backends.trt.engines import EngineStore
+from ...backends.trt.profile import Profile, Span
+from ...benchmark.weights import choose_weights
+from ...pipeline.engine_building import BuildRequest, build_pack, listing, summary
+from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.images import Images
+from ...utils.pictures import read_picture
 
 _log = logging.getLogger("FastFace")
-_PACK_FOLDER = Path(__file__).resolve().parent
+_PACK_FOLDER = Path(__file__).resolve().parents[2]
 _MB = 1 << 20
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from .pipeline.choices import AUTO
-from .pipeline.insightface_compat.facade import FaceAnalysis
-from .pipeline.insightface_compat.results import forget_results
-from .pipeline.loading import describe_loaded, load_face_analysis
-from .utils.draw import annotate
-from .utils.errors import FastFaceError
-from .utils.faces import Faces
-from .utils.images import Images
-from .utils.pictures import packaged_photo, read_picture, write_picture
+from ...pipeline.choices import AUTO
+from ...pipeline.insightface_compat.facade import FaceAnalysis
+from ...pipeline.insightface_compat.results import forget_results
+from ...pipeline.loading import describe_loaded, load_face_analysis
+from ...utils.draw import annotate
+from ...utils.errors import FastFaceError
+from ...utils.faces import Faces
+from ...utils.images import Images
+from ...utils.pictures import packaged_photo, read_picture, write_picture
 
 _log = logging.getLogger("FastFace")
 _OUTPUT = Path("demo_output")

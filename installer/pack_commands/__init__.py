@@ -1,0 +1,1 @@
+"""The commands that import the pack itself: `demo`, `bench`, `engine`."""
