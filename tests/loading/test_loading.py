@@ -225,7 +225,10 @@ def test_a_broken_node_hides_no_other(copy: Path):
 
 def test_a_broken_backend_hides_no_node_and_no_other_backend(copy: Path):
     file = copy / "backends" / "insightface.py"
-    file.write_text(f"raise OSError('libbroken.so: not found')\n{file.read_text()}")
+    broken = file.read_text().replace(
+        "\nimport ", "\nraise OSError('libbroken.so: not found')\nimport ", 1
+    )
+    file.write_text(broken)
     answer, _ = run(
         """
         module = load(folder)
