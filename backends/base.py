@@ -195,6 +195,7 @@ class GraphBackend(Backend):
             placement,
             self.session_bytes(model, placement),
             self.fallback_placement(placement),
+            model.black,
         )
 
     def is_open(self, model: Detector | Head) -> bool:

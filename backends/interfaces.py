@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images
+from ..utils.letterbox import Canvas
 from .pending import Pending
 from .placement import RunsOn
 
@@ -67,6 +68,27 @@ class Session(Protocol):
 
         Returns:
             The graph's outputs in its order, on `device`.
+        """
+        ...
+
+
+@runtime_checkable
+class CanvasSession(Session, Protocol):
+    """The session of a detector, whose input may have black margins at the right and below."""
+
+    def input_hw(self, canvas: Canvas) -> tuple[int, int]:
+        """Height and width of the upper left part of a canvas that it needs as its input."""
+        ...
+
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
+        """Runs the network; see `Session.run`.
+
+        Args:
+            x: Whole canvases, or their upper left parts of `input_hw`.
+            canvas: Where the pictures lie; None where `x` is just an input.
+
+        Returns:
+            The outputs for whole canvases.
         """
         ...
 

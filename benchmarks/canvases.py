@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from install import import_pack
@@ -66,9 +65,9 @@ def measured(session: SplitSession, rounds: int) -> tuple[float, list[float]]:
     for width, height in SHAPES.values():
         canvas = Canvas.fitting((height * 120, width * 120), (SIDE, SIDE))
         # Drawn beforehand: it is the network that is measured.
-        parts: list[Tensor] = []
-        session.run_canvas(canvas, partial(drawn, whole, parts))
-        calls.append(partial(session.run_canvas, canvas, lambda _, part=parts[0]: part))
+        height, width = session.input_hw(canvas)
+        part = whole[..., :height, :width].contiguous()
+        calls.append(partial(session.run, part, canvas))
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for number in random.sample(range(len(calls)), len(calls)):
@@ -81,11 +80,6 @@ def measured(session: SplitSession, rounds: int) -> tuple[float, list[float]]:
     first, *others = times
     pairs = [statistics.median(b / a for a, b in zip(first, each, strict=True)) for each in others]
     return statistics.median(first), pairs
-
-
-def drawn(whole: Tensor, parts: list[Tensor], part_hw: tuple[int, int]) -> Tensor:
-    parts.append(whole[..., : part_hw[0], : part_hw[1]].contiguous())
-    return parts[0]
 
 
 if __name__ == "__main__":

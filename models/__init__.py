@@ -21,7 +21,8 @@ from .landmarks import Landmarks
 from .recognition import Recognition
 from .verification import Verification
 
-_TASKS: dict[str, Callable[[ModelPack, ModelFile, Session], Detector | Head]] = {
+#: Each takes a pack, one of its models, and its session: a `CanvasSession` for detection.
+_TASKS: dict[str, Callable[[ModelPack, ModelFile, Any], Detector | Head]] = {
     "detection": FaceDetector,
     "landmark_3d_68": Landmarks,
     "landmark_2d_106": Landmarks,

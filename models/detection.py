@@ -6,13 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from ..backends.interfaces import DetectionOptions, Session
+from ..backends.interfaces import CanvasSession, DetectionOptions
 from ..backends.pending import PaddedFaces
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
-from ..backends.sessions.split_session import run_canvas
 from ..utils.boxes import suppress
 from ..utils.detectors import family_of
 from ..utils.detectors.candidates import Candidates
@@ -46,7 +43,7 @@ _FIRST_REACH = Reach(256, 6)
 class FaceDetector:
     """Detects faces, with five landmarks where the network gives them."""
 
-    def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
+    def __init__(self, pack: ModelPack, model: ModelFile, session: CanvasSession) -> None:
         """
         Raises:
             ModelError: It is of no family that is known.
@@ -110,12 +107,11 @@ class FaceDetector:
         """What passes the threshold at one input size, in pixels of the source images."""
         canvas = self.family.canvas(batch.size_hw, size_wh, self.fixed_size_wh)
 
-        def draw(part_hw: tuple[int, int]) -> Tensor:
-            with stage("letterbox"):
-                return network_input(letterbox(batch, canvas, part_hw), self.model)
-
+        with stage("letterbox"):
+            part = letterbox(batch, canvas, self.session.input_hw(canvas))
+            x = network_input(part, self.model)
         with stage("detector"):
-            outputs = run_canvas(self.session, canvas, draw)
+            outputs = self.session.run(x, canvas)
         with stage("decode"):
             found = self.family.decode(
                 outputs, self.model, canvas.size_hw, threshold, reach.candidates

@@ -1,4 +1,4 @@
-"""Graphs in two halves, cut where `division` says and tidied up; proved once, kept on disk."""
+"""A detector's graph as two, cut at its `SplitPoint` and tidied up; proved once, kept on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .equivalence import (
 from .fuse_parallel_convs import join_parallel_convolutions
 from .graph import graph_of, import_onnx, read_model
 from .graph_cache import PASSING_TROUBLE, NewFile, Unfit, graph_cache, in_one_line
-from .split_point import ReceptiveField, SplitPoint, best_division
+from .split_point import ReceptiveField, SplitPoint, best_split_point
 
 _log = logging.getLogger("FastFace")
 
@@ -47,12 +47,12 @@ class Halves:
     Attributes:
         front: Takes canvases or parts of them, gives the features at the cut.
         back: Takes these, gives the outputs of the whole.
-        division: Where the cut is.
+        split_point: Where the cut is.
     """
 
     front: Path
     back: Path
-    division: SplitPoint
+    split_point: SplitPoint
 
 
 def halves_of(path: Path, model: ModelFile) -> Halves | None:
@@ -72,23 +72,23 @@ def halves_of(path: Path, model: ModelFile) -> Halves | None:
 
     def make(new_file: NewFile) -> dict[str, Any]:
         whole = read_model(path)
-        division = best_division(graph_of(whole, model.path.name))
-        if division is None:
+        split_point = best_split_point(graph_of(whole, model.path.name))
+        if split_point is None:
             return {"whole": "there is no place to cut it that would spare work"}
         try:
-            halves = cut_at(whole, division.value)
+            halves = cut_at(whole, split_point.value)
             for half in halves:
                 join_parallel_convolutions(half)
-            reason = _why_different(path, halves, division, model)
+            reason = _why_different(path, halves, split_point, model)
         # What onnx raises on graphs that it can't take apart, or whose types it can't tell.
         except (ValueError, KeyError, import_onnx().shape_inference.InferenceError) as error:
-            raise Untried(f"it can't be cut at {division.value} ({error})") from error
+            raise Untried(f"it can't be cut at {split_point.value} ({error})") from error
         if reason:
             _log.info(_WHOLE, model.path.name, reason)
             raise Unfit(reason)
         for part, half in zip(_PARTS, halves, strict=True):
             new_file(part).write_bytes(half.SerializeToString())
-        return asdict(division)
+        return asdict(split_point)
 
     def read(entry: Entry) -> Halves | None:
         if not entry.files:
@@ -144,7 +144,7 @@ def _open_inputs(graph: Any) -> Iterator[Any]:
 
 
 def _why_different(
-    path: Path, halves: tuple[Any, Any], division: SplitPoint, model: ModelFile
+    path: Path, halves: tuple[Any, Any], split_point: SplitPoint, model: ModelFile
 ) -> str | None:
     """Why the halves can't take the place of the whole, or None when they can.
 
@@ -157,18 +157,18 @@ def _why_different(
     random = np.random.default_rng(0)
     try:
         front, back = (trial_runner(half, model) for half in halves)
-        for canvas in _trial_canvases(division, model):
+        for canvas in _trial_canvases(split_point, model):
             images = np.full(
                 (_TRIAL_IMAGES, 3, *canvas.size_hw), model.black, dtype=model.input_dtype
             )
             height, width = canvas.filled_hw
             noise = (_TRIAL_IMAGES, 3, height, width)
             images[..., :height, :width] = random_images(random, noise, model)
-            part_hw = division.part_hw(canvas)
+            part_hw = split_point.part_hw(canvas)
             if part_hw == canvas.size_hw:
                 return f"its front needs all of {canvas.size_hw}"
             empty = np.full_like(images[:1], model.black)
-            features = division.completed(
+            features = split_point.completed(
                 torch.from_numpy(front(images[..., : part_hw[0], : part_hw[1]])[0]),
                 torch.from_numpy(front(empty)[0]),
                 canvas,
@@ -181,7 +181,7 @@ def _why_different(
     return None
 
 
-def _trial_canvases(division: SplitPoint, model: ModelFile) -> Iterator[Canvas]:
+def _trial_canvases(split_point: SplitPoint, model: ModelFile) -> Iterator[Canvas]:
     """Pictures on canvases with a margin below, at the right, and both."""
     if size_wh := model.fixed_size_wh:
         width, height = size_wh
@@ -189,7 +189,7 @@ def _trial_canvases(division: SplitPoint, model: ModelFile) -> Iterator[Canvas]:
         endless = Canvas((1, 1), (_TRIAL_FILLED, _TRIAL_FILLED), (1 << 20, 1 << 20))
         height, width = (
             -(-int(_TRIAL_SPARE * side) // _CANVAS_MULTIPLE) * _CANVAS_MULTIPLE
-            for side in division.part_hw(endless)
+            for side in split_point.part_hw(endless)
         )
     low, narrow = min(_TRIAL_FILLED, height), min(_TRIAL_FILLED, width)
     for filled_hw in ((low, width), (height, narrow), (low, narrow)):

@@ -128,18 +128,18 @@ class SplitPoint:
         return whole
 
 
-def best_division(graph: Graph) -> SplitPoint | None:
+def best_split_point(graph: Graph) -> SplitPoint | None:
     """The cut that spares most of a typical picture's work; None where none spares any."""
     best, most = None, 0.0
-    for division, work, features in _divisions(graph):
-        part = division.rows.needed(division.rows.filled(_TYPICAL_FILLED))
+    for split_point, work, features in _split_points(graph):
+        part = split_point.rows.needed(split_point.rows.filled(_TYPICAL_FILLED))
         gain = work * (1 - part / _TYPICAL_SIDE) - _PRODUCTS_A_FEATURE * features
         if gain > most:
-            best, most = division, gain
+            best, most = split_point, gain
     return best
 
 
-def _divisions(graph: Graph) -> Iterator[tuple[SplitPoint, float, float]]:
+def _split_points(graph: Graph) -> Iterator[tuple[SplitPoint, float, float]]:
     """All cuts; with the work before each, in products, and its features, both for each pixel."""
     last_use = {name: len(graph.nodes) for name in graph.outputs}
     for place, node in reversed(list(enumerate(graph.nodes))):

@@ -6,54 +6,74 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, OutOfMemory
 from ...utils.letterbox import Canvas
 from ..interfaces import Session
+from ..placement import Placement
 from ..residency.evictable_model import EvictableModel
-from .split_session import CanvasSession, Draw, run_canvas
+from ..residency.model_registry import ModelName
+from .split_session import SplitSession
 
 
-class EvictableSession(EvictableModel[Session], CanvasSession):
-    """A session under management; see `EvictableModel`."""
+class EvictableSession(EvictableModel[Session]):
+    """A session under management; see `EvictableModel`. It is a `CanvasSession`."""
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """See `Session.run`; brings the session back first if it was away.
+    def __init__(
+        self,
+        name: ModelName,
+        open_at: Callable[[Placement], Session],
+        placement: Placement,
+        size_bytes: int,
+        slower: Placement | None = None,
+        black: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            name, open_at, placement, size_bytes, slower: See `EvictableModel`.
+            black: A black pixel in the network's input.
+        """
+        super().__init__(name, open_at, placement, size_bytes, slower)
+        self._black = black
+
+    def input_hw(self, canvas: Canvas) -> tuple[int, int]:
+        """See `CanvasSession.input_hw`."""
+        with self.in_use() as session:
+            return _input_hw(session, canvas)
+
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
+        """See `CanvasSession.run`; brings the session back first if it was away.
 
         When its engine fails, or has no memory even for one image, it runs on the slower placement
         from then on. Without one the error is raised, and the next call opens the session anew.
         """
-        return self._run(lambda session: session.run(x.to(session.device)), lambda: len(x))
-
-    def run_canvas(self, canvas: Canvas, draw: Draw) -> tuple[Tensor, ...]:
-        """See `CanvasSession.run_canvas`; otherwise like `run`."""
-        images = 1
-
-        def run(session: Session) -> tuple[Tensor, ...]:
-            def draw_here(part_hw: tuple[int, int]) -> Tensor:
-                nonlocal images
-                x = draw(part_hw)
-                images = len(x)
-                return x.to(session.device)
-
-            return run_canvas(session, canvas, draw_here)
-
-        return self._run(run, lambda: images)
-
-    def _run(
-        self, run: Callable[[Session], tuple[Tensor, ...]], images: Callable[[], int]
-    ) -> tuple[Tensor, ...]:
         while True:
             with self.in_use() as session:
                 try:
-                    return tuple(result.to(self.device) for result in run(session))
+                    results = self._run_on(session, x.to(session.device), canvas)
+                    return tuple(result.to(self.device) for result in results)
                 except BackendUnavailable as error:
-                    fewer_may_fit = isinstance(error, OutOfMemory) and images() > 1
+                    fewer_may_fit = isinstance(error, OutOfMemory) and len(x) > 1
                     if fewer_may_fit or not self._give_up(session, error):
                         raise
+
+    def _run_on(self, session: Session, x: Tensor, canvas: Canvas | None) -> tuple[Tensor, ...]:
+        if canvas is None:
+            return session.run(x)
+        # It may be another session than the one that was asked for the part.
+        height, width = _input_hw(session, canvas)
+        margins = (0, width - x.shape[3], 0, height - x.shape[2])
+        if any(margins):
+            x = pad(x, margins, value=self._black)
+        return session.run(x, canvas) if isinstance(session, SplitSession) else session.run(x)
 
     @property
     def raw(self) -> Any:
         """The engine's own object."""
         with self.in_use() as session:
             return getattr(session, "raw", session)
+
+
+def _input_hw(session: Session, canvas: Canvas) -> tuple[int, int]:
+    return session.input_hw(canvas) if isinstance(session, SplitSession) else canvas.size_hw

@@ -17,7 +17,7 @@ from ..onnx_graphs.foreign import foreign_graph
 from ..onnx_graphs.graph_cache import graph_cache
 from ..onnx_graphs.split_graph import Halves, halves_of
 from ..residency.evictable_model import Movable
-from .split_session import MovableDividedSession, SplitSession
+from .split_session import MovableSplitSession, SplitSession
 from .unbatched_adapter import UnbatchedAdapter
 
 _log = logging.getLogger("FastFace")
@@ -50,8 +50,8 @@ def open_batched(
         And what else `prepare` and `open_graph` raise.
     """
     family = detector_families().get(model.family or "")
-    divides = any_size and family is not None and family.has_black_margins
-    return _Opening(model, prepare, open_graph, divides, full_on_whole).session()
+    splits = any_size and family is not None and family.has_black_margins
+    return _Opening(model, prepare, open_graph, splits, full_on_whole).session()
 
 
 class _Refused(Exception):
@@ -68,7 +68,7 @@ class _Opening:
     model: ModelFile
     prepare: Callable[[], BatchedGraph]
     open_graph: OpenGraph
-    divides: bool
+    splits: bool
     full_on_whole: bool
 
     def session(self) -> Session:
@@ -100,15 +100,15 @@ class _Opening:
         prepared = self.prepare()
         if not prepared.takes_batches:
             return UnbatchedAdapter(self._open(prepared.path, prepared.note), self.model)
-        halves = _halves(self.model, prepared) if self.divides else None
+        halves = _halves(self.model, prepared) if self.splits else None
         if halves is None:
             return self._open(prepared.path)
         front, back = self._open(halves.front), self._open(halves.back)
-        kind = MovableDividedSession if isinstance(front, Movable) else SplitSession
+        kind = MovableSplitSession if isinstance(front, Movable) else SplitSession
         return kind(
             front,
             back,
-            halves.division,
+            halves.split_point,
             self.model.black,
             # Later: the file that is there now may be gone by then.
             lambda: self._with_second_try(self._whole),
@@ -121,7 +121,7 @@ class _Opening:
         return session if prepared.takes_batches else UnbatchedAdapter(session, self.model)
 
     def _open(self, path: Path, note: str = "") -> Session:
-        # Each time: the whole graph of a divided one is opened later, and may be the file itself.
+        # Each time: the whole graph of a split one is opened later, and may be the file itself.
         with unreplaced([self.model]):
             try:
                 return self.open_graph(path, note)
@@ -134,7 +134,7 @@ class _Opening:
 def _halves(model: ModelFile, prepared: BatchedGraph) -> Halves | None:
     """The halves of a graph; None where it can't be read here, for the engine to judge it whole."""
     try:
-        with foreign_graph(model.path, "divided"):
+        with foreign_graph(model.path, "split"):
             return halves_of(prepared.path, model)
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened whole: %s", model.path.name, error)

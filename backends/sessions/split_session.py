@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,44 +16,18 @@ from ..onnx_graphs.split_point import SplitPoint
 from ..placement import RunsOn
 from ..residency.evictable_model import Movable
 
-#: Makes the network's input: the upper left part of the canvases, of a height and width in pixels.
-Draw = Callable[[tuple[int, int]], Tensor]
-
 #: Sizes of canvases whose empty features are kept: InstantID tries five, one below the other.
 _EMPTY_CANVASES = 6
 
 
-class CanvasSession(ABC):
-    """A session that may need only a part of its input."""
-
-    @abstractmethod
-    def run_canvas(self, canvas: Canvas, draw: Draw) -> tuple[Tensor, ...]:
-        """Runs the network on canvases; the caller owns the results.
-
-        Args:
-            canvas: Where the pictures lie; the rest is black.
-            draw: Called with the height and width of the part that is needed; gives `[B,C,h,w]`.
-
-        Returns:
-            The outputs for whole canvases; see `Session.run`.
-        """
-
-
-def run_canvas(session: Session, canvas: Canvas, draw: Draw) -> tuple[Tensor, ...]:
-    """Runs any session on canvases; see `CanvasSession`."""
-    if isinstance(session, CanvasSession):
-        return session.run_canvas(canvas, draw)
-    return session.run(draw(canvas.size_hw))
-
-
-class SplitSession(CanvasSession):
+class SplitSession:
     """Two sessions that follow each other, on one device; safe to run from several threads."""
 
     def __init__(
         self,
         front: Session,
         back: Session,
-        division: SplitPoint,
+        split_point: SplitPoint,
         black: float,
         open_whole: Callable[[], Session],
         full_on_whole: bool = False,
@@ -62,14 +35,14 @@ class SplitSession(CanvasSession):
         """
         Args:
             front, back: The halves.
-            division: Where they were cut.
+            split_point: Where they were cut.
             black: A black pixel in the front's input.
             open_whole: Opens the whole graph, when it is first wanted.
             full_on_whole: Whether canvases without margins worth the name run on that: where
                 handing the features over takes longer than the memory for it is worth.
         """
         self._front, self._back = front, back
-        self._division = division
+        self._split_point = split_point
         self._black = black
         self._open_whole = open_whole
         self._full_on_whole = full_on_whole
@@ -107,20 +80,20 @@ class SplitSession(CanvasSession):
         """The engine's own object for the whole graph."""
         return getattr(self.whole, "raw", self.whole)
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """See `Session.run`."""
-        (features,) = self._front.run(x)
-        return _run(self._back, features)
+    def input_hw(self, canvas: Canvas) -> tuple[int, int]:
+        """See `CanvasSession.input_hw`."""
+        return self._split_point.part_hw(canvas)
 
-    def run_canvas(self, canvas: Canvas, draw: Draw) -> tuple[Tensor, ...]:
-        """See `CanvasSession.run_canvas`."""
-        part_hw = self._division.part_hw(canvas)
-        x = draw(part_hw)
-        if part_hw == canvas.size_hw:
-            return _run(self.whole, x) if self._full_on_whole else self.run(x)
-        empty = self._features_of_empty(canvas.size_hw, x)
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
+        """See `CanvasSession.run`."""
+        is_full = canvas is None or x.shape[-2:] == canvas.size_hw
+        if is_full and canvas is not None and self._full_on_whole:
+            return _run(self.whole, x)
         (features,) = self._front.run(x)
-        return _run(self._back, self._division.completed(features, empty, canvas))
+        if canvas is not None and not is_full:
+            empty = self._features_of_empty(canvas.size_hw, x)
+            features = self._split_point.completed(features, empty, canvas)
+        return _run(self._back, features)
 
     def _features_of_empty(self, size_hw: tuple[int, int], like: Tensor) -> Tensor:
         """What the front makes of an empty canvas, `[1,C,H,W]`."""
@@ -144,7 +117,7 @@ def _run(session: Session, x: Tensor) -> tuple[Tensor, ...]:
     return session.run(x.to(session.device))
 
 
-class MovableDividedSession(SplitSession):
+class MovableSplitSession(SplitSession):
     """One whose halves' weights can wait in main memory; see `Movable`."""
 
     def leave_device(self) -> None:

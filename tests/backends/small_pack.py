@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fastface.backends.base import GraphBackend
+from fastface.backends.interfaces import CanvasSession, Session
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.split_session import run_canvas
 from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelPack
@@ -59,8 +59,20 @@ def answers(pack: ModelPack, backend: str) -> list[Tensor]:
         height, width = _FILLED_HW
         images[..., :height, :width] = torch.rand(2, 3, height, width, generator=random) - 0.5
         canvas = Canvas(_FILLED_HW, _FILLED_HW, _SIZE_HW)
-        results += run_canvas(session, canvas, lambda hw, x=images: x[..., : hw[0], : hw[1]])
+        results += on_canvas(session, canvas, images)
     return [result.clone() for result in results]
+
+
+def on_canvas(
+    session: Session, canvas: Canvas, images: Tensor, parts: list[tuple[int, int]] | None = None
+) -> tuple[Tensor, ...]:
+    """Runs a session on what it needs of canvases `[B,3,H,W]`; notes how much that is."""
+    if not isinstance(session, CanvasSession):
+        return session.run(images)
+    height, width = session.input_hw(canvas)
+    if parts is not None:
+        parts.append((height, width))
+    return session.run(images[..., :height, :width].contiguous(), canvas)
 
 
 def are_same(got: list[Tensor], expected: list[Tensor]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastface.backends.placement import RunsOn
 from fastface.utils.faces import Faces
+from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelFile, ModelPack
 
 
@@ -33,7 +34,7 @@ class FakeNetwork:
 
 
 class FakeSession:
-    """A `Session` that runs a function of numpy arrays and keeps what it was given."""
+    """A `CanvasSession` that runs a function of numpy arrays and keeps what it was given."""
 
     device = torch.device("cpu")
     runs_on = RunsOn("cpu", "fake")
@@ -42,7 +43,10 @@ class FakeSession:
         self.network = network
         self.inputs: list[Tensor] = []
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def input_hw(self, canvas: Canvas) -> tuple[int, int]:
+        return canvas.size_hw
+
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
         self.inputs.append(x)
         return (torch.from_numpy(self.network(x.numpy())),)
 

@@ -15,6 +15,7 @@ from fastface.models import open_task
 from fastface.models.detection import FaceDetector, Reach
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
+from fastface.utils.letterbox import Canvas
 from tests.models.fake_network import FakeSession, model_of, pack_of
 from tests.utils.upstream_scrfd import made_up_outputs, upstream_scrfd
 
@@ -46,7 +47,7 @@ class BatchSession(FakeSession):
         super().__init__(None)
         self.count = count
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
         self.inputs.append(x)
         singles = [outputs_of(blob, self.count) for blob in x.numpy()]
         return tuple(torch.from_numpy(np.stack(parts)) for parts in zip(*singles, strict=True))

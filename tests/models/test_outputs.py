@@ -16,6 +16,7 @@ from fastface.models.outputs import values_a_face
 from fastface.utils.detectors.scrfd import decode_scrfd
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
+from fastface.utils.letterbox import Canvas
 from tests.models.fake_network import (
     FakeSession,
     faces_in,
@@ -77,7 +78,7 @@ def test_a_detector_whose_places_are_none(kind: int, value: float):
     model = replace(model_of("detection", None), input_shape=(1, 3, None, None))
 
     class Session(FakeSession):
-        def run(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def run(self, x: torch.Tensor, canvas: Canvas | None = None) -> tuple[torch.Tensor, ...]:
             outputs = [
                 torch.full((len(x), (64 // stride) ** 2 * 2, values), 0.6 if values == 1 else 1.0)
                 for values in (1, 4, 10)

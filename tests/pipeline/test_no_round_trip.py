@@ -23,7 +23,7 @@ from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.onnx_graphs.split_graph import cut_at
-from fastface.backends.onnx_graphs.split_point import SplitPoint, best_division
+from fastface.backends.onnx_graphs.split_point import SplitPoint, best_split_point
 from fastface.backends.pending import read_together
 from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.sessions.split_session import SplitSession
@@ -68,10 +68,10 @@ def network_of(model: Any) -> Network:
 
 
 def halves_of(whole: Any) -> tuple[Network, Network, SplitPoint]:
-    division = best_division(graph_of(whole, "whole"))
-    assert division is not None
-    front, back = cut_at(whole, division.value)
-    return network_of(front), network_of(back), division
+    split_point = best_split_point(graph_of(whole, "whole"))
+    assert split_point is not None
+    front, back = cut_at(whole, split_point.value)
+    return network_of(front), network_of(back), split_point
 
 
 class Randomly(Backend):
@@ -100,9 +100,9 @@ class Randomly(Backend):
         return open_task(pack, pack.model(task), session)
 
     def _divided(self) -> SplitSession:
-        front, back, division = self.halves
+        front, back, split_point = self.halves
         sessions = self._session(front), self._session(back)
-        return SplitSession(*sessions, division, -127.5 / 128, lambda: sessions[0])
+        return SplitSession(*sessions, split_point, -127.5 / 128, lambda: sessions[0])
 
     def _session(self, network: Callable[..., Any]) -> NetworkSession:
         if isinstance(network, Network):

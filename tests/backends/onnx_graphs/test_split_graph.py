@@ -39,11 +39,14 @@ def test_stand_ins_are_cut_in_their_backbone(layers: Any, tmp_path: Path):
     path, model = prepared(scrfd(layers), tmp_path)
     found = halves_of(path, model)
     assert found is not None
-    assert found.division.rows == found.division.columns and found.division.rows.stride in (4, 8)
+    assert (
+        found.split_point.rows == found.split_point.columns
+        and found.split_point.rows.stride in (4, 8)
+    )
     front, back = onnx.load(found.front), onnx.load(found.back)
     assert len(front.graph.node) > 5 and len(back.graph.node) > 5
-    assert [entry.name for entry in front.graph.output] == [found.division.value]
-    assert [entry.name for entry in back.graph.input] == [found.division.value]
+    assert [entry.name for entry in front.graph.output] == [found.split_point.value]
+    assert [entry.name for entry in back.graph.input] == [found.split_point.value]
     # No weight is in both: together they take no more memory than the whole.
     weights = [{tensor.name for tensor in half.graph.initializer} for half in (front, back)]
     assert not weights[0] & weights[1]
@@ -52,13 +55,13 @@ def test_stand_ins_are_cut_in_their_backbone(layers: Any, tmp_path: Path):
 def test_the_released_detector_is_cut(test_data: Path):
     model = read_pack("models", test_data / "models").model("detection")
     found = halves_of(batched_graph(model).path, model)
-    assert found is not None and found.division.rows == ReceptiveField(4, -29, 31)
+    assert found is not None and found.split_point.rows == ReceptiveField(4, -29, 31)
 
 
 def test_a_proved_cut_is_kept_and_found_again(graph: Any, tmp_path: Path, monkeypatch):
     path, model = prepared(graph, tmp_path)
     first = halves_of(path, model)
-    monkeypatch.setattr(split_graph, "best_division", None)
+    monkeypatch.setattr(split_graph, "best_split_point", None)
     assert halves_of(path, model) == first
 
 
@@ -89,20 +92,20 @@ def test_graphs_of_one_size_are_cut_too(graph: Any, tmp_path: Path):
 
 
 def test_a_wrong_window_is_found_out(graph: Any, tmp_path: Path, monkeypatch, caplog, cache: Path):
-    right = split_graph.best_division
+    right = split_graph.best_split_point
 
     def wrong(graph: Any) -> SplitPoint:
         found = right(graph)
         narrow = ReceptiveField(found.rows.stride, 0, found.rows.stride - 1)
         return SplitPoint(found.value, narrow, narrow)
 
-    monkeypatch.setattr(split_graph, "best_division", wrong)
+    monkeypatch.setattr(split_graph, "best_split_point", wrong)
     path, model = prepared(graph, tmp_path)
     with caplog.at_level(logging.INFO, logger="FastFace"):
         assert halves_of(path, model) is None
     assert "halves differ" in caplog.text and "is run whole" in caplog.text
     # It is remembered, and nothing of the halves is left.
-    monkeypatch.setattr(split_graph, "best_division", None)
+    monkeypatch.setattr(split_graph, "best_split_point", None)
     assert halves_of(path, model) is None
     assert not list((cache / "graphs").glob("*.front.onnx"))
 

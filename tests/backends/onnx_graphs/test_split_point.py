@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastface.backends.onnx_graphs.graph import Graph, graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.onnx_graphs.split_graph import cut_at
-from fastface.backends.onnx_graphs.split_point import ReceptiveField, SplitPoint, best_division
+from fastface.backends.onnx_graphs.split_point import ReceptiveField, SplitPoint, best_split_point
 from fastface.utils.letterbox import Canvas
 from tests.backends.onnx_graphs.small_graphs import model_of
 from tests.utils.properties import steady
@@ -67,11 +67,13 @@ def conv(kernel: int = 3, stride: int = 1, pad: int = 1, dilation: int = 1, **mo
     }
 
 
-def division_at(graph: Graph, value: str) -> SplitPoint:
+def split_point_at(graph: Graph, value: str) -> SplitPoint:
     """The cut at a value, whatever it spares."""
-    from fastface.backends.onnx_graphs.split_point import _divisions
+    from fastface.backends.onnx_graphs.split_point import _split_points
 
-    return next(division for division, _, _ in _divisions(graph) if division.value == value)
+    return next(
+        split_point for split_point, _, _ in _split_points(graph) if split_point.value == value
+    )
 
 
 def features_of(model: Any, value: str) -> Any:
@@ -105,9 +107,9 @@ def test_features_filled_in_are_those_of_the_whole_canvas(
     layers = [conv(1), *layers]  # a residual needs as many channels as it adds
     model = chain(layers)
     value = f"a{len(layers) - 1}"
-    division = division_at(graph_of(model, "chain"), value)
+    split_point = split_point_at(graph_of(model, "chain"), value)
     canvas = Canvas((height, width), (height, width), (96, 128))
-    part_hw = division.part_hw(canvas)
+    part_hw = split_point.part_hw(canvas)
     random = torch.Generator().manual_seed(height)
     images = torch.full((2, 3, 96, 128), BLACK)
     images[:, :, :height, :width] = torch.rand(2, 3, height, width, generator=random)
@@ -115,10 +117,10 @@ def test_features_filled_in_are_those_of_the_whole_canvas(
     with torch.inference_mode():
         whole, empty = front(images), front(torch.full((1, 3, 96, 128), BLACK))
         part = front(images[:, :, : part_hw[0], : part_hw[1]])
-        filled = division.completed(part, empty, canvas)
+        filled = split_point.completed(part, empty, canvas)
     assert filled.shape == whole.shape
     assert torch.allclose(filled, whole, atol=1e-5)
-    rows, columns = division.filled(canvas)
+    rows, columns = split_point.filled(canvas)
     margins = whole - empty
     assert margins[:, :, rows:].abs().sum() + margins[..., columns:].abs().sum() < 1e-3
 
@@ -138,8 +140,8 @@ def test_features_filled_in_are_those_of_the_whole_canvas(
 def test_windows_are_what_is_seen_and_no_more(layers: list[dict[str, Any]], window: ReceptiveField):
     model = chain(layers)
     value = f"a{len(layers) - 1}"
-    division = division_at(graph_of(model, "chain"), value)
-    assert division.rows == division.columns == window
+    split_point = split_point_at(graph_of(model, "chain"), value)
+    assert split_point.rows == split_point.columns == window
     front = features_of(model, value)
     seen = set()
     with torch.inference_mode():
@@ -155,34 +157,37 @@ def test_windows_are_what_is_seen_and_no_more(layers: list[dict[str, Any]], wind
 
 def test_sides_of_unlike_padding_are_told_apart():
     layer = {"kernel_shape": [3, 1], "strides": [2, 1], "pads": [0, 0, 2, 0], "dilations": [1, 1]}
-    division = division_at(graph_of(chain([layer]), "chain"), "a0")
-    assert (division.rows, division.columns) == (ReceptiveField(2, 0, 2), ReceptiveField(1, 0, 0))
+    split_point = split_point_at(graph_of(chain([layer]), "chain"), "a0")
+    assert (split_point.rows, split_point.columns) == (
+        ReceptiveField(2, 0, 2),
+        ReceptiveField(1, 0, 0),
+    )
 
 
 def test_a_part_is_no_larger_than_its_canvas_and_never_nearly_all_of_it():
-    division = SplitPoint("x", ReceptiveField(8, -40, 40), ReceptiveField(8, -40, 40))
+    split_point = SplitPoint("x", ReceptiveField(8, -40, 40), ReceptiveField(8, -40, 40))
     frame = Canvas((1080, 1920), (360, 640), (640, 640))
-    height, width = division.part_hw(frame)
+    height, width = split_point.part_hw(frame)
     assert width == 640 and 360 + 40 < height < 360 + 120 and height % 16 == 0
     square = Canvas((640, 640), (640, 640), (640, 640))
     nearly = Canvas((600, 640), (540, 640), (640, 640))
-    assert division.part_hw(square) == division.part_hw(nearly) == (640, 640)
+    assert split_point.part_hw(square) == split_point.part_hw(nearly) == (640, 640)
 
 
 @pytest.mark.parametrize("tail", ["GlobalAveragePool", "GlobalMaxPool"])
 def test_the_best_cut_spares_much_and_hands_over_little(tail: str):
     layers = [conv(3, 2), conv(3), conv(3), conv(3, 2), *[conv(3)] * 60]
-    division = best_division(graph_of(chain(layers, tail), "chain"))
-    assert division is not None
+    split_point = best_split_point(graph_of(chain(layers, tail), "chain"))
+    assert split_point is not None
     # Not among the first, which hand over four times as many features, nor so late that the margin
     # is used up; and not between a convolution and its activation.
-    assert division.rows.stride == 4 and division.rows.last < 100
-    assert division.value.startswith("a")
+    assert split_point.rows.stride == 4 and split_point.rows.last < 100
+    assert split_point.value.startswith("a")
 
 
 def test_no_cut_where_everything_is_seen_at_once():
     model = chain([])
-    assert best_division(graph_of(model, "chain")) is None
+    assert best_split_point(graph_of(model, "chain")) is None
 
 
 def test_no_cut_behind_weights_that_are_worked_out():
@@ -191,7 +196,7 @@ def test_no_cut_behind_weights_that_are_worked_out():
     graph.node[2].input[1] = "worked out"
     # Identity would not do: weights behind it are weights.
     graph.node.insert(0, helper.make_node("Neg", ["w1"], ["worked out"]))
-    assert best_division(graph_of(model, "chain")) is None
+    assert best_split_point(graph_of(model, "chain")) is None
 
 
 @pytest.mark.parametrize(
@@ -202,4 +207,4 @@ def test_no_cut_behind_what_has_no_plain_window(layer: dict[str, Any]):
     graph = graph_of(chain([conv(3, 2)]), "chain")
     node = graph.nodes[0]
     object.__setattr__(node, "attributes", layer)
-    assert best_division(graph) is None
+    assert best_split_point(graph) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,12 @@ from fastface.backends.residency.evictable_model import Movable
 from fastface.backends.residency.model_registry import ModelName
 from fastface.backends.sessions.evictable_session import EvictableSession
 from fastface.backends.sessions.opening import open_batched
-from fastface.backends.sessions.split_session import MovableDividedSession, SplitSession, run_canvas
+from fastface.backends.sessions.split_session import MovableSplitSession, SplitSession
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
+from tests.backends.small_pack import on_canvas
 
 BACKENDS = ["torch", "onnxruntime", "openvino"]
 #: Of 352 x 320: a frame, a portrait, small, hardly smaller than the canvas, all of it.
@@ -42,15 +42,6 @@ def canvases(
     height, width = filled_hw
     images[..., :height, :width] = torch.rand(count, 3, height, width, generator=random) * 2 - 1
     return images
-
-
-def drawn(images: Tensor, parts: list | None = None) -> Callable[[tuple[int, int]], Tensor]:
-    def draw(part_hw: tuple[int, int]) -> Tensor:
-        if parts is not None:
-            parts.append(part_hw)
-        return images[..., : part_hw[0], : part_hw[1]].contiguous()
-
-    return draw
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -70,7 +61,7 @@ def test_halves_give_what_the_whole_gives(name: str, test_data: Path, monkeypatc
         images, parts = canvases(filled_hw), []
         wanted = whole.run(images)
         for got in (
-            run_canvas(divided, Canvas(filled_hw, filled_hw, SIZE_HW), drawn(images, parts)),
+            on_canvas(divided, Canvas(filled_hw, filled_hw, SIZE_HW), images, parts),
             divided.run(images),
         ):
             for one, other in zip(got, wanted, strict=True):
@@ -105,15 +96,15 @@ class MovableFront(Front):
         self.moves.append("returned")
 
 
-DIVISION = SplitPoint("x", ReceptiveField(), ReceptiveField())
+SPLIT_POINT = SplitPoint("x", ReceptiveField(), ReceptiveField())
 
 
 def test_an_empty_canvas_is_run_once_for_each_size():
     front, back = Front(), Front()
-    session = SplitSession(front, back, DIVISION, BLACK, Front)
+    session = SplitSession(front, back, SPLIT_POINT, BLACK, Front)
     for filled_hw, size_hw in [((32, 64), (64, 64))] * 3 + [((32, 64), (96, 64))]:
         images = canvases(filled_hw, 3, size_hw)
-        (got,) = session.run_canvas(Canvas(filled_hw, filled_hw, size_hw), drawn(images))
+        (got,) = on_canvas(session, Canvas(filled_hw, filled_hw, size_hw), images)
         assert torch.equal(got, 4 * images)
     assert [shape for shape in front.seen if shape[0] == 1] == [(1, 3, 64, 64), (1, 3, 96, 64)]
     assert [shape for shape in front.seen if shape[0] == 3] == [(3, 3, 32, 64)] * 4
@@ -121,19 +112,19 @@ def test_an_empty_canvas_is_run_once_for_each_size():
 
 def test_a_full_canvas_needs_no_empty_one():
     front = Front()
-    session = SplitSession(front, Front(), DIVISION, BLACK, Front)
-    session.run_canvas(Canvas((64, 64), (64, 64), (64, 64)), drawn(canvases((64, 64), 1, (64, 64))))
+    session = SplitSession(front, Front(), SPLIT_POINT, BLACK, Front)
+    on_canvas(session, Canvas((64, 64), (64, 64), (64, 64)), canvases((64, 64), 1, (64, 64)))
     assert front.seen == [(1, 3, 64, 64)]
 
 
 def test_full_canvases_run_on_the_whole_where_that_is_faster():
     front, whole = Front(), Front()
-    session = SplitSession(front, Front(), DIVISION, BLACK, lambda: whole, full_on_whole=True)
+    session = SplitSession(front, Front(), SPLIT_POINT, BLACK, lambda: whole, full_on_whole=True)
     images = canvases((64, 64), 2, (64, 64))
     full = Canvas((64, 64), (64, 64), (64, 64))
-    (got,) = session.run_canvas(full, drawn(images))
+    (got,) = on_canvas(session, full, images)
     assert torch.equal(got, 2 * images) and whole.seen == [(2, 3, 64, 64)] and not front.seen
-    session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), drawn(images))
+    on_canvas(session, Canvas((32, 64), (32, 64), (64, 64)), images)
     assert len(whole.seen) == 1 and len(front.seen) == 2
 
 
@@ -141,30 +132,30 @@ def test_full_canvases_run_on_the_whole_where_that_is_faster():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_features_keep_their_type_and_order(order: torch.memory_format, dtype: torch.dtype):
     back = Front()
-    session = SplitSession(Front(), back, DIVISION, BLACK, Front)
+    session = SplitSession(Front(), back, SPLIT_POINT, BLACK, Front)
     images = canvases((32, 64), 2, (64, 64)).to(dtype)
-
-    def draw(part_hw: tuple[int, int]) -> Tensor:
-        return images[..., : part_hw[0], : part_hw[1]].contiguous(memory_format=order)
 
     session._front.run = lambda x: (x.contiguous(memory_format=order) * 2,)
     given: list[Tensor] = []
     back.run = lambda x: (given.append(x), (x,))[1]
-    (got,) = session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), draw)
+    canvas = Canvas((32, 64), (32, 64), (64, 64))
+    height, width = session.input_hw(canvas)
+    part = images[..., :height, :width].contiguous(memory_format=order)
+    (got,) = session.run(part, canvas)
     assert got.dtype == dtype and torch.equal(got, 2 * images)
     assert given[0].is_contiguous(memory_format=order)
 
 
 def test_features_follow_the_front_into_another_order():
     back = Front()
-    session = SplitSession(Front(), back, DIVISION, BLACK, Front)
+    session = SplitSession(Front(), back, SPLIT_POINT, BLACK, Front)
     images = canvases((32, 64), 2, (64, 64))
     given: list[Tensor] = []
     back.run = lambda x: (given.append(x), (x,))[1]
     orders = (torch.contiguous_format, torch.channels_last, torch.contiguous_format)
     for order in orders:
         session._front.run = lambda x, order=order: (x.contiguous(memory_format=order) * 2,)
-        (got,) = session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), drawn(images))
+        (got,) = on_canvas(session, Canvas((32, 64), (32, 64), (64, 64)), images)
         assert torch.equal(got, 2 * images)
     for features, order in zip(given, orders, strict=True):
         assert features.is_contiguous(memory_format=order)
@@ -177,7 +168,7 @@ def test_the_engines_object_is_that_of_the_whole_graph():
         opened.append(Front())
         return opened[-1]
 
-    session = SplitSession(Front(), Front(), DIVISION, BLACK, open_whole)
+    session = SplitSession(Front(), Front(), SPLIT_POINT, BLACK, open_whole)
     session.run(canvases((64, 64), 1, (64, 64)))
     assert not opened
     assert session.raw is session.raw is session.whole is opened[0] and len(opened) == 1
@@ -185,7 +176,7 @@ def test_the_engines_object_is_that_of_the_whole_graph():
 
 def test_what_it_runs_on_is_what_its_worse_half_runs_on():
     def on(front: Session, back: Session) -> RunsOn:
-        return SplitSession(front, back, DIVISION, BLACK, Front).runs_on
+        return SplitSession(front, back, SPLIT_POINT, BLACK, Front).runs_on
 
     assert on(Front(1.0), Front(0.5, "slow")) == RunsOn("cpu", "fake", 0.5, "slow")
     assert on(Front(0.25, "same"), Front(None, "same")) == RunsOn("cpu", "fake", 0.25, "same")
@@ -204,11 +195,11 @@ def test_a_part_that_is_elsewhere_gets_its_input_there(full_on_whole: bool):
             assert x.device == self.device
             return super().run(x)
 
-    session = SplitSession(Front(), Elsewhere(), DIVISION, BLACK, Elsewhere, full_on_whole)
+    session = SplitSession(Front(), Elsewhere(), SPLIT_POINT, BLACK, Elsewhere, full_on_whole)
     images = canvases((64, 64), 1, (64, 64))
     session.run(images)
     for filled_hw in ((32, 64), (64, 64)):
-        session.run_canvas(Canvas(filled_hw, filled_hw, (64, 64)), drawn(images))
+        on_canvas(session, Canvas(filled_hw, filled_hw, (64, 64)), images)
 
 
 @pytest.mark.parametrize("error", [ModelError("unreadable"), BackendUnavailable("no onnx")])
@@ -233,15 +224,15 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
 
 def test_halves_that_can_wait_in_memory_move_together():
     front, back = MovableFront(), MovableFront()
-    session = MovableDividedSession(front, back, DIVISION, BLACK, Front)
+    session = MovableSplitSession(front, back, SPLIT_POINT, BLACK, Front)
     assert isinstance(session, Movable)
-    assert not isinstance(SplitSession(Front(), Front(), DIVISION, BLACK, Front), Movable)
+    assert not isinstance(SplitSession(Front(), Front(), SPLIT_POINT, BLACK, Front), Movable)
     canvas = Canvas((32, 64), (32, 64), (64, 64))
-    session.run_canvas(canvas, drawn(canvases((32, 64), 1, (64, 64))))
+    on_canvas(session, canvas, canvases((32, 64), 1, (64, 64)))
     session.leave_device()
     session.return_to_device()
     assert front.moves == back.moves == ["left", "returned"]
-    session.run_canvas(canvas, drawn(canvases((32, 64), 1, (64, 64))))
+    on_canvas(session, canvas, canvases((32, 64), 1, (64, 64)))
     # What was kept of empty canvases left the device too.
     assert front.seen.count((1, 3, 64, 64)) == 2
 
@@ -269,7 +260,7 @@ def test_what_compiles_for_a_size_is_given_whole_canvases(test_data: Path):
 
 
 def test_many_threads_share_it():
-    session = SplitSession(Front(), Front(), DIVISION, BLACK, Front)
+    session = SplitSession(Front(), Front(), SPLIT_POINT, BLACK, Front)
     wrong: list[tuple[int, int]] = []
 
     def work(number: int) -> None:
@@ -277,7 +268,7 @@ def test_many_threads_share_it():
             filled_hw = (8 + number, 16 + turn)
             images = canvases(filled_hw, 1, (64, 64 + 32 * (turn % 9)))
             canvas = Canvas(filled_hw, filled_hw, tuple(images.shape[2:]))
-            (got,) = session.run_canvas(canvas, drawn(images))
+            (got,) = on_canvas(session, canvas, images)
             if not torch.equal(got, 4 * images):
                 wrong.append(filled_hw)
 
@@ -289,7 +280,7 @@ def test_many_threads_share_it():
     assert not wrong
 
 
-def test_a_managed_session_draws_anew_for_the_one_it_falls_back_to():
+def test_the_session_it_falls_back_to_gets_whole_canvases():
     class Broken(Front):
         def run(self, x: Tensor) -> tuple[Tensor, ...]:
             raise BackendUnavailable("the device is gone")
@@ -299,10 +290,11 @@ def test_a_managed_session_draws_anew_for_the_one_it_falls_back_to():
     def open_at(placement: Placement) -> Session:
         if placement.device == "cpu":
             return slow
-        return SplitSession(Broken(), Front(), DIVISION, BLACK, Front)
+        return SplitSession(Broken(), Front(), SPLIT_POINT, BLACK, Front)
 
     name = ModelName("pack", "detection", "fake", "model.onnx")
-    session = EvictableSession(name, open_at, Placement("fast"), 1, Placement("cpu"))
+    session = EvictableSession(name, open_at, Placement("fast"), 1, Placement("cpu"), BLACK)
     images, parts = canvases((32, 64), 1, (64, 64)), []
-    (got,) = session.run_canvas(Canvas((32, 64), (32, 64), (64, 64)), drawn(images, parts))
-    assert parts == [(32, 64), (64, 64)] and torch.equal(got, 2 * images)
+    (got,) = on_canvas(session, Canvas((32, 64), (32, 64), (64, 64)), images, parts)
+    assert parts == [(32, 64)] and torch.equal(got, 2 * images)
+    assert slow.seen == [(1, 3, 64, 64)]

@@ -14,7 +14,6 @@ import torch
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.split_session import Draw
 from fastface.models.multiview.robust import LOOKS
 from fastface.pipeline import analyzer as analyzer_module
 from fastface.pipeline.analyzer import Analyzer
@@ -210,15 +209,11 @@ def counted_runs(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> list[tu
     """Images and side of every run of the detector, from now on."""
     runs: list[tuple[int, int]] = []
     session: Any = analyzer.model("detection").session  # type: ignore[union-attr]
-    run_canvas = session.run_canvas
+    run = session.run
 
-    def counted(canvas: Canvas, draw: Draw) -> Any:
-        def counted_draw(part_hw: tuple[int, int]) -> torch.Tensor:
-            x = draw(part_hw)
-            runs.append((len(x), canvas.size_hw[0]))
-            return x
+    def counted(x: torch.Tensor, canvas: Canvas) -> Any:
+        runs.append((len(x), canvas.size_hw[0]))
+        return run(x, canvas)
 
-        return run_canvas(canvas, counted_draw)
-
-    monkeypatch.setattr(session, "run_canvas", counted)
+    monkeypatch.setattr(session, "run", counted)
     return runs
