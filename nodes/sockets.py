@@ -41,6 +41,8 @@ EMBEDDING = "FASTFACE_EMBEDDING"
 MTCNN = "FASTFACE_MTCNN"
 CROPS = "FASTFACE_CROPS"
 TRACKS = "FASTFACE_TRACKS"
+#: ComfyUI's own films; see `utils/video/sources.py`.
+VIDEO = "VIDEO"
 
 FACE_ANALYSIS_TOOLTIP = (
     "From FastFace Loader, which also decides detection size, threshold and number of faces. "
@@ -197,6 +199,19 @@ def require_tracks(value: Any, name: str = "tracks") -> None:
     require_faces(value.faces, name)
 
 
+def require_video(value: Any, name: str = "video") -> None:
+    """Looks at its type alone: reading a film takes a while, and is for the node itself.
+
+    Raises:
+        InvalidInput: It is no VIDEO.
+    """
+    if not callable(getattr(value, "get_components", None)):
+        raise InvalidInput(
+            f"got {type(value).__name__} on the {name} input, expected a VIDEO; connect Load Video "
+            "or Create Video, or an IMAGE batch to images"
+        )
+
+
 #: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
 SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
@@ -206,6 +221,7 @@ SOCKETS: dict[str, Callable[[Any, str], object]] = {
     MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
     CROPS: require_crops,
     TRACKS: require_tracks,
+    VIDEO: require_video,
 }
 
 

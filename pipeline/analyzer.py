@@ -250,6 +250,11 @@ class Analyzer:
             )
         return model
 
+    @property
+    def fixed_size_wh(self) -> tuple[int, int] | None:
+        """The only input size that the detector takes, (width, height); None where it takes any."""
+        return self._detector().fixed_size_wh
+
     def recognizer(self) -> Recognizer:
         """The opened recognition model."""
         model = self.model("recognition")

@@ -22,12 +22,13 @@ def analyze_batch(
     max_faces: int,
     tasks: Sequence[str],
     on_progress: Progress | None,
+    remember: bool = True,
 ) -> Faces:
     """Detects the faces of a batch and describes them; see `FaceAnalysis.analyze`."""
     with METRICS.call("analyze") as call:
         steps = 1 + len(tasks)
         with listened_to(on_progress, steps * max(1, len(images))):
-            key = _batch_key(analyzer, images)
+            key = _batch_key(analyzer, images) if remember else None
             with part(0.0, 1 / steps):
                 faces = _known(
                     analyzer,

@@ -311,7 +311,11 @@ class FaceAnalysis(Portable):
 
     @engine_call()
     def analyze(
-        self, images: Images, tasks: Sequence[str] = (), on_progress: Progress | None = None
+        self,
+        images: Images,
+        tasks: Sequence[str] = (),
+        on_progress: Progress | None = None,
+        remember: bool = True,
     ) -> Faces:
         """Detects the faces of a batch of images and describes them.
 
@@ -320,6 +324,8 @@ class FaceAnalysis(Portable):
             tasks: What to add, such as `recognition`.
             on_progress: Called with work done and work in all between pieces of work; what it
                 raises passes through.
+            remember: Whether the results are kept for when the same images come again; frames of
+                films don't.
 
         Returns:
             Faces on the model's device.
@@ -328,7 +334,7 @@ class FaceAnalysis(Portable):
         with batch_of_work():
             return self.with_models(
                 lambda analyzer: analyze_batch(
-                    analyzer, images, self.options(), self.max_faces, tasks, on_progress
+                    analyzer, images, self.options(), self.max_faces, tasks, on_progress, remember
                 )
             )
 

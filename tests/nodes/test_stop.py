@@ -63,6 +63,7 @@ LONG_NODES = {
     "FastFaceSEGS": IMAGES,
     "FastFaceGate": 2,
     "FastFaceCompare": IMAGES,
+    "FastFaceVideo": IMAGES // 4 + 2,
     "FastFaceMask": 3 * IMAGES,  # a mask a face, its blur both ways, a drawing an image
 }
 WITH_A_BAR = [node_id for node_id in LONG_NODES if node_id not in ("FastFaceGate",)]
@@ -84,6 +85,7 @@ def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
         "FastFacePaste": {"images": images, "crops": 1 - cut[0], "origin": cut[1]},
         "FastFaceSEGS": found,
         "FastFaceGate": found,
+        "FastFaceVideo": analysed | {"resume": False},
         "FastFaceMask": found | {"blur": 2.0},
         "FastFaceCompare": {"faces_a": faces, "faces_b": faces},
     }

@@ -191,6 +191,12 @@ class Settings(BaseModel):
         description="Most disk space, such as `4GB`, for what is made of the packs' graphs; those "
         "that were used longest ago are deleted first, those in use stay; 0 is no limit.",
     )
+    film_cache_limit: Bytes = Field(
+        default=2 * 10**9,
+        description="Most disk space, such as `2GB`, for what FastFace Video keeps of films, so "
+        "that it goes on where it was ended; films that were used longest ago are deleted first; 0 "
+        "is no limit.",
+    )
     replace_insightface: bool = Field(
         default=False,
         description="1 gives this pack's object to all who build insightface's `FaceAnalysis`.",

@@ -1,0 +1,322 @@
+"""`analyze_film`: the faces of a film, however long, and who they are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...backends.residency.batches import batch_of_work
+from ...utils.ahead import ahead
+from ...utils.errors import InvalidInput
+from ...utils.faces import Faces
+from ...utils.isolation import engine_call
+from ...utils.packs.checksums import content_of
+from ...utils.progress import Progress, heard_by
+from ...utils.tracks.linking import link
+from ...utils.tracks.tracks import FilmSource, Tracks
+from ...utils.video.frames import Frames
+from ...utils.video.scenes import LOOKED_BACK, change, cuts, is_cut
+from ...utils.video.selection import Selection
+from ..insightface_compat.facade import FaceAnalysis
+from .chunks import Chunk, chunks_of, frames_at_once
+from .full import EveryFrame
+from .segments import SEGMENT_FRAMES, FilmStore, Segment, films_folder
+from .sparse import KnownFaces, full_every
+
+_log = logging.getLogger("FastFace")
+
+EXACT, FAST = "exact", "fast"
+ACCURACIES = (EXACT, FAST)
+#: How often the log says how far a film is, in seconds.
+_SAY_SECONDS = 10.0
+_RECOGNITION = "recognition"
+
+
+@dataclass(frozen=True, eq=False)
+class FilmAnalysis:
+    """What was found in a film.
+
+    Attributes:
+        tracks: Faces of all analysed frames, and which of them are of one person; on the CPU.
+        cuts: Analysed frames, counted from 0, that begin a new scene.
+        wanted: How many frames were to be analysed; fewer are analysed where some are broken.
+        broken: Numbers of frames that could not be decoded.
+        kept: Frames whose results an earlier run had kept.
+        seconds: What the rest took.
+        full_every: Every so many frames were analysed in full; 1 is each.
+    """
+
+    tracks: Tracks
+    cuts: tuple[int, ...]
+    wanted: int
+    broken: tuple[int, ...]
+    kept: int
+    seconds: float
+    full_every: int
+
+
+@engine_call()
+def analyze_film(
+    face_analysis: FaceAnalysis,
+    frames: Frames,
+    selection: Selection,
+    accuracy: str = EXACT,
+    resume: bool = True,
+    on_progress: Progress | None = None,
+) -> FilmAnalysis:
+    """Finds the faces of a film, describes them where the pack can, and links them over time.
+
+    What is in memory does not grow with the film, but for the faces themselves.
+
+    Args:
+        face_analysis: The models and settings to use.
+        frames: The film.
+        selection: Which of its frames are analysed.
+        accuracy: `exact` analyses each as a single image; `fast` see `KnownFaces`.
+        resume: Whether what an earlier run kept of this film, with these models and settings, is
+            used. What is found is kept in any case.
+        on_progress: Called with frames done, as a fraction too, and frames in all; what it raises
+            passes through, and what was found so far is there for the next run.
+
+    Raises:
+        InvalidInput: No frame is in that part of the film, or none can be decoded.
+        OutOfMemory: Not even one frame fits into the memory that is left.
+    """
+    wanted = selection.numbers(frames.times)
+    tasks = [_RECOGNITION] if _describes(face_analysis) else []
+    every = 1
+    if accuracy == FAST:
+        every = full_every(frames.times[wanted])
+    store = _store(face_analysis, frames, selection, every, tasks)
+    run = _Run(frames, wanted, store, _Counter(on_progress, len(wanted)))
+    if store is not None and resume:
+        run.segments += store.read()
+    run.kept = run.done
+    analyst = EveryFrame(face_analysis, tasks)
+    if every > 1:
+        analyst = KnownFaces(face_analysis, tasks, every)
+    started = time.monotonic()
+    with batch_of_work():
+        run.finish(analyst)
+    if store is not None:
+        store.limit_size()
+    return run.result(frames, every, time.monotonic() - started)
+
+
+def _describes(face_analysis: FaceAnalysis) -> bool:
+    """Whether its pack says who somebody is, and that was not left out."""
+    allowed = face_analysis.tasks is None or _RECOGNITION in face_analysis.tasks
+    return allowed and _RECOGNITION in face_analysis.analyzer.pack.tasks
+
+
+def _store(
+    face_analysis: FaceAnalysis,
+    frames: Frames,
+    selection: Selection,
+    every: int,
+    tasks: Sequence[str],
+) -> FilmStore | None:
+    """Where the results are kept; None where what the film shows is not known."""
+    content = frames.content
+    if content is None:
+        return None
+    analyzer, options = face_analysis.analyzer, face_analysis.options()
+    pack = analyzer.pack
+    key: dict[str, Any] = {
+        "film": content,
+        "times": [float(frames.times[0]), float(frames.times[-1]), len(frames.times)],
+        "models": {task: content_of(pack.model(task)) for task in ("detection", *tasks)},
+        "backend": [analyzer.backend.name, analyzer.placement.device, analyzer.placement.precision],
+        "detection": [
+            [list(size) for size in options.sizes_wh],
+            options.threshold,
+            options.nms_threshold,
+            options.robust,
+            face_analysis.max_faces,
+        ],
+        "frames": [
+            selection.every_nth,
+            selection.frames,
+            selection.start_seconds,
+            selection.end_seconds,
+        ],
+        "full_every": every,
+    }
+    return FilmStore(films_folder(), key)
+
+
+class _Counter:
+    """How far a film is, for the node's bar and the log."""
+
+    def __init__(self, on_progress: Progress | None, total: int) -> None:
+        self._on_progress = on_progress
+        self.total = total
+        self._before = 0
+        self._started = self._said = time.monotonic()
+
+    def begin(self, done: int) -> None:
+        """Counts from here: what was kept took no time."""
+        self._before = done
+        self._started = self._said = time.monotonic()
+        self.at(done)
+
+    def at(self, done: float) -> None:
+        """Says how many frames are done; what the listener raises passes through."""
+        if self._on_progress is not None:
+            self._on_progress(done, self.total)
+        now = time.monotonic()
+        if now - self._said >= _SAY_SECONDS and done > self._before:
+            self._said = now
+            rate = (done - self._before) / (now - self._started)
+            left = max(0.0, self.total - done) / rate
+            _log.info(
+                "frame %d of %d, %.3g frames/s, %s left",
+                done,
+                self.total,
+                rate,
+                f"{int(left) // 60}:{int(left) % 60:02d}",
+            )
+
+
+class _Run:
+    """A film on its way: what was kept, and what is being found."""
+
+    def __init__(
+        self, frames: Frames, wanted: np.ndarray, store: FilmStore | None, counter: _Counter
+    ) -> None:
+        self.frames = frames
+        self.wanted = wanted
+        self.store = store
+        self.counter = counter
+        self.segments: list[Segment] = []
+        self.kept = 0
+
+    @property
+    def done(self) -> int:
+        """Frames whose faces are known."""
+        return sum(map(len, self.segments))
+
+    def finish(self, analyst: EveryFrame | KnownFaces) -> None:
+        """Analyses what is left of the film."""
+        self.counter.begin(self.done)
+        if self.segments and self.segments[-1].is_last:
+            return
+        left = self.wanted
+        if numbers := [segment.numbers for segment in self.segments if len(segment)]:
+            left = left[left > numbers[-1][-1]]
+        at_once = frames_at_once(self.frames, analyst.multiple)
+        chunks = chunks_of(self.frames, left, at_once, analyst.with_next)
+        growing = _Growing(self.segments)
+        with ahead(chunks, "FastFace film") as decoded:
+            for chunk in decoded:
+                self._take(analyst, chunk, growing)
+                if len(growing) >= SEGMENT_FRAMES:
+                    self._keep(growing, is_last=False)
+        self._keep(growing, is_last=True)
+
+    def _take(self, analyst: EveryFrame | KnownFaces, chunk: Chunk, growing: _Growing) -> None:
+        before = self.done + len(growing)
+        is_cut = growing.changed(chunk)
+        with heard_by(lambda share: self.counter.at(before + share * len(chunk))):
+            faces = analyst.faces_of(chunk, is_cut)
+        growing.add(chunk, faces)
+        chunk.release()
+        self.counter.at(before + len(chunk))
+
+    def _keep(self, growing: _Growing, is_last: bool) -> None:
+        segment = growing.segment(is_last)
+        if self.store is not None:
+            self.store.write(self.done, segment)
+        self.segments.append(segment)
+
+    def result(self, frames: Frames, every: int, seconds: float) -> FilmAnalysis:
+        """Everything that was found, as one.
+
+        Raises:
+            InvalidInput: No frame could be decoded.
+        """
+        found = [segment for segment in self.segments if len(segment)]
+        if not found:
+            raise InvalidInput(
+                "none of the wanted frames of the film can be decoded; choose other frames, or "
+                "copy the film anew"
+            )
+        numbers = np.concatenate([segment.numbers for segment in found])
+        changes = np.concatenate([segment.changes for segment in found])
+        scenes = cuts(changes)
+        tracks = link(
+            Faces.cat([segment.faces for segment in found]),
+            np.concatenate([segment.times for segment in found]).tolist(),
+            numbers.tolist(),
+            FilmSource(
+                path=frames.path,
+                size_hw=frames.size_hw,
+                rotation=frames.rotation,
+                average_rate=frames.average_rate,
+                content=frames.content or "",
+            ),
+            cuts=scenes,
+        )
+        return FilmAnalysis(
+            tracks=tracks,
+            cuts=tuple(scenes),
+            wanted=len(self.wanted),
+            broken=tuple(np.setdiff1d(self.wanted, numbers).tolist()),
+            kept=self.kept,
+            seconds=seconds,
+            full_every=every,
+        )
+
+
+class _Growing:
+    """The frames since the last segment."""
+
+    def __init__(self, known: Sequence[Segment]) -> None:
+        self._faces: list[Faces] = []
+        self._numbers: list[int] = []
+        self._times: list[float] = []
+        self._changes: list[float] = []
+        before = [value for segment in known for value in segment.changes.tolist()]
+        self._recent = deque(before[1:], maxlen=LOOKED_BACK)
+        self._small = next((each.last_small for each in reversed(known) if len(each)), None)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def changed(self, chunk: Chunk) -> list[bool]:
+        """Whether a new scene begins at each picture of a chunk, its next frame included."""
+        recent, before, result = self._recent.copy(), self._small, []
+        for place, small in enumerate(chunk.small):
+            value = 0.0 if before is None else change(before, small)
+            if before is not None:
+                recent.append(value)
+            result.append(is_cut(np.array(recent, np.float32)))
+            before = small
+            if place < len(chunk):
+                self._changes.append(value)
+                self._small, self._recent = small, recent.copy()
+        return result
+
+    def add(self, chunk: Chunk, faces: Faces) -> None:
+        self._faces.append(faces)
+        self._numbers += chunk.numbers
+        self._times += chunk.times
+
+    def segment(self, is_last: bool) -> Segment:
+        """What has grown; nothing is left here."""
+        segment = Segment(
+            faces=Faces.cat(self._faces),
+            numbers=np.array(self._numbers, np.int64),
+            times=np.array(self._times, np.float64),
+            changes=np.array(self._changes, np.float32),
+            last_small=np.zeros((0, 0), np.uint8) if self._small is None else self._small,
+            is_last=is_last,
+        )
+        self._faces, self._numbers, self._times, self._changes = [], [], [], []
+        return segment

@@ -1,0 +1,187 @@
+"""What was found in the frames of a film so far, kept on disk: a run goes on where one was ended.
+
+A film is a folder of segments, some seconds of it each: checksummed files that are there whole or
+not at all. They are named by the film's content, the models' and the settings, and say so again
+inside; the first one that is missing, cut or something else is where the next run begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...utils import host
+from ...utils.checksummed_file import DamagedFile, Key, read_checksummed, write_checksummed
+from ...utils.errors import FileError, InvalidInput
+from ...utils.faces import Faces
+from ...utils.settings import settings
+
+_log = logging.getLogger("FastFace")
+
+#: Part of every key; another number where the same frames would give other results.
+VERSION = 1
+#: Frames after which what was found is written down.
+SEGMENT_FRAMES = 60
+_SUFFIX = ".faces"
+_SIZES = "image_sizes"
+_OWN = ("numbers", "times", "changes", "last_small")
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Some frames of a film that follow one another, and their faces.
+
+    Attributes:
+        faces: On the CPU, of as many images as there are frames.
+        numbers: `[n]` int64 numbers of the frames in the film.
+        times: `[n]` float64 seconds.
+        changes: `[n]` float32, see `scenes.change`: from the frame before.
+        last_small: `[36,64]` uint8, small picture of the last frame.
+        is_last: Whether the film, or what was wanted of it, ends here.
+    """
+
+    faces: Faces
+    numbers: np.ndarray
+    times: np.ndarray
+    changes: np.ndarray
+    last_small: np.ndarray
+    is_last: bool
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file."""
+        from safetensors.torch import save
+
+        tensors: dict[str, Tensor] = {
+            name: tensor.contiguous() for name, tensor in self.faces.tensors()
+        }
+        tensors |= {name: torch.from_numpy(getattr(self, name)) for name in _OWN}
+        tensors[_SIZES] = torch.tensor(self.faces.image_sizes, dtype=torch.int64).reshape(-1, 2)
+        facts = {"is_last": str(int(self.is_last))}
+        if self.faces.embedding_space is not None:
+            facts["embedding_space"] = self.faces.embedding_space
+        return save(tensors, {"facts": json.dumps(facts)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Segment:
+        """What `to_bytes` made.
+
+        Raises:
+            DamagedFile: It is something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            tensors = load(content)
+            length = int.from_bytes(content[:8], "little")
+            facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
+            own = {name: tensors.pop(name).numpy() for name in _OWN}
+            sizes = tuple((height, width) for height, width in tensors.pop(_SIZES).tolist())
+            faces = Faces(
+                **tensors,  # pyright: ignore[reportArgumentType]
+                image_sizes=sizes,
+                embedding_space=facts.get("embedding_space"),
+                image_list=tuple(tensors["image_index"].tolist()),
+            )
+            return cls(faces=faces, is_last=facts["is_last"] == "1", **own)
+        except (SafetensorError, InvalidInput, LookupError, TypeError, ValueError) as error:
+            raise DamagedFile(f"a segment of a film can't be read ({error})") from error
+
+
+class FilmStore:
+    """The folder of one film's segments."""
+
+    def __init__(self, folder: Path, key: Key) -> None:
+        """
+        Args:
+            folder: Of all films.
+            key: What decides the results, as JSON can hold it.
+        """
+        self._films = folder
+        self._key = {**key, "version": VERSION}
+        name = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()[:32]
+        self.folder = folder / name
+        self._failed = False
+
+    def read(self) -> Iterator[Segment]:
+        """The segments from the film's beginning, up to the first that is not whole."""
+        if not self.folder.is_dir():
+            return
+        with contextlib.suppress(OSError):  # so that it goes last of all
+            os.utime(self.folder)
+        place = 0
+        while True:
+            path = self._path(place)
+            if not path.exists():
+                return
+            try:
+                segment = Segment.from_bytes(read_checksummed(path, self._of(place)))
+            except DamagedFile as error:
+                _log.warning("what was kept of the film is used up to frame %d: %s", place, error)
+                return
+            yield segment
+            place += len(segment)
+            if segment.is_last:
+                return
+
+    def write(self, place: int, segment: Segment) -> None:
+        """Keeps a segment; where that fails the log says so, once, and the run goes on.
+
+        Args:
+            place: Number of frames before it.
+        """
+        try:
+            write_checksummed(self._path(place), self._of(place), segment.to_bytes())
+        except FileError as error:
+            if not self._failed:
+                _log.warning("what is found in the film is not kept for a later run: %s", error)
+            self._failed = True
+
+    def limit_size(self) -> None:
+        """Deletes the films that were used longest ago, but not this one, where all are too big."""
+        limit = settings().film_cache_limit
+        if not limit:
+            return
+        sizes: dict[Path, int] = {}
+        used: dict[Path, float] = {}
+        with contextlib.suppress(OSError):  # another process deletes too
+            for film in self._films.iterdir():
+                if film.is_dir():
+                    sizes[film] = sum(file.stat().st_size for file in film.iterdir())
+                    used[film] = film.stat().st_mtime
+        total = sum(sizes.values())
+        for film in sorted(used, key=used.__getitem__):
+            if total <= limit:
+                return
+            if film != self.folder:
+                shutil.rmtree(film, ignore_errors=True)
+                total -= sizes[film]
+
+    def _path(self, place: int) -> Path:
+        return self.folder / f"{place:08d}{_SUFFIX}"
+
+    def _of(self, place: int) -> Key:
+        return {**self._key, "place": place}
+
+
+def films_folder() -> Path:
+    """Where the results of films are kept: `films` in the pack's cache folder.
+
+    Raises:
+        FileError: Not even the system's temp folder can be written to.
+    """
+    return host.cache_folder() / "films"
