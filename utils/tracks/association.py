@@ -150,14 +150,13 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
 def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> np.ndarray:
     """How well faces go on with tracks: `[T,n]`, 0 where they can't, higher is better."""
     elapsed = time - tracks.times
-    buffer = np.minimum(_BUFFER + _BUFFER_PER_S * elapsed, _MOST_BUFFER)
-    overlap = widened_overlap(
-        tracks.expected(time), tracks.sizes, seen.centres[rows], seen.sizes[rows], buffer
+    overlap, possible = _overlap(
+        tracks.expected(time)[:, None],
+        tracks.sizes[:, None],
+        seen.centres[rows][None],
+        seen.sizes[rows][None],
+        elapsed[:, None],
     )
-    sides = np.log(np.maximum(tracks.sizes.prod(1), 1e-6)) / 2
-    change = np.abs(sides[:, None] - np.log(np.maximum(seen.sizes[rows].prod(1), 1e-6)) / 2)
-    possible = overlap >= _LEAST_OVERLAP
-    possible &= change <= (_SIZE_CHANGE + _SIZE_CHANGE_PER_S * elapsed)[:, None]
     value = overlap
     if tracks.directions is not None and seen.directions is not None:
         cosine = tracks.directions @ seen.directions[rows].T
@@ -167,29 +166,47 @@ def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) ->
     return np.where(possible, value, 0.0)
 
 
-def widened_overlap(
+def goes_on(centres: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Whether each face of a track is where the one before lets expect it, and not elsewhere.
+
+    Args:
+        centres, sizes: `[T,2]` of one face over time, in pixels.
+        times: `[T]` seconds.
+
+    Returns:
+        `[T-1]` bool.
+    """
+    elapsed = np.diff(times)
+    possible = _overlap(centres[:-1], sizes[:-1], centres[1:], sizes[1:], elapsed)[1]
+    return possible & (elapsed <= LONGEST_GAP_S)
+
+
+def _overlap(
     centres: np.ndarray,
     sizes: np.ndarray,
     other_centres: np.ndarray,
     other_sizes: np.ndarray,
-    buffer: np.ndarray,
-) -> np.ndarray:
-    """Overlap over union of boxes that were both widened.
+    elapsed: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Overlap over union of boxes that were both widened, and whether it may be the same face.
 
     Args:
-        centres, sizes: `[T,2]` of the first boxes, in pixels.
-        other_centres, other_sizes: `[n,2]` of the second ones.
-        buffer: `[T]` by how many sides, at each end, a first box and what it is held against grow.
+        centres, sizes: `[..., 2]` of the first boxes, in pixels.
+        other_centres, other_sizes: The same of the boxes that come later.
+        elapsed: `[...]` by how many seconds.
 
     Returns:
-        `[T,n]` 0..1.
+        `[...]` 0..1, and bool.
     """
-    grown = 1 + 2 * buffer[:, None, None]
-    first, second = sizes[:, None] * grown, other_sizes[None] * grown
-    apart = np.abs(centres[:, None] - other_centres[None])
+    buffer = np.minimum(_BUFFER + _BUFFER_PER_S * elapsed, _MOST_BUFFER)
+    first, second = sizes * (1 + 2 * buffer[..., None]), other_sizes * (1 + 2 * buffer[..., None])
+    apart = np.abs(centres - other_centres)
     common = np.minimum(np.minimum(first, second), (first + second) / 2 - apart)
-    shared = np.maximum(common, 0).prod(2)
-    return shared / np.maximum(first.prod(2) + second.prod(2) - shared, 1e-12)
+    shared = np.maximum(common, 0).prod(-1)
+    overlap = shared / np.maximum(first.prod(-1) + second.prod(-1) - shared, 1e-12)
+    change = np.abs(np.log(np.maximum(first.prod(-1), 1e-6) / np.maximum(second.prod(-1), 1e-6)))
+    limit = 2 * (_SIZE_CHANGE + _SIZE_CHANGE_PER_S * elapsed)
+    return overlap, (overlap >= _LEAST_OVERLAP) & (change <= limit)
 
 
 def assigned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
