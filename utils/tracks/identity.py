@@ -10,17 +10,24 @@ from ..progress import may_stop
 
 #: Faces before and behind a place that are held against each other.
 _WINDOW = 5
-#: A person changes where neighbours, and the means before and behind, are less alike than these.
-_NEIGHBOURS_UNLIKE, _SIDES_UNLIKE = 0.3, 0.2
+#: A person changes where neighbours, and the means before and behind, are less alike than this; of
+#: a box that hardly moved, where the means are less alike than the second.
+_UNLIKE, _UNLIKE_IN_PLACE = 0.35, 0.15
+#: Overlap over union of a box with the one before from which on it has hardly moved.
+_IN_PLACE = 0.8
+#: By how much more alike two pieces must be than each is to people beside it, who are others; and
+#: what is enough in any case: mirrors show people beside themselves.
+_MARGIN, _ENOUGH = 0.1, 0.65
 #: So many of the longest pieces are joined in the best order; the others then join them.
-_MOST_PIECES = 2_000
+_MOST_PIECES = 1_000
 
 
-def split_by_person(ids: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+def split_by_person(ids: np.ndarray, boxes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """Gives faces behind a change of person a number of their own: of a cut that nothing told of.
 
     Args:
         ids: `[N]` int64 by time, the piece of each face.
+        boxes: `[N,4]` xyxy in pixels.
         embeddings: `[N,D]` float32.
 
     Returns:
@@ -29,20 +36,25 @@ def split_by_person(ids: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     result = ids.copy()
     unused = int(ids.max(initial=-1)) + 1
     for rows in rows_by_id(ids):
-        unlike = (
-            np.flatnonzero(
-                _cosines(embeddings[rows[:-1]], embeddings[rows[1:]]) < _NEIGHBOURS_UNLIKE
-            )
-            + 1
-        )
-        for place in unlike.tolist():
+        neighbours = _cosines(embeddings[rows[:-1]], embeddings[rows[1:]])
+        for place in (np.flatnonzero(neighbours < _UNLIKE) + 1).tolist():
             may_stop()
             before = embeddings[rows[max(0, place - _WINDOW) : place]].sum(0)
             behind = embeddings[rows[place : place + _WINDOW]].sum(0)
-            if _cosines(before[None], behind[None])[0] < _SIDES_UNLIKE:
+            in_place = _overlap_over_union(*boxes[rows[place - 1 : place + 1]]) >= _IN_PLACE
+            limit = _UNLIKE_IN_PLACE if in_place else _UNLIKE
+            if _cosines(before[None], behind[None])[0] < limit:
                 result[rows[place:]] = unused
                 unused += 1
     return result
+
+
+def _overlap_over_union(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two boxes `[4]`."""
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    shared = float(np.maximum(sides, 0).prod())
+    areas = float((first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod())
+    return shared / max(areas - shared, 1e-9)
 
 
 def join_by_person(
@@ -51,7 +63,8 @@ def join_by_person(
     """Gives pieces of one person one number.
 
     Always the two most alike that are never in one frame are joined, until none are alike enough:
-    average linkage with constraints.
+    average linkage with constraints. What is enough is learnt from the film, too: small and blurred
+    faces of one camera are alike, whoever they are, and people seen beside each other are others.
 
     Args:
         ids: `[N]` int64, the piece of each face.
@@ -64,15 +77,24 @@ def join_by_person(
         `[N]` int64.
     """
     pieces = sorted(rows_by_id(ids), key=lambda rows: (-len(rows), rows[0]))
-    sums = np.stack([embeddings[rows].sum(0) for rows in pieces]) if pieces else embeddings[:0]
-    # One bit a frame: whether two pieces are ever in one is one operation.
-    presence = [sum(1 << frame for frame in frames[rows].tolist()) for rows in pieces]
-    group = list(range(len(pieces)))
-    _join_best_first(sums, presence, group, min(len(pieces), _MOST_PIECES), same_person)
-    _join_to_best(sums, presence, group, _MOST_PIECES, same_person)
+    if not pieces:
+        return ids.copy()
+    sums = np.stack([embeddings[rows].sum(0) for rows in pieces])
+    groups = _Groups(sums, _presence(pieces, frames), same_person)
+    groups.join_best_first(min(len(pieces), _MOST_PIECES))
+    for piece in range(_MOST_PIECES, len(pieces)):
+        groups.join_to_best(piece)
     result = ids.copy()
     for piece, rows in enumerate(pieces):
-        result[rows] = ids[pieces[_root(group, piece)][0]]
+        result[rows] = ids[pieces[groups.head(piece)][0]]
+    return result
+
+
+def _presence(pieces: Sequence[np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """In which frames each piece is: `[K,B/8]` uint8, a bit a frame."""
+    result = np.zeros((len(pieces), int(frames.max()) // 8 + 1), np.uint8)
+    for row, faces in zip(result, pieces, strict=True):
+        np.bitwise_or.at(row, frames[faces] // 8, (1 << frames[faces] % 8).astype(np.uint8))
     return result
 
 
@@ -82,54 +104,70 @@ def rows_by_id(ids: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(ids[order])) + 1) if len(ids) else []
 
 
-def _join_best_first(
-    sums: np.ndarray, presence: list[int], group: list[int], count: int, same_person: float
-) -> None:
-    """Joins among the first `count` pieces; a joined one is represented by the longer."""
-    means = _normalized(sums[:count])
-    alike = means @ means.T
-    np.fill_diagonal(alike, -1.0)
-    while count > 1:
+class _Groups:
+    """Pieces on their way to people; a joined one is represented by the first, the longer."""
+
+    def __init__(self, sums: np.ndarray, presence: np.ndarray, same_person: float) -> None:
+        """
+        Args:
+            sums: `[K,D]` the sum of each piece's embeddings.
+            presence: `[K,B/8]` uint8, the frames of each piece.
+            same_person: Least cosine.
+        """
+        self._sums = sums
+        self._presence = presence
+        self._same_person = same_person
+        self._joined_to = list(range(len(sums)))
+
+    def head(self, piece: int) -> int:
+        """The piece that represents a piece's group."""
+        while self._joined_to[piece] != piece:
+            piece = self._joined_to[piece]
+        return piece
+
+    def join_best_first(self, count: int) -> None:
+        """Joins among the first `count` pieces."""
+        means = _normalized(self._sums[:count])
+        alike = means @ means.T
+        beside = np.stack([self._beside(piece, np.arange(count)) for piece in range(count)])
+        others = np.where(beside & ~np.eye(count, dtype=bool), alike, -1.0).max(1) + _MARGIN
+        needed = np.clip(others, self._same_person, max(_ENOUGH, self._same_person))
+        possible = ~beside
+        alike[~possible | (alike < np.maximum(needed[:, None], needed))] = -np.inf
+        while np.isfinite(alike.flat[place := int(alike.argmax())]):
+            may_stop()
+            first, second = sorted(divmod(place, count))
+            self._join(first, second)
+            means[first] = _normalized(self._sums[first : first + 1])[0]
+            needed[first] = max(needed[first], needed[second])
+            possible[first] &= possible[second]
+            possible[second] = possible[:, second] = False
+            row = means @ means[first]
+            row[~possible[first] | (row < np.maximum(needed, needed[first]))] = -np.inf
+            possible[:, first] = possible[first]
+            alike[first] = alike[:, first] = row
+            alike[second] = alike[:, second] = -np.inf
+
+    def join_to_best(self, piece: int) -> None:
+        """Joins a piece to the most alike group of those before it."""
         may_stop()
-        first, second = sorted(divmod(int(alike.argmax()), count))
-        if alike[first, second] < same_person:
-            return
-        if presence[first] & presence[second]:
-            alike[first, second] = alike[second, first] = -1.0
-            continue
-        apart = (alike[first] == -1.0) | (alike[second] == -1.0)
-        presence[first] |= presence[second]
-        sums[first] += sums[second]
-        group[second] = first
-        means[first] = _normalized(sums[first : first + 1])[0]
-        alike[first] = np.where(apart, -1.0, means @ means[first])
-        alike[:, first] = alike[first]
-        alike[second] = alike[:, second] = -1.0
+        heads = np.array([each for each in range(piece) if self._joined_to[each] == each])
+        alike = _normalized(self._sums[heads]) @ _normalized(self._sums[piece : piece + 1])[0]
+        beside = self._beside(piece, heads)
+        others = alike[beside].max(initial=-1.0) + _MARGIN
+        needed = float(np.clip(others, self._same_person, max(_ENOUGH, self._same_person)))
+        alike[beside] = -np.inf
+        if alike.max(initial=-np.inf) >= needed:
+            self._join(int(heads[alike.argmax()]), piece)
 
+    def _beside(self, piece: int, others: np.ndarray) -> np.ndarray:
+        """Whether a piece is in a frame with others, itself included."""
+        return (self._presence[others] & self._presence[piece]).any(1)
 
-def _join_to_best(
-    sums: np.ndarray, presence: list[int], group: list[int], first: int, same_person: float
-) -> None:
-    """Joins the pieces from `first` on, one after the other, to the most alike one before."""
-    for piece in range(first, len(group)):
-        may_stop()
-        heads = [other for other in range(piece) if group[other] == other]
-        alike = _normalized(sums[heads]) @ _normalized(sums[piece : piece + 1])[0]
-        for place in np.argsort(-alike, kind="stable").tolist():
-            if alike[place] < same_person:
-                break
-            head = heads[place]
-            if not presence[head] & presence[piece]:
-                presence[head] |= presence[piece]
-                sums[head] += sums[piece]
-                group[piece] = head
-                break
-
-
-def _root(group: Sequence[int], piece: int) -> int:
-    while group[piece] != piece:
-        piece = group[piece]
-    return piece
+    def _join(self, first: int, second: int) -> None:
+        self._presence[first] |= self._presence[second]
+        self._sums[first] += self._sums[second]
+        self._joined_to[second] = first
 
 
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

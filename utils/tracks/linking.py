@@ -90,7 +90,7 @@ def link(
     )
     ids = follow(seen, np.asarray(times, np.float64), scenes)
     if embeddings is not None:
-        ids = split_by_person(ids, embeddings)
+        ids = split_by_person(ids, boxes, embeddings)
         ids = join_by_person(ids, image, embeddings, same_person)
     numbered = np.empty(len(ids), np.int64)
     numbered[order] = _numbered(ids, scores)
