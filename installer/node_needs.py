@@ -44,6 +44,8 @@ USES = (
     Use("FastFace Mask", "shape outline", ("scipy",)),
     Use("FastFace Keypoints", "", ("cv2",)),
     Use("FastFace Video", "films", ("av", "scipy")),
+    Use("FastFace Tracks", "keypoints", ("cv2",)),
+    Use("FastFace Tracks", "films", ("av",)),
     Use("FastFace Video", "write parquet", ("pyarrow",)),
 )
 

@@ -21,7 +21,7 @@ ROOT = INSTALL_SCRIPT.parent
 NEEDS = [*HOST_NEEDS, *wanted_needs(with_tests=False), *EXTRA_NEEDS]
 REMEDIES = Remedies(("python", "-m", "pip"), Installed())
 #: What ComfyUI's own requirements bring, and ComfyUI itself.
-COMFYUI = {"aiohttp", "yaml", "comfy", "comfy_execution", "folder_paths", "server"}
+COMFYUI = {"aiohttp", "yaml", "comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
 #: What comes with onnx: `google.protobuf`.
 WITH_ONNX = {"google"}
 

@@ -64,6 +64,7 @@ LONG_NODES = {
     "FastFaceGate": 2,
     "FastFaceCompare": IMAGES,
     "FastFaceVideo": IMAGES // 4 + 2,
+    "FastFaceTracks": 6 * IMAGES,  # keypoints, masks, crops and two films a frame each
     "FastFaceMask": 3 * IMAGES,  # a mask a face, its blur both ways, a drawing an image
 }
 WITH_A_BAR = [node_id for node_id in LONG_NODES if node_id not in ("FastFaceGate",)]
@@ -75,6 +76,9 @@ def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
     images = torch.cat([images_with(*[1] * IMAGES)])
     faces = face_analysis.analyze(Images.from_comfy(images), ["recognition"])
     cut = NODE_CLASS_MAPPINGS["FastFaceCrop"]().crop(images, faces, size=16)["result"]
+    tracks = NODE_CLASS_MAPPINGS["FastFaceVideo"]().analyze(
+        face_analysis, images=images, resume=False
+    )["result"][0]
     analysed = {"faceanalysis": face_analysis, "images": images}
     found = {"images": images, "faces": faces}
     return {
@@ -86,6 +90,7 @@ def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
         "FastFaceSEGS": found,
         "FastFaceGate": found,
         "FastFaceVideo": analysed | {"resume": False},
+        "FastFaceTracks": {"tracks": tracks, "images": images, "crop_size": 16},
         "FastFaceMask": found | {"blur": 2.0},
         "FastFaceCompare": {"faces_a": faces, "faces_b": faces},
     }

@@ -74,7 +74,9 @@ def film_of(shots: Sequence[Shot], folder: Path, seed: int = 0) -> PhotoFilm:
     for shot in shots:
         for x, y, across in shot.windows():
             scale = width / across
-            matrix = np.array([[scale, 0, width / 2 - scale * x], [0, scale, height / 2 - scale * y]])
+            matrix = np.array(
+                [[scale, 0, width / 2 - scale * x], [0, scale, height / 2 - scale * y]]
+            )
             # Smaller by averages, as a lens does it, then cut out.
             photo = photos[shot.photo]
             small = min(1.0, scale)

@@ -28,6 +28,10 @@ _SIZE_CHANGE, _SIZE_CHANGE_PER_S = 0.4, 1.0
 #: Below this cosine two embeddings say that it is someone else; where the boxes overlap as much as
 #: the second says, one blurred or turned face may be as unlike as it likes.
 _UNLIKE, _SURE_OVERLAP = 0.2, 0.6
+#: From this cosine on it is the same face elsewhere too, as far away as faces may move: sides at
+#: once, more for each second unseen, and at most.
+_ALIKE = 0.5
+_REACH, _REACH_PER_S, _MOST_REACH = 0.5, 8.0, 4.0
 #: How fast the embedding of a track follows its faces.
 _LIKENESS_GAIN = 0.3
 
@@ -162,8 +166,21 @@ def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) ->
         cosine = tracks.directions @ seen.directions[rows].T
         at_once = (elapsed <= LONGEST_GAP_S / 4)[:, None]
         possible &= (cosine >= _UNLIKE) | (at_once & (overlap >= _SURE_OVERLAP))
+        possible |= (cosine >= _ALIKE) & _within_reach(tracks, seen, rows, elapsed)
         value = overlap + np.maximum(cosine, 0)
     return np.where(possible, value, 0.0)
+
+
+def _within_reach(
+    tracks: _Open, seen: Detections, rows: np.ndarray, elapsed: np.ndarray
+) -> np.ndarray:
+    """Whether faces can have moved from where tracks were last seen: `[T,n]`."""
+    reach = np.minimum(_REACH + _REACH_PER_S * elapsed, _MOST_REACH)
+    apart = np.linalg.norm(tracks.centres[:, None] - seen.centres[rows][None], axis=-1)
+    sides = np.sqrt(tracks.sizes.prod(1))[:, None], np.sqrt(seen.sizes[rows].prod(1))[None]
+    change = np.abs(np.log(sides[0] / sides[1]))
+    limit = (_SIZE_CHANGE + _SIZE_CHANGE_PER_S * elapsed)[:, None]
+    return (apart <= reach[:, None] * np.maximum(*sides)) & (change <= limit)
 
 
 def goes_on(centres: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> np.ndarray:

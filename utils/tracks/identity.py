@@ -58,7 +58,11 @@ def _overlap_over_union(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def join_by_person(
-    ids: np.ndarray, frames: np.ndarray, embeddings: np.ndarray, same_person: float
+    ids: np.ndarray,
+    frames: np.ndarray,
+    embeddings: np.ndarray,
+    clear: np.ndarray,
+    same_person: float,
 ) -> np.ndarray:
     """Gives pieces of one person one number.
 
@@ -71,15 +75,17 @@ def join_by_person(
         frames: `[N]` int64, the frame of each face.
         embeddings: `[N,D]` float32, as the network gave them: clear faces have longer ones and
             count more.
+        clear: `[N]` bool, faces that someone can be recognised by; a piece without any stays alone.
         same_person: Least cosine of the means.
 
     Returns:
         `[N]` int64.
     """
-    pieces = sorted(rows_by_id(ids), key=lambda rows: (-len(rows), rows[0]))
+    by_length = sorted(rows_by_id(ids), key=lambda rows: (-len(rows), rows[0]))
+    pieces = [rows for rows in by_length if clear[rows].any()]
     if not pieces:
         return ids.copy()
-    sums = np.stack([embeddings[rows].sum(0) for rows in pieces])
+    sums = np.stack([embeddings[rows[clear[rows]]].sum(0) for rows in pieces])
     groups = _Groups(sums, _presence(pieces, frames), same_person)
     groups.join_best_first(min(len(pieces), _MOST_PIECES))
     for piece in range(_MOST_PIECES, len(pieces)):

@@ -12,11 +12,15 @@ from ..devices import uploaded
 from ..errors import InvalidInput
 from ..faces import Faces
 from .association import SURE_SCORE, Detections, follow
+from .frontal import frontal
 from .identity import join_by_person, rows_by_id, split_by_person
 from .tracks import NO_TRACK, FilmSource, Tracks
 
 #: Least cosine of the mean embeddings of two pieces of one person.
 SAME_PERSON = 0.4
+#: Least `frontal` of a face that can be recognised: to recognition networks profiles, hair and what
+#: is no face at all are one person.
+_RECOGNISABLE = 0.25
 #: A track that was never sure counts from so many faces on.
 _LEAST_FACES = 3
 
@@ -91,7 +95,11 @@ def link(
     ids = follow(seen, np.asarray(times, np.float64), scenes)
     if embeddings is not None:
         ids = split_by_person(ids, boxes, embeddings)
-        ids = join_by_person(ids, image, embeddings, same_person)
+        clear = scores >= SURE_SCORE
+        if faces.landmarks is not None:
+            landmarks = faces.landmarks.detach().cpu().double().numpy()[order]
+            clear &= frontal(landmarks) >= _RECOGNISABLE
+        ids = join_by_person(ids, image, embeddings, clear, same_person)
     numbered = np.empty(len(ids), np.int64)
     numbered[order] = _numbered(ids, scores)
     return Tracks(

@@ -47,7 +47,7 @@ class TrackLine:
         frames: `[T]` int64, rising: the analysed frame of each.
         times: `[T]` seconds.
         shots: `[T]` int64: where the number rises, the face is suddenly elsewhere, as at a cut.
-        boxes: `[T,4]` float64 xyxy in pixels, steadied.
+        boxes: `[T,4]` float64 xyxy in pixels of the film's size, steadied.
         landmarks: `[T,5,2]` float64, steadied; None if the faces have none.
     """
 
@@ -130,6 +130,9 @@ def lines_of(tracks: Tracks, ids: Iterable[int], strength: float) -> list[TrackL
     boxes = faces.boxes.cpu().double().numpy()
     landmarks = None if faces.landmarks is None else faces.landmarks.cpu().double().numpy()
     image = np.asarray(faces.images_of_faces(), np.int64)
+    scale_xy = _scales(tracks)[image]
+    boxes = boxes * np.tile(scale_xy, 2)
+    landmarks = None if landmarks is None else landmarks * scale_xy[:, None]
     times = np.asarray(tracks.times, np.float64)
     lines = []
     for track in ids:
@@ -159,3 +162,9 @@ def lines_of(tracks: Tracks, ids: Iterable[int], strength: float) -> list[TrackL
             )
         )
     return lines
+
+
+def _scales(tracks: Tracks) -> np.ndarray:
+    """What brings coordinates of each analysed frame to the film's size: `[B,2]` for x and y."""
+    sizes = np.array(tracks.faces.image_sizes, np.float64).reshape(-1, 2)
+    return np.array(tracks.source.size_hw, np.float64)[::-1] / sizes[:, ::-1]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import wave
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from .film import FilmFile
 from .frames import Frames, ImageFrames
@@ -49,6 +53,31 @@ def film_of_video(video: Any) -> TrimmedFilm:
     window = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))
     start, duration = window()
     return TrimmedFilm(frames, start, start + duration if duration else None)
+
+
+def sound_of_video(video: Any) -> Path | bytes | None:
+    """A film or sound file with the sound of a VIDEO; None where it has none.
+
+    Args:
+        video: As `film_of_video` takes it.
+    """
+    source = _stream_source(video)
+    if source is not None:
+        return source.getvalue() if isinstance(source, io.BytesIO) else Path(source)
+    audio = video.get_components().audio
+    return None if audio is None else _wave_file(audio["waveform"], int(audio["sample_rate"]))
+
+
+def _wave_file(waveform: Tensor, rate: int) -> bytes:
+    """The content of a WAV file of ComfyUI's AUDIO: `[1,C,N]` floating -1..1."""
+    levels = (waveform[0].float().clamp(-1, 1) * 32767).round().to("cpu", torch.int16)
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(len(levels))
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(levels.T.contiguous().numpy().astype("<i2").tobytes())
+    return content.getvalue()
 
 
 def _stream_source(video: Any) -> Any:
