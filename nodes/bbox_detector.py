@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.batches import analyze_batch
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
@@ -84,10 +83,7 @@ class BBoxDetector:
         app = self._face_analysis
         options = replace(app.options(), threshold=max(float(threshold), 1e-3))
         images = readable_images(image, "image")
-        faces = app.with_models(
-            lambda analyzer: analyze_batch(analyzer, images, options, app.max_faces, (), None)
-        )
-        return faces.to("cpu")
+        return app.analyze(images, options=options).to("cpu")
 
 
 class FastFaceBBoxDetector:

@@ -212,9 +212,28 @@ def require_video(value: Any, name: str = "video") -> None:
         )
 
 
+def require_mask(value: Any, name: str = "mask") -> None:
+    """Waits once for the mask's device.
+
+    Raises:
+        InvalidInput: It is no MASK `[B,h,w]` or `[h,w]`, has no pixel, or holds NaN or infinity.
+    """
+    if not isinstance(value, Tensor) or value.ndim not in (2, 3) or not value.numel():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InvalidInput(
+            f"got {shape} on the {name} input, expected a MASK [images, height, width]; connect one"
+        )
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise InvalidInput(
+            f"got a mask with NaN or infinite values on the {name} input, expected 0..1; find the "
+            "node that makes them"
+        )
+
+
 #: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
 SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
+    "MASK": require_mask,
     FACE_ANALYSIS: require_face_analysis,
     FACES: require_faces,
     EMBEDDING: require_embedding,

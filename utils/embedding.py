@@ -79,11 +79,7 @@ def cosine_similarities(faces: Faces, others: Faces | Embedding) -> Tensor:
     columns, other_space = _vectors(others)
     if not len(rows) or not len(columns):
         return rows.new_zeros(len(rows), len(columns))
-    if space != other_space:
-        raise InvalidInput(
-            f"got embeddings of {space!r} and of {other_space!r}, which can't be compared; "
-            "let FastFaceEmbed make both with the same model pack"
-        )
+    _require_same(space, other_space)
     if rows.shape[1] != columns.shape[1]:
         raise InvalidInput(
             f"got embeddings of {rows.shape[1]} and of {columns.shape[1]} numbers, which can't be "
@@ -97,6 +93,24 @@ def cosine_similarities(faces: Faces, others: Faces | Embedding) -> Tensor:
             "FastFaceLoader"
         )
     return cosines
+
+
+def require_space(reference: Embedding | None, space: str | None) -> None:
+    """Refuses a reference that embeddings of a space can't be compared with; nobody's is taken.
+
+    Raises:
+        InvalidInput: It is of another space.
+    """
+    if reference is not None and len(reference.vector):
+        _require_same(space, reference.space)
+
+
+def _require_same(space: str | None, other: str | None) -> None:
+    if space != other:
+        raise InvalidInput(
+            f"got embeddings of {space!r} and of {other!r}, which can't be compared; "
+            "let FastFaceEmbed make both with the same model pack"
+        )
 
 
 def _vectors(value: Faces | Embedding) -> tuple[Tensor, str | None]:

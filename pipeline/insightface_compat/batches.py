@@ -11,7 +11,8 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
 from ...utils.progress import Progress, part
-from ..analyzer import Analyzer, limit_faces, listened_to
+from ..analyzer import Analyzer, listened_to
+from .face_order import FaceOrder
 from .results import BATCHES
 
 
@@ -19,6 +20,7 @@ def analyze_batch(
     analyzer: Analyzer,
     images: Images,
     options: DetectionOptions,
+    order: FaceOrder,
     max_faces: int,
     tasks: Sequence[str],
     on_progress: Progress | None,
@@ -26,7 +28,7 @@ def analyze_batch(
 ) -> Faces:
     """Detects the faces of a batch and describes them; see `FaceAnalysis.analyze`."""
     with METRICS.call("analyze") as call:
-        steps = 1 + len(tasks)
+        steps = 1 + order.needs_embeddings + len(tasks)
         with listened_to(on_progress, steps * max(1, len(images))):
             key = _batch_key(analyzer, images) if remember else None
             with part(0.0, 1 / steps):
@@ -35,8 +37,15 @@ def analyze_batch(
                     None if key is None else ("detection", options, key),
                     lambda: analyzer.detect(images, options),
                 )
-            faces = limit_faces(faces, max_faces)
-            for number, task in enumerate(tasks, start=1):
+            done = 1 + order.needs_embeddings
+            with part(1 / steps, done / steps):
+                rows = order.rows(
+                    faces,
+                    lambda some: _described(analyzer, images, key, faces[some], "recognition"),
+                    max_faces,
+                )
+            faces = faces if rows is None else faces[rows]
+            for number, task in enumerate(tasks, start=done):
                 with part(number / steps, (number + 1) / steps):
                     faces = _described(analyzer, images, key, faces, task)
         call.images, call.faces = len(images), len(faces)

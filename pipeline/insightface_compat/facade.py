@@ -11,30 +11,28 @@ import numpy as np
 
 from ...backends.interfaces import DetectionOptions
 from ...backends.residency.batches import batch_of_work
-from ...utils.content import image_key
 from ...utils.draw import draw_like_insightface
-from ...utils.errors import InvalidInput, ModelReplaced
+from ...utils.embedding import require_space
+from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
-from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.metrics import METRICS
 from ...utils.packs.manifest import has_manifest
+from ...utils.person import Person
 from ...utils.progress import Progress
 from ..analyzer import Analyzer
 from ..pool import renewed, shared_analyzer
 from .access_predictor import AccessPredictor
-from .addons import DEFAULT_LIVENESS_THRESHOLD, LIVENESS, NORMAL_MODE, is_not_live
+from .addons import DEFAULT_LIVENESS_THRESHOLD, NORMAL_MODE
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
-from .lazy_faces import (
-    FrameRecord,
-    LazyImageFaces,
-    SharedImage,
-)
+from .face_order import FaceOrder
+from .image_faces import Chosen, chosen_faces, faces_of_image
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
+from .offered_tasks import OfferedTasks
 from .portable import Portable
-from .results import PICTURES, RECORDS, Found
+from .results import Found
 from .sizes import parse_sizes
 from .verification_model import VerificationModel
 
@@ -66,12 +64,17 @@ class FaceAnalysis(Portable):
             disk and the old content is not in memory any more.
         max_faces: Most faces an image when a call gives no `max_num`; 0 is no limit.
         why: Why this backend was chosen, for people.
-        tasks: Tasks of the pack that are offered; None offers all.
+        order: Which of the faces that are found callers get, and in what order.
+        embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
+        absent_fields: Why faces lack the fields of tasks that are not offered, by field.
+        habits: What its callers read of faces.
         addons: insightface 2.x's, by name; none to begin with.
         liveness_mode, liveness_threshold, det_thresh, det_size, model_dir: As upstream.
     """
 
-    _made_anew: ClassVar = {"_habits": AccessPredictor, "model_package": None}
+    _made_anew: ClassVar = {"habits": AccessPredictor, "model_package": None}
+    #: That of objects that were pickled before there was another.
+    order = FaceOrder()
 
     def __init__(
         self,
@@ -81,38 +84,70 @@ class FaceAnalysis(Portable):
         embedding_refusal: str | None = None,
         why: str = "as given",
         tasks: Sequence[str] | None = None,
+        order: FaceOrder | None = None,
     ) -> None:
         """
         Args:
             analyzer: The models to use.
             options: Detection settings to begin with; by default 640 x 640 at 0.5.
             max_faces: See the attribute.
-            embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
+            embedding_refusal: See the attribute.
             why: Why this backend was chosen, for people.
-            tasks: See the attribute; detection is offered always.
+            tasks: Tasks of the pack that are offered besides detection; None offers all.
+            order: See the attribute; by default the detector's order, best score first.
         """
         self.analyzer = analyzer
         self.max_faces = max_faces
         self.why = why
-        self.tasks = tasks
+        self.offered = OfferedTasks(tasks)
+        if order is not None:
+            self.order = order
         self._loaded_options = options or DetectionOptions()
         self.det_model = DetectionModel(self, self._loaded_options)
         self.models: dict[str, Any] = {"detection": self.det_model}
-        for task in analyzer.pack.tasks:
-            if tasks is not None and task not in tasks:
-                continue
+        for task in self.offered.of_pack(analyzer.pack):
             if task == "recognition" and embedding_refusal:
                 # Whoever walks the models would take its embeddings for ArcFace's.
                 continue
-            if task in FACE_KEYS:
-                self.models[task] = _HEADS.get(task, HeadModel)(self, task)
+            self.models[task] = _HEADS.get(task, HeadModel)(self, task)
         self.model_dir = str(analyzer.pack.folder)
         self.addons: dict[str, Any] = {}
         self.liveness_mode = NORMAL_MODE
         self.liveness_threshold = DEFAULT_LIVENESS_THRESHOLD
-        self._embedding_refusal = embedding_refusal
-        self._absent = self._reasons_of_absence()
-        self._habits = AccessPredictor()
+        self.embedding_refusal = embedding_refusal
+        self.absent_fields = self.offered.reasons_of_absence(analyzer.pack, self.models)
+        self.habits = AccessPredictor()
+
+    def for_person(self, person: Person) -> FaceAnalysis:
+        """Another object over the same models, as this one was loaded, that looks for a person.
+
+        What consumers set on this one is left behind: it must not depend on which node ran first.
+
+        Args:
+            person: Is looked for among the faces that this object gives.
+
+        Raises:
+            InvalidInput: The reference is of another embedding space, or recognition was left out.
+            ModelError: The pack has no recognition to find a reference by.
+        """
+        if person.needs_embeddings:
+            self.offered.require(["recognition"])
+            self.analyzer.pack.model("recognition")
+            require_space(person.reference, self.analyzer.embedding_space)
+        return FaceAnalysis(
+            self.analyzer,
+            self._loaded_options,
+            self.max_faces,
+            self.embedding_refusal,
+            self.why,
+            self.tasks,
+            self.order.narrowed(person),
+        )
+
+    @property
+    def tasks(self) -> Sequence[str] | None:
+        """Tasks of the pack that are offered besides detection; None offers all."""
+        return self.offered.chosen
 
     @property
     def __class__(self) -> type:  # type: ignore[override]
@@ -235,69 +270,13 @@ class FaceAnalysis(Portable):
             OutOfMemory: The image does not fit into the memory that is left.
         """
         with METRICS.call("get") as call:
-            img = checked_bgr(img)
-            key = image_key(img)
-            boxes, landmarks = self._found(img, key, max_num, det_metric, det_size)
-            call.images, call.faces = 1, len(boxes)
-            if len(boxes) == 0:
-                return []
-            frame = self._frame(img, key, boxes, landmarks)
-            return [
-                self._face(img, frame, row, box, None if landmarks is None else landmarks[row])
-                for row, box in enumerate(boxes)
-            ]
+            faces = faces_of_image(self, checked_bgr(img), max_num, det_metric, det_size)
+            call.images, call.faces = 1, len(faces)
+            return faces
 
-    def _found(
-        self, img: np.ndarray, key: bytes, max_num: int, metric: str, det_size: Any
-    ) -> Found:
-        model = self.det_model
-        if isinstance(model, DetectionModel) and "detect" not in vars(model):
-            # The image was looked at once to make its key, and is not looked at again.
-            return model.found(img, key, model.options(det_size), max_num, metric)
-        # What a consumer put there may know upstream's arguments alone.
-        size = {} if det_size is None else {"input_size": det_size}
-        return model.detect(img, max_num=max_num, metric=metric, **size)
-
-    def _frame(
-        self, img: np.ndarray, key: bytes, boxes: np.ndarray, landmarks: np.ndarray | None
-    ) -> LazyImageFaces:
-        analyzer = self.analyzer
-        found = boxes.tobytes() if landmarks is None else boxes.tobytes() + landmarks.tobytes()
-        record = RECORDS.get_or_make(
-            (analyzer.serial, key, found),
-            lambda: FrameRecord(faces_from_arrays(boxes, landmarks, img.shape[:2])),
-        )
-        heads = [model.taskname for model in self.models.values() if _is_lazy(model)]
-        frame = LazyImageFaces(record, analyzer, heads, self._habits, self.renew)
-        if frame.needs_picture():
-            frame.look_at(PICTURES.get_or_make(key, lambda: SharedImage(img)))
-            if key not in PICTURES:
-                frame.shrink()
-        return frame
-
-    def _face(
-        self,
-        img: np.ndarray,
-        frame: LazyImageFaces,
-        row: int,
-        box: np.ndarray,
-        kps: np.ndarray | None,
-    ) -> Face:
-        face = Face(bbox=box[:4].copy(), kps=None if kps is None else kps.copy(), det_score=box[4])
-        if self._embedding_refusal:
-            face.refuse("embedding", self._embedding_refusal)
-        face.explain(self._absent)
-        if LIVENESS in self.addons:
-            self.addons[LIVENESS].get(img, face)
-        not_live = is_not_live(face, self.addons, self.liveness_mode)
-        for task, model in self.models.items():
-            if task == "recognition" and not_live:
-                face.explain({**self._absent, "embedding": not_live})
-            elif _is_lazy(model):
-                face.expect(FACE_KEYS[model.taskname], frame, row)
-            elif task != "detection":
-                model.get(img, face)  # a model, method or session that the consumer put there
-        return face
+    def chosen(self, img: np.ndarray, key: bytes, found: Found, limit: int, metric: str) -> Chosen:
+        """Which of the faces that were found in an image callers get; see `chosen_faces`."""
+        return chosen_faces(self, img, key, found, limit, metric)
 
     # The pack's own nodes ------------------------------------------------------------------------
 
@@ -315,6 +294,7 @@ class FaceAnalysis(Portable):
         images: Images,
         tasks: Sequence[str] = (),
         on_progress: Progress | None = None,
+        options: DetectionOptions | None = None,
         remember: bool = True,
     ) -> Faces:
         """Detects the faces of a batch of images and describes them.
@@ -324,17 +304,26 @@ class FaceAnalysis(Portable):
             tasks: What to add, such as `recognition`.
             on_progress: Called with work done and work in all between pieces of work; what it
                 raises passes through.
+            options: Other detection settings than those it was loaded with.
             remember: Whether the results are kept for when the same images come again; frames of
                 films don't.
 
         Returns:
             Faces on the model's device.
         """
-        self._refuse_left_out(tasks)
+        self.offered.require(tasks)
+        chosen = options or self.options()
         with batch_of_work():
             return self.with_models(
                 lambda analyzer: analyze_batch(
-                    analyzer, images, self.options(), self.max_faces, tasks, on_progress, remember
+                    analyzer,
+                    images,
+                    chosen,
+                    self.order,
+                    self.max_faces,
+                    tasks,
+                    on_progress,
+                    remember,
                 )
             )
 
@@ -352,41 +341,11 @@ class FaceAnalysis(Portable):
             InvalidInput: A task was left out when this object was loaded.
         """
         tasks = list(tasks)
-        self._refuse_left_out(tasks)
+        self.offered.require(tasks)
         return self.with_models(
             lambda analyzer: describe_batch(analyzer, images, faces, tasks, on_progress)
         )
 
-    def _refuse_left_out(self, tasks: Sequence[str]) -> None:
-        reason = self._left_out(tasks)
-        if reason:
-            raise InvalidInput(reason)
-
-    def _left_out(self, tasks: Sequence[str]) -> str | None:
-        """Which of these tasks were left out when this object was loaded, for people."""
-        left_out = [task for task in tasks if self.tasks is not None and task not in self.tasks]
-        if not left_out:
-            return None
-        return (
-            f"{', '.join(left_out)} was left out by heads, or by FASTFACE_HEADS; the tasks "
-            f"here are {', '.join(self.tasks or ())}: add it, or choose all"
-        )
-
-    def _reasons_of_absence(self) -> dict[str, str]:
-        """Why faces lack the fields of tasks that are not offered, by field."""
-        pack = self.analyzer.pack
-        return {
-            key: self._left_out([task]) or pack.lacks(task)
-            for task, keys in FACE_KEYS.items()
-            if task not in self.models
-            for key in keys
-        }
-
     def draw_on(self, img: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """A copy of the image `[H,W,3]` uint8 BGR with boxes, landmarks, sex and age drawn in."""
         return draw_like_insightface(img, faces)
-
-
-def _is_lazy(model: Any) -> bool:
-    """Whether a model of `FaceAnalysis.models` may wait until its fields are read."""
-    return isinstance(model, HeadModel) and "get" not in vars(model) and not model.has_own_network

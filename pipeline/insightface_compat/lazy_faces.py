@@ -6,9 +6,10 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from ...models import view_of
 from ...utils.errors import ModelReplaced
@@ -19,6 +20,8 @@ from ...utils.isolation import engine_call
 from ...utils.views import CropSpec, FaceCrops, bytes_of_crops
 from ..analyzer import Analyzer
 from .access_predictor import AccessPredictor
+
+Result = TypeVar("Result")
 
 _TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
 
@@ -40,7 +43,9 @@ class FrameRecord:
         """What it takes once all fields of all faces have been read."""
         return len(self.faces) * _BYTES_OF_FACE
 
-    def rows_to_read(self, task: str, row: int, expects_all: bool = False) -> list[int]:
+    def rows_to_read(
+        self, task: str, row: int, expects_all: bool = False, among: Sequence[int] | None = None
+    ) -> list[int]:
         """The faces to describe when a field of `row` is read first.
 
         Most consumers read one face of an image. Whoever reads a second one reads them all, and
@@ -50,11 +55,27 @@ class FrameRecord:
             task: Of the field.
             row: The face.
             expects_all: Whether the others are likely to be read too.
+            among: The faces that the caller has, if not all.
         """
         known = self.fields.setdefault(task, {})
         if not known and not expects_all:
             return [row]
-        return [other for other in range(len(self.faces)) if other not in known]
+        offered = range(len(self.faces)) if among is None else among
+        return [other for other in offered if other not in known]
+
+    def described(
+        self, analyzer: Analyzer, images: Images, rows: Sequence[int], task: str
+    ) -> dict[int, Mapping[str, Any]]:
+        """What is known of a task by row, with these rows worked out where they were not.
+
+        The caller holds the lock.
+        """
+        known = self.fields.setdefault(task, {})
+        unknown = [row for row in rows if row not in known]
+        if unknown:
+            faces = analyzer.describe(images, self.faces[unknown], [task])
+            known.update(zip(unknown, face_fields(faces, task), strict=True))
+        return known
 
 
 class SharedImage:
@@ -109,7 +130,17 @@ class LazyImageFaces:
         self._tasks = tasks
         self._habits = habits
         self._renew = renew
+        self._offered: Sequence[int] = range(len(record.faces))
         self._is_late = False
+
+    @property
+    def faces(self) -> Faces:
+        """All that were found, on the CPU."""
+        return self._record.faces
+
+    def offer(self, rows: Sequence[int]) -> None:
+        """Says which faces the caller gets; fields of others are not asked for."""
+        self._offered = rows
 
     def needs_picture(self) -> bool:
         """Whether there is anything that is not known yet."""
@@ -122,9 +153,9 @@ class LazyImageFaces:
         picture.used_by(self)
 
     def _unread(self) -> list[str]:
-        """Tasks of which some face's fields are not known."""
-        count, fields = len(self._record.faces), self._record.fields
-        return [task for task in self._tasks if len(fields.get(task, ())) < count]
+        """Tasks of which some offered face's fields are not known."""
+        offered, fields = set(self._offered), self._record.fields
+        return [task for task in self._tasks if not offered <= fields.get(task, {}).keys()]
 
     @engine_call()
     def shrink(self) -> None:
@@ -139,7 +170,7 @@ class LazyImageFaces:
             self._record.lock.release()
 
     def _cut_out(self) -> None:
-        images, faces = self._images, self._record.faces
+        images, faces = self._images, self._record.faces[list(self._offered)]
         if images is None or isinstance(images, FaceCrops):
             return
         views = [self._view(task) for task in self._unread()]
@@ -162,11 +193,38 @@ class LazyImageFaces:
             ModelReplaced: The file of the model that they come from was replaced after fields of
                 other faces of the image had been read.
         """
+        task = _TASK_OF_KEY[key]
+        return self._with_current_model(task, lambda: self._read(row, task))
+
+    @engine_call()
+    def embedded(self, rows: Sequence[int], images: Images) -> Faces:
+        """These faces with their embeddings, on the CPU; what is known of them is not worked out.
+
+        Args:
+            rows: The faces.
+            images: The picture, which is looked at now alone.
+
+        Raises:
+            ModelReplaced: As `read`.
+        """
+        task = "recognition"
+
+        def embed() -> Faces:
+            with self._record.lock:
+                known = self._record.described(self._analyzer, images, rows, task)
+            vectors = torch.from_numpy(np.stack([known[row]["embedding"] for row in rows]))
+            space = self._analyzer.embedding_space
+            faces = self._record.faces[list(rows)]
+            return faces.with_fields(embeddings=vectors, embedding_space=space)
+
+        return self._with_current_model(task, embed)
+
+    def _with_current_model(self, task: str, work: Callable[[], Result]) -> Result:
         try:
-            return self._read(row, _TASK_OF_KEY[key])
+            return work()
         except ModelReplaced:
-            self._move_on(_TASK_OF_KEY[key])
-        return self._read(row, _TASK_OF_KEY[key])
+            self._move_on(task)
+        return work()
 
     def _move_on(self, task: str) -> None:
         """Has the rest told by the model that is there now, of which nothing was told yet."""
@@ -182,15 +240,12 @@ class LazyImageFaces:
     def _read(self, row: int, task: str) -> Mapping[str, Any]:
         with self._record.lock:
             expects_all = self._habits.expects_all(task, self._record)
-            rows = self._record.rows_to_read(task, row, expects_all)
+            rows = self._record.rows_to_read(task, row, expects_all, self._offered)
             known = self._record.fields[task]
             if row not in known and self._images is not None:
-                faces = self._record.faces[rows]
-                described = self._analyzer.describe(self._images, faces, [task])
-                for position, values in zip(rows, face_fields(described, task), strict=True):
-                    known[position] = values
+                known = self._record.described(self._analyzer, self._images, rows, task)
             values = known[row]
-            if len(self._record.faces) > 1:
+            if len(self._offered) > 1:
                 self._habits.note(task, self._record, row)
         if self._is_late:
             self._is_late = False

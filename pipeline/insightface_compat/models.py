@@ -18,7 +18,7 @@ from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
 from ...utils.pose import MEAN_FACE_68
-from ..analyzer import Analyzer, limit_faces
+from ..analyzer import Analyzer
 from .lazy_faces import (
     face_fields,
 )
@@ -124,32 +124,29 @@ class DetectionModel(ScrfdCalls):
             `[N,5]` float32 boxes with score, best first, and `[N,5,2]` float32 landmarks (None
             when the detector has none).
         """
-        options = self.options(input_size, det_thresh)
+        options, limit = self.options(input_size, det_thresh), most_faces(max_num)
         img = checked_bgr(img)
-        return self.found(img, image_key(img), options, max_num, metric)
+        key = image_key(img)
+        boxes, landmarks = self.found(img, key, options)
+        rows = self._owner.chosen(img, key, (boxes, landmarks), limit, metric).rows
+        # Callers own what they get: the cache must not change when they do.
+        return boxes[rows], None if landmarks is None else landmarks[rows]
 
-    def found(
-        self, img: np.ndarray, key: bytes, options: DetectionOptions, max_num: int, metric: str
-    ) -> Found:
-        """What `detect` gives, for an image whose `image_key` is known."""
-        limit = _most_faces(max_num) or self._owner.max_faces
-        metric = "max" if isinstance(metric, str) and metric == "max" else "default"
+    def found(self, img: np.ndarray, key: bytes, options: DetectionOptions) -> Found:
+        """All faces of an image whose `image_key` is known, best first; not to be written to."""
 
         def find(analyzer: Analyzer) -> Found:
             faces = analyzer.detect(Images.from_bgr(img), options).to("cpu")
-            faces = limit_faces(faces, limit, metric)
             boxes = torch.cat((faces.boxes, faces.scores[:, None]), 1).numpy()
             return boxes, None if faces.landmarks is None else faces.landmarks.numpy()
 
         if self.has_own_network:
             return find(self.runs)
-        boxes, landmarks = self._owner.with_models(
+        return self._owner.with_models(
             lambda analyzer: DETECTIONS.get_or_make(
-                (analyzer.serial, key, options, limit, metric), lambda: find(analyzer)
+                (analyzer.serial, key, options), lambda: find(analyzer)
             )
         )
-        # Callers own what they get: the cache must not change when they do.
-        return boxes.copy(), None if landmarks is None else landmarks.copy()
 
 
 def _number(name: str, value: Any, expected: str = "a number from 0 to 1 such as 0.5") -> float:
@@ -167,7 +164,7 @@ def _number(name: str, value: Any, expected: str = "a number from 0 to 1 such as
     return number
 
 
-def _most_faces(value: Any) -> int:
+def most_faces(value: Any) -> int:
     """`max_num` as a consumer gave it; None is 0, which is no limit.
 
     Raises:
