@@ -134,10 +134,9 @@ def test_a_replaced_detector_is_used(app: FaceAnalysis, upstream: Any, crowd: np
         lambda app: setattr(app.det_model, "input_size", (320, 320)),
         lambda app: setattr(app.det_model, "det_thresh", 0.6),
         lambda app: setattr(app.det_model, "nms_thresh", 0.2),
-        lambda app: setattr(app, "max_faces", 1),
         lambda app: app.prepare(ctx_id=0, det_thresh=0.55, det_size=(640, 640)),
     ],
-    ids=["input_size", "det_thresh", "nms_thresh", "max_faces", "prepare"],
+    ids=["input_size", "det_thresh", "nms_thresh", "prepare"],
 )
 def test_another_setting_is_another_question(
     counted: Counted, crowd: np.ndarray, change: Callable[[FaceAnalysis], None]
@@ -148,3 +147,14 @@ def test_another_setting_is_another_question(
     assert counted.totals() == {"detection": 2}
     counted.app.get(crowd)
     assert counted.totals() == {}
+
+
+def test_a_limit_is_no_question_to_the_network(counted: Counted, crowd: np.ndarray):
+    everybody = counted.app.get(crowd)
+    counted.app.max_faces = 1
+    (one,) = counted.app.get(crowd)
+    counted.app.max_faces = 0
+    assert len(counted.app.get(crowd, max_num=2)) == 2
+    assert len(counted.app.get(crowd)) == len(everybody) > 2
+    assert counted.totals() == {"detection": 1}
+    assert one.bbox.tolist() in [face.bbox.tolist() for face in everybody]
