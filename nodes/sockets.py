@@ -11,9 +11,11 @@ from torch import Tensor
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
+from ..utils.box_formats import frames_of_boxes
 from ..utils.crops import FaceCrops
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
+from ..utils.face_landmarks import frames_of_landmarks
 from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.levels import extremes
@@ -39,6 +41,9 @@ INSIGHTFACE = "INSIGHTFACE"
 FACES = "FASTFACE_FACES"
 EMBEDDING = "FASTFACE_EMBEDDING"
 MTCNN = "FASTFACE_MTCNN"
+#: ComfyUI's own: see `utils/box_formats.py` and `utils/face_landmarks.py`.
+BOUNDING_BOX = "BOUNDING_BOX"
+FACE_LANDMARKS = "FACE_LANDMARKS"
 CROPS = "FASTFACE_CROPS"
 TRACKS = "FASTFACE_TRACKS"
 #: ComfyUI's own films; see `utils/video/sources.py`.
@@ -230,6 +235,18 @@ def require_mask(value: Any, name: str = "mask") -> None:
         )
 
 
+def _named(check: Callable[[Any], object]) -> Callable[[Any, str], None]:
+    """A check whose refusals say which input it was."""
+
+    def named(value: Any, name: str) -> None:
+        try:
+            check(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error}") from None
+
+    return named
+
+
 #: What may arrive at an input, by its type: each check raises InvalidInput with the input's name.
 SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
@@ -241,6 +258,8 @@ SOCKETS: dict[str, Callable[[Any, str], object]] = {
     CROPS: require_crops,
     TRACKS: require_tracks,
     VIDEO: require_video,
+    BOUNDING_BOX: _named(frames_of_boxes),
+    FACE_LANDMARKS: _named(frames_of_landmarks),
 }
 
 

@@ -38,9 +38,9 @@ def faces_in(faces: Faces) -> str:
     return f"{counted(len(faces), 'face')} in {where}"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`1 image`, `2 images`; with another plural `2 boxes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def places(numbers: Iterable[int]) -> str:

@@ -18,6 +18,7 @@ from ..backends.pending import Pending, read_together
 from ..backends.placement import Placement, RunsOn
 from ..backends.residency.batches import batch_of_work
 from ..models import open_model
+from ..models.multiview.inside_boxes import BoxesOfImages, faces_inside
 from ..models.multiview.robust import search_wider
 from ..models.multiview.types import MakeBatch
 from ..utils import host
@@ -188,6 +189,31 @@ class Analyzer:
         if not pieces:
             return Faces.empty(device=detector.device)
         return Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
+
+    @engine_call()
+    @batch_of_work()
+    def detect_inside(
+        self,
+        images: Images,
+        boxes: BoxesOfImages,
+        options: DetectionOptions,
+        on_progress: Progress | None = None,
+    ) -> tuple[Faces, list[int]]:
+        """Finds the face in each of some boxes; see `faces_inside`.
+
+        Args:
+            images: That the boxes are of; their values are not checked.
+            boxes: In pixels of the images, grouped by image.
+            options: Thresholds; the sizes are those of the boxes.
+            on_progress: As for `detect`, in boxes.
+
+        Returns:
+            Faces on the model's device, in the boxes' order, and the number of the box of each.
+        """
+        with listened_to(on_progress, len(boxes)):
+            detector = self._detector()
+            find = partial(_detect_batches, detector)
+            return faces_inside(images, boxes, options, find, detector.device)
 
     @engine_call()
     @batch_of_work()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+import math
+import reprlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
 
+from .errors import InvalidInput
 from .faces import Faces
 
 #: What the four numbers of a BBOX are: left, top, and then the size or the far corner.
@@ -67,6 +71,73 @@ def bounding_boxes(faces: Faces, label: str = "face") -> list[list[BoundingBox]]
             }
         )
     return frames
+
+
+#: Left, top, right, bottom in pixels.
+Corners = tuple[float, float, float, float]
+
+
+def frames_of_boxes(value: Any) -> list[list[Corners]]:
+    """The boxes of a BOUNDING_BOX as ComfyUI's own nodes give and take it.
+
+    Args:
+        value: One box, a list of them, or a list for each image: dicts with `x`, `y`, `width` and
+            `height` in pixels. What else they hold is left aside.
+
+    Returns:
+        A list for each image; one alone where the boxes are not told apart by image.
+
+    Raises:
+        InvalidInput: It is none of these.
+
+    Source:
+        ComfyUI 0.33, `comfy_extras/nodes_sam3.py` and `nodes_rtdetr.py`, which take all three.
+    """
+    if isinstance(value, dict):
+        return [[_corners(value)]]
+    if not isinstance(value, (list, tuple)):
+        raise _no_boxes(value)
+    if any(isinstance(each, dict) for each in value):
+        return [[_corners(each) for each in value]]
+    frames: list[list[Corners]] = []
+    for frame in value:
+        if not isinstance(frame, (list, tuple)):
+            raise _no_boxes(frame)
+        frames.append([_corners(each) for each in frame])
+    return frames
+
+
+def _corners(box: Any) -> Corners:
+    try:
+        left, top, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError):
+        raise _no_boxes(box) from None
+    if not all(map(math.isfinite, (left, top, width, height))):
+        raise _no_boxes(box)
+    return left, top, left + width, top + height
+
+
+def _no_boxes(value: Any) -> InvalidInput:
+    return InvalidInput(
+        f"got {reprlib.repr(value)} among bounding boxes, expected boxes with x, y, width and "
+        "height in pixels, a list of them for each image; connect the bounding boxes of a detector"
+    )
+
+
+def for_images(frames: Sequence[Sequence[Corners]], count: int) -> list[tuple[int, Corners]]:
+    """Boxes with the image of each; those of one frame alone are for all images.
+
+    Raises:
+        InvalidInput: They are of another number of images.
+    """
+    if len(frames) == 1:
+        frames = list(frames) * count
+    if len(frames) != count and any(frames):
+        raise InvalidInput(
+            f"got boxes of {len(frames)} images, but {count} images; connect the images in which "
+            "the boxes were found"
+        )
+    return [(image, box) for image, frame in enumerate(frames) for box in frame]
 
 
 def whole_pixel_boxes(faces: Faces, bbox_format: str) -> list[tuple[int, int, int, int]]:

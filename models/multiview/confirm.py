@@ -97,7 +97,9 @@ def look_again(
     also = torch.zeros(0, dtype=torch.int64) if turned is None else turned.nonzero()[:, 0]
     #: Which sighting each crop is of; the upright ones come first.
     sighting = torch.cat((torch.arange(len(scores)), also.repeat(3)))
-    matrices = torch.cat((matrices, *(_turned(matrices[also], turn) for turn in (1, 2, 3))))
+    matrices = torch.cat(
+        (matrices, *(turned_crops(matrices[also], turn, _SIDE) for turn in (1, 2, 3)))
+    )
     count = images_at_once(device, (_SIDE, _SIDE), _SIDE * _SIDE)
     groups = torch.arange(len(sighting)).split(count)
     makers = [
@@ -154,13 +156,13 @@ def steady_landmarks(
     return landmarks
 
 
-def _turned(matrices: Tensor, turn: int) -> Tensor:
-    """Affine `[N,2,3]` whose crops are turned counter-clockwise by so many quarters."""
+def turned_crops(matrices: Tensor, turn: int, side: int) -> Tensor:
+    """Affine `[N,2,3]` whose crops of a side are turned counter-clockwise by so many quarters."""
     turned = matrices.clone()
     for _ in range(turn):
         x, y = turned.unbind(1)
         # The corner of a picture that was turned is a corner again: x becomes side - 1 - x.
-        x = torch.cat((-x[:, :2], _SIDE - 1 - x[:, 2:]), 1)
+        x = torch.cat((-x[:, :2], side - 1 - x[:, 2:]), 1)
         turned = torch.stack((y, x), 1)
     return turned
 

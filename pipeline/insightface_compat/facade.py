@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backends.interfaces import DetectionOptions
 from ...backends.residency.batches import batch_of_work
+from ...models.multiview.inside_boxes import BoxesOfImages
 from ...utils.draw import draw_like_insightface
 from ...utils.embedding import require_space
 from ...utils.errors import ModelReplaced
@@ -326,6 +327,30 @@ class FaceAnalysis(Portable):
                     remember,
                 )
             )
+
+    @engine_call()
+    def analyze_boxes(
+        self, images: Images, boxes: BoxesOfImages, on_progress: Progress | None = None
+    ) -> tuple[Faces, list[int]]:
+        """Finds the face in each of some boxes that somebody drew.
+
+        The limit on faces does not count here: the boxes were asked for. A person who was asked
+        for is looked for among their faces.
+
+        Returns:
+            Faces on the model's device, in the boxes' order, and the numbers of the boxes that hold
+            a face, whether or not it is among these.
+        """
+
+        def work(analyzer: Analyzer) -> tuple[Faces, list[int]]:
+            faces, held = analyzer.detect_inside(images, boxes, self.options(), on_progress)
+            rows = self.order.rows(
+                faces, lambda some: analyzer.describe(images, faces[some], ["recognition"]), 0
+            )
+            return faces if rows is None else faces[rows], held
+
+        with batch_of_work():
+            return self.with_models(work)
 
     @engine_call()
     def describe(

@@ -17,7 +17,7 @@ def detect(*args, **kwargs):
 @pytest.mark.parametrize("counts", [(), (0,), (0, 0), (1,), (0, 3, 1), (2, 0)])
 def test_faces_masks_boxes_and_count_agree(face_analysis, counts: tuple[int, ...]):
     images = images_with(*counts)
-    faces, annotated, masks, boxes, count = detect(face_analysis, images)
+    faces, annotated, masks, boxes, count, *_ = detect(face_analysis, images)
     assert count == len(faces) == len(boxes) == sum(counts)
     assert faces.per_image() == list(counts)
     assert masks.shape == (len(counts), *SIZE_HW) and masks.dtype == torch.float32

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.models.multiview.confirm import _crops, _turned, look_again, steady_landmarks
+from fastface.models.multiview.confirm import _crops, look_again, steady_landmarks, turned_crops
 from fastface.models.multiview.types import MakeBatch
 from fastface.models.multiview.views import Detections
 from fastface.utils.align import arcface_template
@@ -103,7 +103,7 @@ def test_turned_crops_are_the_upright_one_turned():
     image = torch.zeros(1, dtype=torch.int64)
     (upright,) = _crops(images, image, matrix, CPU).pixels
     for turn in (1, 2, 3):
-        (crop,) = _crops(images, image, _turned(matrix, turn), CPU).pixels
+        (crop,) = _crops(images, image, turned_crops(matrix, turn, 256), CPU).pixels
         apart = (crop.int() - torch.rot90(upright, turn, (0, 1)).int()).abs()
         assert apart.max() <= 1, turn
 
