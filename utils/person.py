@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -79,6 +80,20 @@ class Person:
     def needs_embeddings(self) -> bool:
         """Whether it takes the embeddings of faces to tell who they are."""
         return self.reference is not None and len(self.reference.vector) > 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for all of it, in every process: the same person gives the same text."""
+        content = hashlib.sha256()
+        for value in (self.by, self.index, self.threshold, self.keep):
+            content.update(f"{value!r}\n".encode())
+        if self.reference is not None:
+            content.update(f"reference of {self.reference.space}\n".encode())
+            content.update(self.reference.vector.float().cpu().contiguous().numpy().tobytes())
+        if self.mask is not None:
+            content.update(f"mask {tuple(self.mask.shape)}\n".encode())
+            content.update((self.mask >= 0.5).cpu().contiguous().numpy().tobytes())
+        return content.hexdigest()
 
     def __str__(self) -> str:
         """For people, such as `the first face by largest, with its centre in the mask`."""

@@ -147,6 +147,7 @@ def _store(
             selection.end_seconds,
         ],
         "full_every": every,
+        "persons": [person.fingerprint for person in face_analysis.order.persons],
     }
     return FilmStore(films_folder(), key)
 

@@ -15,6 +15,9 @@ from ..analyzer import Analyzer, listened_to
 from .face_order import FaceOrder
 from .results import BATCHES
 
+#: Stands for all frames of a film where one line in the log is enough.
+_FILM = b"film"
+
 
 def analyze_batch(
     analyzer: Analyzer,
@@ -43,6 +46,8 @@ def analyze_batch(
                     faces,
                     lambda some: _described(analyzer, images, key, faces[some], "recognition"),
                     max_faces,
+                    # Of a film it is said once that frames lack the person.
+                    image_key=None if remember else _FILM,
                 )
             faces = faces if rows is None else faces[rows]
             for number, task in enumerate(tasks, start=done):

@@ -186,3 +186,23 @@ def test_says_who_it_is(by: str):
     )
     if by != "most similar":
         assert str(Person(by)) == f"the first face by {by}"
+
+
+def test_fingerprints_tell_persons_apart_and_last():
+    persons = [
+        Person(),
+        Person("smallest"),
+        Person(index=1),
+        Person(keep="first"),
+        Person(mask=half(slice(0, 5))),
+        Person(mask=half(slice(0, 5)).T),
+        Person(mask=half()[:5]),
+        Person(reference=towards(0)),
+        Person(reference=towards(1)),
+        Person(reference=towards(1), threshold=0.4),
+        Person(reference=Embedding(towards(1).vector, "b")),
+    ]
+    fingerprints = [person.fingerprint for person in persons]
+    assert len(set(fingerprints)) == len(persons)
+    assert Person(reference=towards(1)).fingerprint == fingerprints[8]
+    assert Person(mask=half(slice(0, 5)) * 0.7).fingerprint == fingerprints[4]
