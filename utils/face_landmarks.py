@@ -83,7 +83,8 @@ def face_landmarks(faces: Faces) -> dict[str, Any]:
     return {
         "frames": frames,
         "image_size": next(iter(faces.image_sizes), (0, 0)),
-        "connection_sets": parts | {"contours": contours, "all": everything},
+        "connection_sets": parts
+        | {"contours": contours, "all": everything, "tesselation": everything},
     }
 
 

@@ -13,7 +13,7 @@ from fastface.utils.pose import MEAN_FACE_68
 #: What ComfyUI's nodes ask the sets for. Source: ComfyUI 0.33, `comfy_extras/nodes_mediapipe.py`.
 PARTS = (
     *("face_oval", "lips", "left_eye", "right_eye", "left_eyebrow", "right_eyebrow", "irises"),
-    *("nose", "contours", "all"),
+    *("nose", "contours", "all", "tesselation"),
 )
 
 
