@@ -143,8 +143,8 @@ class Backend(ABC):
 
         Returns:
             The network as a `Session`, or several as one object of a type that
-            `models.open_model` knows, which makes a detector or head of them; or that itself, where
-            a library brings it whole.
+            `models.opening.open_model` knows, which makes a detector or head of them; or that
+            itself, where a library brings it whole.
 
         Raises:
             BackendUnavailable: It can't run as asked; the message has the remedy.

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.multiview.inside_boxes import BoxesOfImages
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.box_formats import (
@@ -201,6 +200,8 @@ def faces_in_boxes(
     Raises:
         InvalidInput: The boxes are of another number of images.
     """
+    from ..models.multiview.inside_boxes import BoxesOfImages  # see `Analyzer.model`
+
     checked = readable_images(images)
     boxes = for_images(frames, len(checked))
     corners = torch.tensor([box for _, box in boxes], dtype=torch.float32).reshape(-1, 4)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +18,6 @@ from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
 from ..backends.pending import Pending, read_together
 from ..backends.placement import Placement, RunsOn
 from ..backends.residency.batches import batch_of_work
-from ..models import open_model
-from ..models.multiview.inside_boxes import BoxesOfImages, faces_inside
-from ..models.multiview.robust import search_wider
-from ..models.multiview.types import MakeBatch
 from ..utils import host
 from ..utils.batching import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.boxes import largest_or_central
@@ -32,6 +29,10 @@ from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.progress import Progress, heard_by, is_heard, part
 from ..utils.stages import stage
+
+if TYPE_CHECKING:
+    from ..models.multiview.inside_boxes import BoxesOfImages
+    from ..models.multiview.types import MakeBatch
 
 #: The first pass as a share of the work of a search in images without a sure face.
 _FIRST_PASS_SHARE = 0.05
@@ -69,6 +70,9 @@ class Analyzer:
             ModelError: The pack has none, or its file is damaged.
             BackendUnavailable: The backend can't run it as asked.
         """
+        # Here, so that ComfyUI's start does not wait for what opens models.
+        from ..models.opening import open_model
+
         with self._lock:
             if task not in self._models:
                 file = self.pack.model(task)
@@ -158,6 +162,8 @@ class Analyzer:
         detector = self._detector()
         if not options.robust:
             return self._detect_once(detector, images, options)
+        from ..models.multiview.robust import search_wider  # see `model`
+
         with part(0.0, _FIRST_PASS_SHARE):
             found = self._detect_once(detector, images, options)
         with part(_FIRST_PASS_SHARE, 1.0):
@@ -210,6 +216,8 @@ class Analyzer:
         Returns:
             Faces on the model's device, in the boxes' order, and the number of the box of each.
         """
+        from ..models.multiview.inside_boxes import faces_inside  # see `model`
+
         with listened_to(on_progress, len(boxes)):
             detector = self._detector()
             find = partial(_detect_batches, detector)

@@ -29,7 +29,7 @@ from ..backends.trt.library import (
 from ..backends.trt.opening import open_engine
 from ..backends.trt.profile import Profile, told
 from ..backends.trt.sources import engine_key, fitness_of, graph_in, prepared_for
-from ..models import open_task
+from ..models.opening import open_task
 from ..utils.errors import BackendUnavailable, FileError, InvalidInput
 from ..utils.images import Images
 from ..utils.packs import ModelFile, ModelPack

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ...models import view_of
 from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images
@@ -181,6 +180,8 @@ class LazyImageFaces:
 
     def _view(self, task: str) -> CropSpec | None:
         """What the model of a task looks at, if it can be cut out now."""
+        from ...models.opening import view_of  # see `Analyzer.model`
+
         view = view_of(self._analyzer.backend, self._analyzer.pack.model(task))
         can_align = self._record.faces.landmarks is not None
         return view if view is not None and (can_align or view.expansion is not None) else None

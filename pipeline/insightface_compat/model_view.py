@@ -12,7 +12,6 @@ from ..analyzer import Analyzer
 from .model_session import ModelSession, graph_outputs
 from .overridable import overridable
 from .portable import Portable
-from .put_session import analyzer_over
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis
@@ -93,6 +92,8 @@ class ModelView(Portable):
         if not self.has_own_network:
             return self.analyzer
         if self._around_session is None:
+            from .put_session import analyzer_over  # with `models.opening`; see `Analyzer.model`
+
             self._around_session = analyzer_over(self)
         return self._around_session
 

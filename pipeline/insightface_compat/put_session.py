@@ -13,7 +13,7 @@ from ...backends.base import Backend
 from ...backends.interfaces import Detector, Head
 from ...backends.placement import Placement, RunsOn
 from ...backends.sessions.unbatched_adapter import UnbatchedAdapter
-from ...models import open_task
+from ...models.opening import open_task
 from ...utils.arrays import in_order
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile, ModelPack

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions, Detector
 from fastface.backends.pending import Pending, read_together
-from fastface.models import open_task
 from fastface.models.detection import FaceDetector, Reach
+from fastface.models.opening import open_task
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from fastface.utils.letterbox import Canvas

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastface.backends.interfaces import Head
-from fastface.models import open_task
+from fastface.models.opening import open_task
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile

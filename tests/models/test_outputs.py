@@ -10,8 +10,8 @@ import torch
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.pending import read_together
-from fastface.models import open_task
 from fastface.models.detection import FaceDetector
+from fastface.models.opening import open_task
 from fastface.models.outputs import values_a_face
 from fastface.utils.detectors.scrfd import decode_scrfd
 from fastface.utils.errors import ModelError

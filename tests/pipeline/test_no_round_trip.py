@@ -30,7 +30,7 @@ from fastface.backends.sessions.split_session import SplitSession
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age, landmarks_2d
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
-from fastface.models import open_task
+from fastface.models.opening import open_task
 from fastface.pipeline import analyzer as analyzer_module
 from fastface.pipeline.analyzer import Analyzer
 from fastface.utils.images import Images

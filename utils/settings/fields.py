@@ -7,7 +7,6 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -68,6 +67,8 @@ def _bytes(value: Any) -> Any:
     """A size as people write it, the whole of it: `1.5GB`, never the 1 of `1,5GB`."""
     if not isinstance(value, str):
         return value
+    from fractions import Fraction  # here: a start of ComfyUI without sizes need not pay for it
+
     written = _SIZE.fullmatch(value.strip())
     unit = _UNITS.get(written[2].lower()) if written else None
     size = Fraction(written[1]) * unit if written and unit else None
