@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ...backends.interfaces import DetectionOptions
 from ...backends.residency.batches import batch_of_work
-from ...models.multiview.inside_boxes import BoxesOfImages
 from ...utils.draw import draw_like_insightface
 from ...utils.embedding import require_space
 from ...utils.errors import ModelReplaced
@@ -36,6 +35,9 @@ from .portable import Portable
 from .results import Found
 from .sizes import parse_sizes
 from .verification_model import VerificationModel
+
+if TYPE_CHECKING:
+    from ...models.multiview.inside_boxes import BoxesOfImages
 
 #: The tasks whose models offer more than every head does.
 _HEADS: dict[str, type[HeadModel]] = {
