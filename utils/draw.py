@@ -128,13 +128,19 @@ def _opencv() -> ModuleType:
     return cv2
 
 
-def annotate(image: np.ndarray, faces: Faces, labels: Sequence[str] | None = None) -> np.ndarray:
+def annotate(
+    image: np.ndarray,
+    faces: Faces,
+    labels: Sequence[str] | None = None,
+    colours: Sequence[tuple[int, int, int]] | None = None,
+) -> np.ndarray:
     """Draws boxes, landmarks and labels of faces on a copy of a picture, at any resolution.
 
     Args:
         image: `[H,W,3]` uint8 RGB.
         faces: The faces of this one image, in its pixels.
         labels: One text a face; the default is its number, from 0, and its score.
+        colours: RGB of the box and label of each face; the default is one for all.
 
     Returns:
         `[H,W,3]` uint8 RGB.
@@ -162,12 +168,13 @@ def annotate(image: np.ndarray, faces: Faces, labels: Sequence[str] | None = Non
     pen = ImageDraw.Draw(picture)
     boxes = faces.boxes.tolist()
     landmarks = [[]] * len(faces) if faces.landmarks is None else faces.landmarks.tolist()
-    for box, points in zip(boxes, landmarks, strict=True):
-        _draw_box(pen, box)
+    colours = [_BOX_COLOUR] * len(faces) if colours is None else colours
+    for box, points, colour in zip(boxes, landmarks, colours, strict=True):
+        _draw_box(pen, box, colour)
         _draw_landmarks(pen, points, box[2] - box[0])
     # All labels last: no box may cross one.
-    for box, label in zip(boxes, labels, strict=True):
-        _draw_label(pen, label, box)
+    for box, label, colour in zip(boxes, labels, colours, strict=True):
+        _draw_label(pen, label, box, colour)
     return np.asarray(picture)
 
 
@@ -181,7 +188,7 @@ def _line_px(pen: ImageDraw.ImageDraw) -> int:
     return max(1, round(_LINE_PX * _scale(pen)))
 
 
-def _draw_box(pen: ImageDraw.ImageDraw, box: Sequence[float]) -> None:
+def _draw_box(pen: ImageDraw.ImageDraw, box: Sequence[float], colour: tuple[int, int, int]) -> None:
     width, height = pen.im.size
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(width - 1, round(box[2])), min(height - 1, round(box[3]))
@@ -194,7 +201,7 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: Sequence[float]) -> None:
         outline=_OUTLINE_COLOUR,
         width=line + 2 * rim,
     )
-    pen.rectangle((left, top, right, bottom), outline=_BOX_COLOUR, width=line)
+    pen.rectangle((left, top, right, bottom), outline=colour, width=line)
 
 
 def _draw_landmarks(
@@ -208,7 +215,9 @@ def _draw_landmarks(
             pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
 
-def _draw_label(pen: ImageDraw.ImageDraw, label: str, box: Sequence[float]) -> None:
+def _draw_label(
+    pen: ImageDraw.ImageDraw, label: str, box: Sequence[float], colour: tuple[int, int, int]
+) -> None:
     width, height = pen.im.size
     smallest, largest = _SMALLEST_TEXT_PX * _scale(pen), _LARGEST_TEXT_PX * _scale(pen)
     wanted = min(max((box[3] - box[1]) / 5, smallest), largest)
@@ -229,7 +238,7 @@ def _draw_label(pen: ImageDraw.ImageDraw, label: str, box: Sequence[float]) -> N
     pen.text(
         (max(0, x) - left, max(0, y) - top),
         label,
-        fill=_BOX_COLOUR,
+        fill=colour,
         font=_font(size),
         stroke_width=_text_rim(size),
         stroke_fill=_OUTLINE_COLOUR,

@@ -32,6 +32,8 @@ _UNLIKE, _SURE_OVERLAP = 0.2, 0.6
 #: once, more for each second unseen, and at most.
 _ALIKE = 0.5
 _REACH, _REACH_PER_S, _MOST_REACH = 0.5, 8.0, 4.0
+#: Share of the faces that have to go on for a cut to be none.
+_MOST_FACES = 0.5
 #: How fast the embedding of a track follows its faces.
 _LIKENESS_GAIN = 0.3
 
@@ -110,7 +112,8 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     Args:
         seen: The faces.
         times: `[B]` seconds.
-        cuts: Frames that begin a new scene: no track goes on there.
+        cuts: Frames that begin a new scene: no track goes on there, unless the faces say that it
+            is none, as at a flash or a great change of what is behind them.
 
     Returns:
         `[N]` int64, a number for each face; equal ones are the same face, and no two faces of a
@@ -129,12 +132,13 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
         if frame % 256 == 0:
             advance(frame / len(times))
         rows = np.arange(seen.starts[frame], seen.starts[frame + 1])
-        gone = frame in cuts
-        tracks.keep((time - tracks.times <= LONGEST_GAP_S) & (not gone))
+        tracks.keep(time - tracks.times <= LONGEST_GAP_S)
+        if frame in cuts and not _all_go_on(tracks, seen, rows, time):
+            tracks.keep(np.zeros(len(tracks.ids), bool))
         if not len(rows):
             continue
         if len(tracks.ids):
-            likeness = _likeness(tracks, seen, rows, time)
+            likeness, _ = _likeness(tracks, seen, rows, time)
             free = np.ones(len(tracks.ids), bool)
             for chosen in (sure[rows], ~sure[rows]):
                 candidates, open_tracks = np.flatnonzero(chosen), np.flatnonzero(free)
@@ -151,8 +155,30 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     return ids
 
 
-def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> np.ndarray:
-    """How well faces go on with tracks: `[T,n]`, 0 where they can't, higher is better."""
+def _all_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> bool:
+    """Whether most faces go on where they were, as the same people, so that there is no cut.
+
+    Without embeddings two faces have to; one may be anybody's.
+    """
+    if not len(tracks.ids) or not len(rows):
+        return False
+    in_sight = tracks.times == tracks.times.max()
+    likeness, overlap = _likeness(tracks, seen, rows, time)
+    stays = (likeness > 0) & (overlap >= _SURE_OVERLAP) & in_sight[:, None]
+    if tracks.directions is not None and seen.directions is not None:
+        stays &= tracks.directions @ seen.directions[rows].T >= _ALIKE
+    pairs = len(assigned(np.where(stays, likeness, 0.0))[0])
+    least = 2 if tracks.directions is None else 1
+    return pairs >= max(least, _MOST_FACES * min(int(in_sight.sum()), len(rows)))
+
+
+def _likeness(
+    tracks: _Open, seen: Detections, rows: np.ndarray, time: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How well faces go on with tracks, and how their boxes overlap: `[T,n]` each.
+
+    The first is 0 where they can't; higher is better.
+    """
     elapsed = time - tracks.times
     overlap, possible = _overlap(
         tracks.expected(time)[:, None],
@@ -168,7 +194,7 @@ def _likeness(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) ->
         possible &= (cosine >= _UNLIKE) | (at_once & (overlap >= _SURE_OVERLAP))
         possible |= (cosine >= _ALIKE) & _within_reach(tracks, seen, rows, elapsed)
         value = overlap + np.maximum(cosine, 0)
-    return np.where(possible, value, 0.0)
+    return np.where(possible, value, 0.0), overlap
 
 
 def _within_reach(

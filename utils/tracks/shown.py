@@ -22,6 +22,18 @@ from ..video.frames import Frames
 from .timeline import Shown, TrackLine
 from .tracks import Tracks
 
+#: RGB of tracks by id: light ones, which are seen on skin and black rims alike.
+_COLOURS = (
+    (90, 255, 120),
+    (255, 200, 60),
+    (90, 200, 255),
+    (255, 130, 200),
+    (190, 160, 255),
+    (255, 140, 90),
+    (120, 255, 240),
+    (240, 255, 100),
+)
+
 
 @dataclass(frozen=True)
 class Filling:
@@ -143,7 +155,9 @@ def annotated_pictures(
             landmarks=torch.tensor(np.array(points), dtype=torch.float32) if points else None,
             image_list=(0,) * len(here),
         )
-        yield frame.time, annotate(picture, faces, [labels[place] for place in here])
+        texts = [labels[place] for place in here]
+        colours = [_COLOURS[lines[place].track % len(_COLOURS)] for place in here]
+        yield frame.time, annotate(picture, faces, texts, colours)
         advance((moment + 1) / len(numbers))
 
 

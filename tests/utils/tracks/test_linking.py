@@ -77,6 +77,18 @@ class TestLink:
         frames = together(walk(40, 50, 0, 0))
         assert linked(frames, False, cuts=[20]).ids.tolist() == [0] * 20 + [1] * 20
 
+    def test_a_cut_that_is_none(self):
+        """As where light flashes: the people are all where they were."""
+        frames = together(walk(40, 50, 1, 0), walk(40, 400, -1, 1), walk(40, 200, 0, 2, y=300))
+        for embedded in (True, False):
+            assert_each_person_is_one_track(frames, linked(frames, embedded, cuts=[20]))
+
+    def test_a_cut_after_which_others_are_in_the_same_places(self):
+        before = together(walk(20, 50, 0, 0), walk(20, 400, 0, 1))
+        after = together(walk(20, 50, 0, 2), walk(20, 400, 0, 3))
+        assert_each_person_is_one_track(before + after, linked(before + after, cuts=[20]))
+        assert_each_person_is_one_track(before + after, linked(before + after))
+
     def test_ids_count_from_the_left_of_the_first_frame(self):
         frames = together(walk(5, 400, 0, 7), walk(5, 50, 0, 3))
         assert linked(frames).ids.tolist() == [1, 0] * 5
