@@ -164,9 +164,11 @@ def _all_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -
         return False
     in_sight = tracks.times == tracks.times.max()
     likeness, overlap = _likeness(tracks, seen, rows, time)
-    stays = (likeness > 0) & (overlap >= _SURE_OVERLAP) & in_sight[:, None]
+    stays = (likeness > 0) & in_sight[:, None]
     if tracks.directions is not None and seen.directions is not None:
         stays &= tracks.directions @ seen.directions[rows].T >= _ALIKE
+    else:
+        stays &= overlap >= _SURE_OVERLAP
     pairs = len(assigned(np.where(stays, likeness, 0.0))[0])
     least = 2 if tracks.directions is None else 1
     return pairs >= max(least, _MOST_FACES * min(int(in_sight.sum()), len(rows)))
