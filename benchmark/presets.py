@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .implementation import contestants
+from .implementations import all_implementations
 from .plan import Options
 from .weights import RANDOM_PREFIX
 
@@ -82,4 +82,4 @@ def _gpu(weights: str, rounds: int) -> list[Run]:
 
 def _sharing_weights() -> tuple[str, ...]:
     """Everyone who runs the pack's weights: the others' times compare nothing with nothing."""
-    return tuple(name for name, one in contestants().items() if one.own_weights() is None)
+    return tuple(name for name, one in all_implementations().items() if one.own_weights() is None)

@@ -71,7 +71,7 @@ class Worker:
         """Hands answers over: reading from a pipe can't be interrupted, a queue can be asked."""
         while True:
             try:
-                self._answers.put(pickle.load(self._from))
+                self._answers.put(pickle.load(self._from))  # noqa: S301  our own process
             except (EOFError, OSError, ValueError, pickle.UnpicklingError):
                 self._answers.put(("ended", None))
                 return

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..utils.errors import InvalidInput
 from ..utils.parity import Found, compare
-from .implementation import contestants
+from .implementations import all_implementations
 from .inputs import fitted
 from .plan import Case, Entry, Options, entries
 from .process import ContestantFailed
@@ -56,7 +56,7 @@ def examine(
         )
     if not photos:
         raise InvalidInput("got no photo, expected one at least")
-    everyone = contestants(options.contestant_files)
+    everyone = all_implementations(options.contestant_files)
     options.check(everyone)
     case = Case(options.jobs[0], None, 1)
     workers = Workers(options, weights, check_interrupted)

@@ -98,5 +98,6 @@ class ReferenceChecker:
 
 
 def on_cpu(name: str, contestant: Implementation) -> Entry:
+    """The row of a contestant on the CPU in fp32."""
     own = contestant.own_weights()
     return Entry(name, contestant.is_ours, "cpu", "fp32", own_weights=own)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..utils.parity import Found
-from .implementation import Implementation, contestants
+from .implementation import Implementation
+from .implementations import all_implementations
 from .inputs import batch_of
 from .machine import describe_machine, versions
 from .measure import Row, finished_row, floor_seconds, reasoned_row, with_ratios
@@ -58,7 +59,7 @@ def hold(
     Raises:
         InvalidInput: The options ask for what there is not.
     """
-    everyone = contestants(options.contestant_files)
+    everyone = all_implementations(options.contestant_files)
     options.check(everyone)
     planned = [(case, entries(case, options, everyone, weights.pack)) for case in cases(options)]
     work = sum(2 + len(rows) * (options.rounds + 2) for _, rows in planned)
@@ -141,7 +142,7 @@ class _Contest:
         self._everyone = everyone
         self._workers = workers
         self._step = steps.done
-        self._shuffled = random.Random(0)
+        self._shuffled = random.Random(0)  # noqa: S311  an order of turns
 
     def case(self, case: Case, rows: Sequence[Entry]) -> dict[str, Any]:
         """Measures one comparison."""

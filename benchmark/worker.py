@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import torch
 
 from ..utils.errors import FastFaceError
-from .implementation import Opened, Setting, contestants
+from .implementation import Opened, Setting
+from .implementations import all_implementations
 from .inputs import BenchmarkInputs
 from .memory import MemoryUse
 from .roofline import matmul_rate
@@ -59,7 +60,7 @@ class WorkerServer:
         self, contestant: str, files: list[str], setting: dict[str, Any], source: str, pixels: Any
     ) -> dict[str, Any]:
         """Opens a contestant, runs its job for the first time, and warms up."""
-        everyone = contestants([Path(file) for file in files])
+        everyone = all_implementations([Path(file) for file in files])
         device = _torch_device(setting["device"])
         if device.type == "cuda":
             torch.cuda.init()
@@ -137,7 +138,7 @@ def serve(desk: WorkerServer, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers `(method, arguments)` with `("done", value)` or `("failed", reason)`."""
     while True:
         try:
-            method, arguments = pickle.load(requests)
+            method, arguments = pickle.load(requests)  # noqa: S301  from our own process
         except EOFError:
             return
         pickle.dump(_answer(desk, method, arguments), answers)

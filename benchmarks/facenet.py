@@ -150,7 +150,7 @@ def hardware(device: str) -> str:
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photo", type=Path, required=True)
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
@@ -158,7 +158,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="of the peer's batch mode")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    photo = cv2.imread(str(arguments.photo))[None, ..., ::-1].copy()
+    picture = cv2.imread(str(arguments.photo))
+    if picture is None:
+        parser.error(f"{arguments.photo} can't be read as a picture")
+    photo = picture[None, ..., ::-1].copy()
     frames = read_frames(arguments.video, arguments.frames)
     print(hardware(arguments.device))
     for title, images, rounds in (

@@ -65,10 +65,10 @@ def portrait(path: Path, find: Find) -> Portrait:
     left, top, right, bottom = faces[0].bbox
     height, width = image.shape[:2]
     around = 2.0 * (bottom - top)
-    while around > 0:
+    while True:
         x, y = max(0, int(left - around)), max(0, int(top - around))
         end_x, end_y = min(width, int(right + around)), min(height, int(bottom + around))
-        if not any(meets(face.bbox, (x, y, end_x, end_y)) for face in faces[1:]):
+        if around <= 0 or not any(meets(face.bbox, (x, y, end_x, end_y)) for face in faces[1:]):
             break
         around -= 2
     picture = image[y:end_y, x:end_x].copy()

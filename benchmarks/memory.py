@@ -201,7 +201,7 @@ def main() -> None:
         pack, backend, eager, rounds = sys.argv[2:]
         print(json.dumps(measure(Case(Path(pack), backend, eager == "1"), int(rounds))))
         return
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--packs", nargs="+", default=["buffalo_s", "antelopev2"])
     parser.add_argument("--backends", nargs="+", default=["onnxruntime", "torch"])
     parser.add_argument("--rounds", type=int, default=10)

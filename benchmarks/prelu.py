@@ -82,7 +82,8 @@ def measured(
             sessions[number].run(crops)
             times[number].append(time.perf_counter() - began)
     shares = [second / first for first, second in zip(*times, strict=True)]
-    return *map(statistics.median, times), statistics.median(shares)
+    first, second = map(statistics.median, times)
+    return first, second, statistics.median(shares)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def cost(app: Any, portraits: Sequence[Portrait]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pack", type=Path, required=True, help="folder of an InsightFace pack")
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--backgrounds", type=Path, nargs="*", default=[])

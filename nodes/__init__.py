@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..utils import host
 from ..utils.errors import FastFaceError
-from ..utils.settings import is_set
+from ..utils.settings.variables import is_set
 from ..utils.telemetry import decline_telemetry
 from .inputs import checked
 

@@ -1,0 +1,1 @@
+"""What nodes, routes, commands and other packs call: choose, load, analyse, release."""

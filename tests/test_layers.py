@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tools import structure
+from tools.structure import components, files_of
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Each imports only what stands after it.
 LAYERS = ("nodes", "pipeline", "models", "backends", "utils")
@@ -60,6 +63,20 @@ def test_no_import_goes_up():
         if (found := upward(path.read_text(), name := path.relative_to(ROOT).as_posix()))
     }
     assert not wrong
+
+
+def test_no_imports_go_in_a_circle():
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files_of(ROOT)}
+    graph = {
+        name: set(structure.imports(ast.parse(text), name, sources))
+        for name, text in sources.items()
+    }
+    assert not [group for group in components(graph) if len(group) > 1]
+
+
+def test_circles_are_seen():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert sorted(map(sorted, components(graph))) == [["a"], ["b", "c"], ["d"]]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fastface
+from installer.needs import TEST_NEEDS
 
 ROOT = Path(inspect.getfile(fastface)).parent
 
@@ -30,10 +31,21 @@ def test_requirements_are_the_same_in_both_files(project: dict):
     assert sorted(lines) == sorted(project["project"]["dependencies"])
 
 
+def test_the_tools_of_the_tests_are_those_that_the_installer_adds(project: dict):
+    group = project["dependency-groups"]["test"]
+    assert sorted(group) == sorted(need.requirement for need in TEST_NEEDS)
+
+
+def test_the_changelog_begins_with_the_version(project: dict):
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    newest = next(line for line in lines if line.startswith("## "))
+    assert newest.split()[1] == project["project"]["version"]
+
+
 def test_nothing_that_runs_is_left_out_of_the_archive():
     lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
     left_out = {line.strip("/") for line in lines if line and not line.startswith("#")}
-    assert {"tests", "benchmarks"} <= left_out
+    assert {"tests", "benchmarks", "tools"} <= left_out
     folders = {"nodes", "pipeline", "models", "backends", "benchmark", "utils", "web", "installer"}
     needed = {"__init__.py", "install.py", *folders}
     assert not left_out & needed

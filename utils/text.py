@@ -6,7 +6,7 @@ import logging
 
 
 def readable(text: str) -> str:
-    """The text, with what no encoding has written as an escape: `\\udcff`.
+    r"""The text, with what no encoding has written as an escape: `\udcff`.
 
     Names of files that are not UTF-8 come from the system with lone surrogates in them, which
     break a log, a JSON parser and a web server alike.

@@ -118,6 +118,7 @@ def _check_length(size_bytes: int) -> None:
 
 
 def as_json(value: Any, status: int = 200) -> Reply:
+    """A reply whose body is `value` as JSON."""
     return Reply(json.dumps(value), status=status)
 
 

@@ -22,7 +22,7 @@ _MOST_LETTERS = 400
 _CARD_ERRORS = ("CUDA ", "cuDNN ", "cuBLAS ", "cublas", "HIP ", "MIOpen ", "MPS ", "Native API ")
 
 
-class foreign_graph:
+class foreign_graph:  # noqa: N801  used as a function
     """Whatever goes wrong inside with a graph is a `ModelError` that names its file.
 
     Errors of this pack, missing packages, and what ends the work from outside, such as ComfyUI's

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 Value = TypeVar("Value")
 
 
-class overridable(Generic[Value]):
+class overridable(Generic[Value]):  # noqa: N801  a decorator
     """A property that an object's users may replace by a value of their own, and delete again.
 
     insightface's models have plain attributes; consumers write to some of them.

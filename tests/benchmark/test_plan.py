@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fastface.benchmark.implementation import Implementation, contestants
+from fastface.benchmark.implementation import Implementation
+from fastface.benchmark.implementations import all_implementations
 from fastface.benchmark.inputs import batch_of, fitted
 from fastface.benchmark.plan import Case, Options, cases, entries
 from fastface.benchmark.presets import PRESETS, preset
@@ -91,20 +92,20 @@ def test_nonsense_is_refused(changes: dict[str, Any], words: str):
 
 
 def test_everyone_is_found_and_files_of_the_users_too(tmp_path: Path):
-    names = set(contestants())
+    names = set(all_implementations())
     assert {"onnxruntime", "torch", "facenet"} <= names
     assert {"insightface", "facenet-pytorch", "uniface", "dlib"} <= names
-    assert {"slow", "shifted"} <= set(contestants([ODD])) - names
+    assert {"slow", "shifted"} <= set(all_implementations([ODD])) - names
     with pytest.raises(InvalidInput, match="is there"):
-        contestants([tmp_path / "nobody.py"])
+        all_implementations([tmp_path / "nobody.py"])
     empty = tmp_path / "empty.py"
     empty.write_text("", encoding="utf-8")
     with pytest.raises(InvalidInput, match="holds no subclass"):
-        contestants([empty])
+        all_implementations([empty])
 
 
 def test_who_is_missing_says_what_mends_it():
-    for contestant in contestants().values():
+    for contestant in all_implementations().values():
         reason = contestant.why_unavailable()
         assert reason is None or "install" in reason, contestant.name
 
@@ -125,7 +126,7 @@ def test_an_installed_pack_comes_before_a_folder_of_its_name(
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_can_be_held(name: str):
     for run in preset(name, "auto", None):
-        run.options.check(contestants())
+        run.options.check(all_implementations())
 
 
 def test_the_gpu_preset_is_what_is_promised():

@@ -150,7 +150,7 @@ class Transfer:
         headers = {"User-Agent": "ComfyUI-FastFace", "Accept-Encoding": "identity"}
         if known and known.validator and offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": known.validator}
-        request = urllib.request.Request(self.url, headers=headers)
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310  checked above
         opener = urllib.request.build_opener(_WebOnlyRedirects)
         try:
             return opener.open(request, timeout=self.timeout_seconds)

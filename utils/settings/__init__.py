@@ -17,7 +17,6 @@ from ..errors import InvalidInput
 if TYPE_CHECKING:
     from .fields import Reading, Settings
 
-PREFIX = "FASTFACE_"
 
 _log = logging.getLogger("FastFace")
 _lock = threading.Lock()
@@ -59,11 +58,6 @@ def settings() -> Settings:
 def settings_or_defaults() -> Settings:
     """The same for what must go on: a wrong variable counts as not set, and the log says so."""
     return _reading().settings
-
-
-def is_set(field: str) -> bool:
-    """Whether the environment has a variable, without asking what it says. Imports nothing."""
-    return bool(os.environ.get(PREFIX + field.upper()))
 
 
 def _reading() -> Reading:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from ..packs import TASK_ORDER
 from ..text import readable
-from . import PREFIX
+from .variables import variable
 
 Profile = Literal["standard", "low-memory", "cpu"]
 
@@ -215,11 +215,6 @@ class Settings(BaseModel):
     @classmethod
     def _with_profile(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {**PROFILES.get(values.get("profile", "standard"), {}), **values}
-
-
-def variable(field: str) -> str:
-    """The environment variable of a field."""
-    return PREFIX + field.upper()
 
 
 #: Every variable, in the order of the fields.

@@ -12,8 +12,9 @@ from fastface.pipeline.choices import backend_names, device_names, installed_pac
 from fastface.pipeline.insightface_compat.results import CACHES
 from fastface.pipeline.loading import load_face_analysis
 from fastface.pipeline.status import as_text, status
-from fastface.utils.settings import PREFIX, settings
+from fastface.utils.settings import settings
 from fastface.utils.settings.fields import VARIABLES
+from fastface.utils.settings.variables import PREFIX
 from tests.fuzz.cases import Target
 from tests.fuzz.odd_values import odd_text
 from tests.fuzz.small_pack import write_small_pack

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import fastface
 from fastface.utils.errors import InvalidInput
-from fastface.utils.settings import PREFIX, WrongSetting, settings, settings_or_defaults
+from fastface.utils.settings import WrongSetting, settings, settings_or_defaults
 from fastface.utils.settings.fields import PROFILES, VARIABLES, Settings, read, variable
+from fastface.utils.settings.variables import PREFIX
 from tests.utils.properties import steady
 
 ROOT = Path(inspect.getfile(fastface)).parent
