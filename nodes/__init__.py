@@ -57,8 +57,10 @@ def _grant_wishes() -> None:
         _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 
 
-#: A portrait of Eileen Collins, NASA, public domain: the example workflows begin with it.
-EXAMPLE_PHOTO = Path(__file__).parents[1] / "example_workflows" / "input" / "fastface_example.jpg"
+_EXAMPLES = Path(__file__).parents[1] / "example_workflows" / "input"
+#: A portrait of Eileen Collins, NASA, public domain, and a film of a camera that goes over it: the
+#: example workflows begin with them.
+EXAMPLES = (_EXAMPLES / "fastface_example.jpg", _EXAMPLES / "fastface_example.mp4")
 
 
 def _add_routes() -> None:
@@ -88,7 +90,8 @@ _clear_leftovers()
 host.mark_log_lines()
 _grant_wishes()
 _add_routes()
-host.provide_input(EXAMPLE_PHOTO)
+for _example in EXAMPLES:
+    host.provide_input(_example)
 NODE_CLASS_MAPPINGS = {
     node_id: checked(node) for node_id, node in discover(__name__, __path__).items()
 }

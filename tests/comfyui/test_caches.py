@@ -56,6 +56,7 @@ def test_the_outputs_of_every_node_are_walked(walked: dict[str, Any]):
         "FaceAnalysis",
         "Embedding",
         "FaceCrops",
+        "Tracks",
         "SEG",
         "MtcnnParameters",
     } <= (set(walked["kinds"]))

@@ -43,6 +43,8 @@ LARGEST_PICTURE_BYTES = 300_000
 TITLE_HEIGHT = 30
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+#: A choice of newer cores that brings further widgets; saved as a plain one it is still taken.
+DYNAMIC_CHOICE = "COMFY_DYNAMICCOMBO_V3"
 SEEDS = ("seed", "noise_seed")
 
 # The fixtures of the tests in a real ComfyUI.
@@ -84,8 +86,10 @@ def assert_fits(
     inputs = declared.get("required", {}) | declared.get("optional", {})
     widgets, expected_sockets = [], {}
     for name, (kind, *more) in inputs.items():
-        if isinstance(kind, list) or kind in WIDGETS:
-            widgets += [name, "upload"] if more and more[0].get("image_upload") else [name]
+        if isinstance(kind, list) or kind in (*WIDGETS, DYNAMIC_CHOICE):
+            options = more[0] if more else {}
+            has_button = options.get("image_upload") or options.get("video_upload")
+            widgets += [name, "upload"] if has_button else [name]
         else:
             expected_sockets[name] = kind
     assert list(widget_values(node)) == widgets, node["type"]
@@ -284,6 +288,15 @@ class TestInComfyUI:
         saved = comfyui.base / "models" / "fastface" / "embeddings" / "my character.safetensors"
         assert saved.is_file()
         assert shown["FastFaceSelect"]["text"] == ["picked 1 face in 1 image"]
+
+    def test_a_film_becomes_a_keypoint_film(self, comfyui: ComfyServer, test_data: Path):
+        shown = run(comfyui, "fastface_film_keypoints")
+        assert "1 track" in shown["FastFaceVideo"]["text"][0]
+        assert shown["FastFaceTracks"]["text"][0].startswith("tracks shown: 0")
+        for title in ("Keypoint film", "Who is who"):
+            ((film,),) = (value for key, value in shown[title].items() if key == "images")
+            path = comfyui.base / "output" / film["subfolder"] / film["filename"]
+            assert path.stat().st_size > 5_000
 
     def test_mtcnn_runs(self, comfyui: ComfyServer):
         shown = run(comfyui, "fastface_mtcnn")
