@@ -40,10 +40,13 @@ from fastface.utils.download.fetch import download_file, download_pack
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding, save_embedding
 from fastface.utils.files import write_whole
+from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
+from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.packs.known import KnownPack
 from fastface.utils.pictures import read_picture, write_picture
 from fastface.utils.unfinished import clear_leftovers
 from tests.utils.download.conftest import FileServer, file_server
+from tests.utils.gallery.people import SPACE, person
 
 __all__ = ["file_server"]
 
@@ -229,6 +232,62 @@ def test_a_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         {"models/reactor/faces/anna.safetensors"},
         before=lambda: save_face_model(face_of(1), face_models_folder(), "anna"),
     )
+    check_at_every_moment(writer, folder, monkeypatch, 10)
+
+
+GALLERY = Path("models", "fastface", "galleries", "friends")
+
+
+@pytest.mark.parametrize("change", ["first", "added", "deleted", "undone"])
+def test_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    def before() -> None:
+        if change != "first":
+            for numbers in ([0, 1], [2]):
+                people = [person(number) for number in numbers]
+                GalleryStore(GALLERY).change(lambda old, p=people: with_added(old, p, SPACE))
+
+    def write() -> None:
+        store = GalleryStore(GALLERY)
+        if change == "undone":
+            # The other way round it would be undone again.
+            if len(store.read()) == 3:
+                store.undo()
+            store.change(lambda old: old)
+        elif change == "deleted":
+            store.change(
+                lambda old: with_deleted(old, "person 0") if "person 0" in old.names else old
+            )
+        else:
+            store.change(lambda old: with_added(old, [person(7)], SPACE))
+
+    def names_after() -> tuple[str, ...]:
+        gallery = GalleryStore(GALLERY).read() if GalleryStore(GALLERY).exists() else Gallery()
+        return gallery.names
+
+    expected = {
+        "first": ((), ("person 7",)),
+        "added": (
+            ("person 0", "person 1", "person 2"),
+            ("person 0", "person 1", "person 2", "person 7"),
+        ),
+        "deleted": (("person 0", "person 1", "person 2"), ("person 1", "person 2")),
+        "undone": (("person 0", "person 1", "person 2"), ("person 0", "person 1")),
+    }[change]
+
+    def check(done: bool) -> None:
+        assert names_after() in (expected[1:] if done else expected)
+
+    place = folder / "whole"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    before()
+    write()
+    names = names_below(place)
+    kept = frozenset(
+        path.as_posix()
+        for path in (GALLERY / "gallery.lock", GALLERY / "undo.json", GALLERY / "gallery.json")
+    )
+    writer = Writer(write, check, names, before=before, kept=kept)
     check_at_every_moment(writer, folder, monkeypatch, 10)
 
 

@@ -182,6 +182,14 @@ class Settings(BaseModel):
     cache_crops_seconds: Number = Field(
         default=900, gt=0, description="Longest time that they are."
     )
+    cache_galleries: Count = Field(
+        default=50,
+        description="Most galleries of faces that are kept ready to be searched; 0 reads them from "
+        "disk for each search.",
+    )
+    cache_galleries_seconds: Number = Field(
+        default=7200, gt=0, description="Longest time that they are."
+    )
     cache_mem_limit: Bytes = Field(
         default=64 << 20,
         description="Most RAM, in bytes or such as `64MB`, that each of the caches of results and "
