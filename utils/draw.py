@@ -139,7 +139,8 @@ def annotate(
     Args:
         image: `[H,W,3]` uint8 RGB.
         faces: The faces of this one image, in its pixels.
-        labels: One text a face; the default is its number, from 0, and its score.
+        labels: One text a face; the default is its number, from 0, and its name where one is known,
+            else its score.
         colours: RGB of the box and label of each face; the default is one for all.
 
     Returns:
@@ -157,7 +158,8 @@ def annotate(
             f"got faces of {len(faces.image_sizes)} images; pick those of one with of_image"
         )
     if labels is None:
-        labels = [f"{i}: {score:.2f}" for i, score in enumerate(faces.scores.tolist())]
+        known = zip(faces.names_of_faces(), faces.scores.tolist(), strict=True)
+        labels = [f"{i}: {name or f'{score:.2f}'}" for i, (name, score) in enumerate(known)]
     if len(labels) != len(faces):
         raise InvalidInput(f"got {len(labels)} labels for {len(faces)} faces")
     if len(faces) == 0:

@@ -25,9 +25,10 @@ _ROW_SHAPES: dict[str, tuple[int | None, ...]] = {
     "gender": (),
     "age": (),
     "verification": (),
+    "identity": (),
 }
 _ALWAYS_THERE = frozenset({"boxes", "scores", "image_index"})
-_INTEGER_FIELDS = frozenset({"image_index", "gender", "age"})
+_INTEGER_FIELDS = frozenset({"image_index", "gender", "age", "identity"})
 
 
 def empty_rows(name: str, embedding_dim: int, device: torch.device | str) -> Tensor:
@@ -60,6 +61,8 @@ class Faces:
         gender: `[N]` int64, 0 female, 1 male, or None.
         age: `[N]` int64 in years, or None.
         verification: `[N]` float32, 0..1, how likely the box really holds a face, or None.
+        identity: `[N]` int64, whose face each is: a place in `names`, -1 of nobody known; or None.
+        names: Of people; given only together with `identity`.
         image_list: `image_index` on the host, where it is known there: it spares reading the
             device. Given only together with the `image_index` it says the same as.
 
@@ -80,6 +83,8 @@ class Faces:
     gender: Tensor | None = None
     age: Tensor | None = None
     verification: Tensor | None = None
+    identity: Tensor | None = None
+    names: tuple[str, ...] | None = None
     image_list: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +116,9 @@ class Faces:
                 f"Faces: got embedding_space {self.embedding_space!r} and "
                 f"{'no ' if self.embeddings is None else ''}embeddings; give both or neither"
             )
+
+        if (self.identity is None) != (self.names is None):
+            raise InvalidInput("Faces: got identity without names, or names without; give both")
 
     @classmethod
     def empty(
@@ -163,6 +171,21 @@ class Faces:
         tensor = torch.atleast_1d(torch.as_tensor(rows, device=self.device))
         # An empty list has no type of its own.
         return tensor if len(tensor) else tensor.long()
+
+    def names_of_faces(self) -> list[str | None]:
+        """The name of each face, on the host; None of those nobody knows. Reads the device."""
+        if self.identity is None or self.names is None:
+            return [None] * len(self)
+        names = self.names
+        return [names[place] if place >= 0 else None for place in self.identity.tolist()]
+
+    def with_names(self, names: Sequence[str | None]) -> Faces:
+        """A copy whose faces have these names, one each; None of those nobody knows."""
+        table = tuple(dict.fromkeys(name for name in names if name is not None))
+        places = {name: place for place, name in enumerate(table)}
+        rows = [-1 if name is None else places[name] for name in names]
+        identity = uploaded(torch.tensor(rows, dtype=torch.int64), self.device)
+        return replace(self, identity=identity, names=table)
 
     def with_fields(self, **changes: Tensor | str | None) -> Faces:
         """A copy with these fields replaced."""
@@ -256,6 +279,13 @@ class Faces:
                 raise InvalidInput(
                     f"got faces with fields {other}, expected {names} as in the first"
                 )
+        people: tuple[str, ...] | None = None
+        if parts[0].names is not None:
+            people = parts[0].names
+            if any(part.names != people for part in parts):
+                named = [name for part in parts for name in part.names_of_faces()]
+                joined = Faces.cat([replace(part, identity=None, names=None) for part in parts])
+                return joined.with_names(named)
         columns = {name: [getattr(part, name) for part in parts] for name in names}
         image_list: list[int] | None = []
         first_image = 0
@@ -270,5 +300,6 @@ class Faces:
             image_list=None if image_list is None else tuple(image_list),
             image_sizes=tuple(size for part in parts for size in part.image_sizes),
             embedding_space=parts[0].embedding_space,
+            names=people,
             **{name: torch.cat(tensors) for name, tensors in columns.items()},
         )

@@ -22,11 +22,12 @@ def face_records(faces: Faces, similarity: Tensor | None = None) -> list[dict[st
     Returns:
         `image` and `face` (its place in the image), counted from 0; `score` 0..1; `box` left, top,
         right, bottom in pixels; and as far as known `landmarks` (five points x, y in pixels),
-        `age` in years, `sex`, `pose` (pitch, yaw, roll in degrees), `similarity`.
+        `age` in years, `sex`, `pose` (pitch, yaw, roll in degrees), `name`, `similarity`.
     """
     faces = faces.to("cpu")
     records: list[dict[str, Any]] = []
     seen: dict[int, int] = {}
+    names = faces.names_of_faces()
     for row, image in enumerate(faces.images_of_faces()):
         record: dict[str, Any] = {"image": image, "face": seen.get(image, 0)}
         seen[image] = record["face"] + 1
@@ -41,6 +42,8 @@ def face_records(faces: Faces, similarity: Tensor | None = None) -> list[dict[st
         if faces.pose is not None:
             pitch, yaw, roll = _rounded(faces.pose[row])
             record["pose"] = {"pitch": pitch, "yaw": yaw, "roll": roll}
+        if names[row] is not None:
+            record["name"] = names[row]
         if similarity is not None:
             record["similarity"] = round(float(similarity[row]), 4)
         records.append(record)
@@ -63,6 +66,8 @@ def record_text(record: dict[str, Any]) -> str:
         parts.append(
             f"pitch {pose['pitch']:.0f}, yaw {pose['yaw']:.0f}, roll {pose['roll']:.0f} degrees"
         )
+    if "name" in record:
+        parts.append(record["name"])
     if "similarity" in record:
         parts.append(f"similarity {record['similarity']:.2f}")
     return ", ".join(parts)

@@ -254,3 +254,34 @@ def test_repr_is_one_readable_line():
     assert repr(face) == "Faces(1 in 1 image(s) on cpu)"
     embedded = face.with_fields(embeddings=torch.ones(1, 3), embedding_space="space")
     assert repr(embedded) == "Faces(1 in 1 image(s) on cpu; embeddings of space)"
+
+
+class TestNames:
+    def test_go_with_their_faces(self):
+        faces = faces_of_two_images().with_names(["Anna", None, "Berta", "Anna"])
+        assert faces.names == ("Anna", "Berta")
+        assert faces[[3, 2]].names_of_faces() == ["Anna", "Berta"]
+        assert faces.of_image(1).names_of_faces() == ["Berta", "Anna"]
+        assert faces[:0].names_of_faces() == []
+        assert faces_of_two_images().names_of_faces() == [None] * 4
+
+    def test_of_two_tables_become_one(self):
+        first = faces_of_two_images().with_names(["Anna", None, "Berta", "Anna"])
+        second = faces_of_two_images().with_names(["Clara", "Anna", None, None])
+        both = Faces.cat([first, second])
+        assert both.names == ("Anna", "Berta", "Clara")
+        assert both.names_of_faces() == [*first.names_of_faces(), *second.names_of_faces()]
+        assert Faces.cat([first, first]).names == ("Anna", "Berta")
+
+    def test_belong_to_identities(self):
+        with pytest.raises(InvalidInput, match="identity without names"):
+            faces_of_two_images().with_fields(identity=torch.zeros(4, dtype=torch.int64))
+
+
+def faces_of_two_images() -> Faces:
+    return Faces(
+        torch.arange(16.0).reshape(4, 4),
+        torch.tensor([0.9, 0.8, 0.7, 0.6]),
+        torch.tensor([0, 0, 1, 1]),
+        ((10, 10), (10, 10)),
+    )

@@ -24,17 +24,40 @@ def input_films() -> list[str]:
     return sorted(folder_paths.filter_files_content_types(files, ["video"]))
 
 
+def input_folder(name: str) -> Path:
+    """A folder in ComfyUI's input folder by its path in it, whether or not it is there.
+
+    Outside ComfyUI it is one in the folder `input`.
+
+    Raises:
+        InvalidInput: It would lie elsewhere, or no folder can have such a name.
+    """
+    folder = _input_folder()
+    for part in name.replace("\\", "/").split("/"):
+        if reason := why_unusable_name(part):
+            raise InvalidInput(
+                f"got the folder {name!r}, but of {part!r} {reason}; expected the name of a folder "
+                "in ComfyUI's input folder, such as people"
+            )
+        folder /= part
+    return folder
+
+
+def _input_folder() -> Path:
+    if not in_comfyui():
+        return Path("input")
+    import folder_paths
+
+    return Path(folder_paths.get_input_directory())
+
+
 def input_file(name: str) -> Path:
     """A file of ComfyUI's input folder by its name; outside ComfyUI, of the folder `input`.
 
     Raises:
         InvalidInput: There is none of that name.
     """
-    folder = Path("input")
-    if in_comfyui():
-        import folder_paths
-
-        folder = Path(folder_paths.get_input_directory())
+    folder = _input_folder()
     if why_unusable_name(name) is not None or not (folder / name).is_file():
         raise InvalidInput(
             f"there is no film {name!r} in ComfyUI's input folder; put it there, or choose another"
