@@ -298,6 +298,13 @@ class TestInComfyUI:
             path = comfyui.base / "output" / film["subfolder"] / film["filename"]
             assert path.stat().st_size > 5_000
 
+    def test_people_of_a_gallery_are_named(self, comfyui: ComfyServer, test_data: Path):
+        shown = run(comfyui, "fastface_gallery", photo=EXAMPLE_PHOTO)
+        assert shown["Names"]["text"] == ["Eileen Collins"]
+        assert "Eileen Collins: 1 embedding" in shown["Who is in the gallery"]["text"][0]
+        gallery = comfyui.base / "models" / "fastface" / "galleries" / "my gallery"
+        assert (gallery / "gallery.json").is_file()
+
     def test_mtcnn_runs(self, comfyui: ComfyServer):
         shown = run(comfyui, "fastface_mtcnn")
         assert shown["Number of faces"]["text"] == [str(real.FACES_IN_PHOTO)]
