@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastface.utils.pictures import read_picture
 from tests.comfyui.comfyui_server import PACK_FOLDER, ComfyServer
 from tests.comfyui.fixtures import fill
 from tests.comfyui.prompts import PHOTO, Prompt, detect, loader, node, save
@@ -118,3 +119,69 @@ def test_what_is_drawn_of_faces_after_them_runs_alone(packed: ComfyServer):
 
     ran(packed, drawn("ellipse"))
     assert ran(packed, drawn("box")) == {"mask", "drawn"}
+
+
+def film(**saved: int) -> Prompt:
+    """A film, its tracks, and outputs of FastFace Tracks that are saved as images."""
+    prompt: Prompt = {
+        "load": node("LoadVideo", file="fastface_example.mp4"),
+        "loader": loader(model_pack="pack", backend="onnxruntime"),
+        "video": node(
+            "FastFaceVideo",
+            faceanalysis=["loader", 0],
+            film="(from video or images)",
+            every_nth=24,
+            frames=0,
+            start_seconds=0.0,
+            end_seconds=0.0,
+            accuracy="exact",
+            write="none",
+            filename_prefix="faces",
+            resume=True,
+            fps=25.0,
+            video=["load", 0],
+        ),
+        "tracks": node(
+            "FastFaceTracks",
+            tracks=["video", 0],
+            which="largest",
+            ids="0",
+            threshold=0.3,
+            smooth=0.5,
+            missing="interpolate",
+            longest_gap=1.0,
+            mask_shape="ellipse",
+            crop_size=64,
+            crop_padding=0.5,
+            names="",
+        ),
+    }
+    for name, output in saved.items():
+        prompt[name] = node("SaveImage", images=["tracks", output], filename_prefix=name)
+    return prompt
+
+
+def test_outputs_of_tracks_are_made_when_they_are_taken(packed: ComfyServer):
+    keypoints, crops, video = 0, 3, 1
+    assert ran(packed, film(first=keypoints)) >= {"video", "tracks", "first"}
+    assert ran(packed, film(first=keypoints)) == set()
+    # What was not taken was not made, so it runs again, and nothing before it does.
+    both = film(first=keypoints, second=crops)
+    assert ran(packed, both) == {"tracks", "first", "second"}
+    assert ran(packed, both) == set()
+    for prefix, side in (("first", 448), ("second", 64)):
+        pictures = [read_picture(path) for path in (packed.base / "output").glob(f"{prefix}_*.png")]
+        assert pictures and all(picture.shape[1] == side for picture in pictures)
+        assert all(picture.any() for picture in pictures)
+    assert not list((packed.base / "temp").glob("fastface_*.mp4"))
+    saved = both | {
+        "film": node(
+            "SaveVideo",
+            video=["tracks", video],
+            filename_prefix="film",
+            format="auto",
+            codec="auto",
+        )
+    }
+    assert ran(packed, saved) >= {"tracks", "film"}
+    assert len(list((packed.base / "temp").glob("fastface_*.mp4"))) == 1
