@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from fastface.utils.crops import FaceCrops
 from fastface.utils.embedding import Embedding
 from fastface.utils.faces import Faces
+from fastface.utils.tracks.tracks import Tracks
 
 TEXTS = (
     "", " ", "\t\n", "0", "-1", "1e400", "nan", "inf", "true", "None", "auto", "all", "cpu",
@@ -179,6 +182,35 @@ def odd_faces(chance: random.Random, faces: Faces) -> Any:
     elif change == 6:
         fields["boxes"] = faces.boxes[:, [2, 3, 0, 1]]
     return faces.with_fields(**fields) if fields else faces
+
+
+def odd_tracks(chance: random.Random, tracks: Tracks) -> Any:
+    """Tracks that were changed on their way."""
+    change = chance.randrange(8)
+    count = len(tracks.frames)
+    if change == 0:
+        return tracks.faces
+    if change == 1:
+        faces = odd_faces(chance, tracks.faces)
+        same = isinstance(faces, Faces) and len(faces) == len(tracks.faces)
+        return replace(tracks, faces=faces) if same else faces
+    if change == 2:
+        return replace(tracks, ids=tracks.ids * chance.choice((0, -1, 1 << 40)))
+    if change == 3:
+        return replace(tracks, times=(chance.choice((0.0, -1e9, 1e9, float("inf"))),) * count)
+    if change == 4:
+        first = chance.choice((1, 1 << 40))
+        return replace(tracks, frames=tuple(range(first, first + count)))
+    if change == 5:
+        names = {0: odd_text(chance), -1: "nobody", 1 << 40: ""}
+        return replace(tracks, names=MappingProxyType(names))
+    source = tracks.source
+    changes: tuple[dict[str, Any], ...] = (
+        {"path": odd_text(chance)},
+        {"size_hw": chance.choice(((1, 1), (63, 95), (0, 0)))},
+        {"average_rate": chance.choice((Fraction(1, 1000), Fraction(1000), Fraction(0)))},
+    )
+    return replace(tracks, source=replace(source, **chance.choice(changes)))
 
 
 def odd_embedding(chance: random.Random, embedding: Embedding) -> Any:

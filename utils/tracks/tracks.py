@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +31,9 @@ class FilmSource:
             90, 180 or 270.
         average_rate: Frames a second of the whole film, on average.
         content: Hash of what the film holds: the same for the same film under any name.
+
+    Raises:
+        InvalidInput: A size or a rate that no film has.
     """
 
     path: str | None
@@ -37,6 +41,13 @@ class FilmSource:
     rotation: int
     average_rate: Fraction
     content: str
+
+    def __post_init__(self) -> None:
+        if min(self.size_hw) < 1 or self.average_rate <= 0:
+            raise InvalidInput(
+                f"FilmSource: got frames of {self.size_hw[1]} x {self.size_hw[0]} at "
+                f"{self.average_rate} a second, expected at least 1 x 1, and more than 0"
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,8 +83,11 @@ class Tracks:
             )
         if not all(first < second for first, second in pairwise(self.frames)):
             raise InvalidInput("Tracks.frames: got numbers that don't rise, expected them to")
-        if not all(first <= second for first, second in pairwise(self.times)):
-            raise InvalidInput("Tracks.times: got seconds that fall, expected none that do")
+        rising = all(first <= second for first, second in pairwise(self.times))
+        if not rising or not all(map(math.isfinite, self.times)):
+            raise InvalidInput(
+                "Tracks.times: got seconds that fall or are not finite, expected none that do"
+            )
         if tuple(self.ids.shape) != (len(self.faces),) or self.ids.dtype != torch.int64:
             raise InvalidInput(
                 f"Tracks.ids: got {self.ids.dtype} of shape {tuple(self.ids.shape)}, expected "

@@ -147,14 +147,32 @@ def _say_bt709(context: Any) -> None:
     context.color_range = 1
 
 
+def _opened(film: Path | bytes) -> Any:
+    """A film to read the sound of.
+
+    Raises:
+        InvalidInput: It is not there, or no film.
+    """
+    import av
+    from av.error import FFmpegError
+
+    source = io.BytesIO(film) if isinstance(film, bytes) else str(film)
+    try:
+        return av.open(source, "r")
+    except (FFmpegError, OSError, ValueError) as error:
+        name = film.name if isinstance(film, Path) else "the film"
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(
+            f"{name}, whose sound is wanted, can't be opened: {reason}; put it back to where it "
+            "was, or run FastFace Video again"
+        ) from error
+
+
 class _SoundTrack:
     """The sound of a film on its way into another."""
 
     def __init__(self, output: Any, sound: Sound) -> None:
-        import av
-
-        source = io.BytesIO(sound.film) if isinstance(sound.film, bytes) else str(sound.film)
-        self._input = av.open(source, "r")
+        self._input = _opened(sound.film)
         self._from = next(
             (each for each in self._input.streams.audio if each.codec_context is not None), None
         )

@@ -6,6 +6,7 @@ import inspect
 import os
 import random
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from fastface import nodes
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.utils.images import Images
+from fastface.utils.tracks.linking import link
+from fastface.utils.tracks.tracks import FilmSource
 from tests.fuzz.cases import Target
 from tests.fuzz.odd_values import (
     odd_crops,
@@ -23,6 +26,7 @@ from tests.fuzz.odd_values import (
     odd_image,
     odd_number,
     odd_text,
+    odd_tracks,
     odd_value,
 )
 from tests.fuzz.small_pack import small_face_analysis, write_small_pack
@@ -57,6 +61,8 @@ class Nodes(Target):
         self._embedding = _result(embedded)[1]
         crop = mapping["FastFaceCrop"]().crop(self._images, found, "square", 32, 0.5)
         self._origin = _result(crop)[1]
+        source = FilmSource(None, (64, 96), 0, Fraction(25), "")
+        self._tracks = link(found, (0.0, 0.04), (0, 1), source)
         self._sound: dict[str, Callable[[], Any]] = {
             "IMAGE": lambda: self._images,
             "FACEANALYSIS": lambda: self._face_analysis,
@@ -64,6 +70,7 @@ class Nodes(Target):
             "FASTFACE_EMBEDDING": lambda: self._embedding,
             "FASTFACE_CROPS": lambda: self._origin,
             "FASTFACE_MTCNN": MtcnnParameters,
+            "FASTFACE_TRACKS": lambda: self._tracks,
         }
 
     def run(self, chance: random.Random) -> None:
@@ -111,6 +118,8 @@ class Nodes(Target):
             return odd_image(chance)
         if kind == "FASTFACE_FACES":
             return odd_faces(chance, self._faces)
+        if kind == "FASTFACE_TRACKS":
+            return odd_tracks(chance, self._tracks)
         if kind == "FASTFACE_EMBEDDING":
             return odd_embedding(chance, self._embedding)
         if kind == "FASTFACE_CROPS":

@@ -44,6 +44,8 @@ def test_ids_of_tracks_leave_out_faces_of_none():
         ({"frames": (3,)}, "got 1 frames and 2 times for faces of 2 images"),
         ({"frames": (3, 3)}, "numbers that don't rise"),
         ({"times": (1.0, 0.5)}, "seconds that fall"),
+        ({"times": (1.0, float("inf"))}, "not finite"),
+        ({"times": (float("nan"), 1.0)}, "seconds that fall"),
         ({"ids": (0, 0)}, r"got torch.int64 of shape \(2,\), expected int64 \[3\]"),
     ],
 )
@@ -56,3 +58,9 @@ def test_what_does_not_fit_together_is_refused(changes: dict, said: str):
 def test_it_claims_nothing_that_it_is_not(name: str):
     for each in (tracks_of(), SOURCE):
         assert not hasattr(each, name)
+
+
+@pytest.mark.parametrize("changes", [{"size_hw": (0, 9)}, {"average_rate": 0}])
+def test_a_film_that_can_not_be_is_refused(changes: dict):
+    with pytest.raises(InvalidInput, match="expected at least 1 x 1, and more than 0"):
+        replace(SOURCE, **changes)

@@ -169,6 +169,13 @@ class TestSound:
         with av.open(str(written)) as container:
             assert not container.streams.audio
 
+    @pytest.mark.parametrize("film", ["gone.mp4", b"no film"])
+    def test_of_what_is_no_film_is_refused(self, tmp_path: Path, film: str | bytes):
+        source = tmp_path / film if isinstance(film, str) else film
+        with pytest.raises(InvalidInput, match="whose sound is wanted, can't be opened"):
+            self.write(tmp_path / "x", Sound(source))
+        assert list(tmp_path.iterdir()) == []
+
     def test_from_memory(self, tmp_path: Path):
         film = film_with_sound(tmp_path / "film.mp4")
         written = self.write(film, Sound(film.read_bytes()))
