@@ -26,8 +26,10 @@ class Divisible(Protocol):
     def __getitem__(self, rows: slice, /) -> Any: ...
 
 
-#: On the CPU larger batches are hardly faster, and whoever presses stop waits for the end of one.
+#: On the CPU larger batches are hardly faster, and whoever presses stop waits for the end of one:
+#: so many images of this many pixels at a time, and of smaller ones as many more.
 _MOST_ON_CPU = 4
+_PIXELS_ON_CPU = 640 * 640
 _MOST_ON_GPU = 64
 _MOST_FACES = 32
 
@@ -50,7 +52,9 @@ def images_at_once(device: torch.device, size_wh: tuple[int, int], image_pixels:
     """
     free = free_vram(device)
     if free is None:
-        return min(_MOST_ON_CPU, settings().batch_size or _MOST_ON_CPU)
+        smaller = _PIXELS_ON_CPU // (size_wh[0] * size_wh[1])
+        most = min(_MOST_ON_GPU, _MOST_ON_CPU * max(1, smaller))
+        return min(most, settings().batch_size or most)
     planned = free * _PLANNED_SHARE
     if budget := settings().gpu_mem_limit:
         planned = min(planned, budget)

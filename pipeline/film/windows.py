@@ -22,10 +22,7 @@ _SIDE_STEP = 32
 _LEAST_SIDE = 64
 #: Windows begin at multiples of it, so that anchors lie in the picture where they would lie in all
 #: of it; those of the coarsest stride are for faces larger than any in a window.
-_PLACE_STEP = 16
-#: Side of a window in sides of the face: what is around it, and how far it may be from where it is
-#: expected.
-_TIMES_FACE = 2.0
+_PLACE_STEP = 8
 #: A face that is larger at the detector's scale is looked for at half of it, or a quarter.
 _MOST_FACE = 112.0
 
@@ -36,10 +33,13 @@ class Window(NamedTuple):
     Attributes:
         place: Of the frame.
         box: `[4]` xyxy in source pixels.
+        around: Side of the window in sides of the face: what is around it, and how far it may be
+            from where it is expected.
     """
 
     place: int
     box: np.ndarray
+    around: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class _ScaledFrames:
         while (face := max(right - left, bottom - top) * self.scale(halvings)) > _MOST_FACE:
             halvings += 1
         scale, filled_hw = self.scale(halvings), self.filled_hw(halvings)
-        needed = face * _TIMES_FACE + _PLACE_STEP
+        needed = face * window.around + _PLACE_STEP
         side = max(_LEAST_SIDE, int(np.ceil(needed / _SIDE_STEP)) * _SIDE_STEP)
         centre = ((left + right) / 2 * scale, (top + bottom) / 2 * scale)
         corner = [
