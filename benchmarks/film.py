@@ -278,7 +278,7 @@ def repeated(film: Path, count: int) -> Iterator[Path]:
         once, many = Path(folder, "once.mp4"), Path(folder, "many.mp4")
         with av.open(str(film)) as source, av.open(str(once), "w") as target:
             stream = target.add_stream("libx264", rate=source.streams.video[0].average_rate)
-            stream.options = {"crf": "18", "preset": "fast"}
+            stream.options = {"crf": "18", "preset": "fast", "bf": "0"}
             stream.pix_fmt = "yuv420p"
             width, height = source.streams.video[0].width, source.streams.video[0].height
             scale = min(1.0, SMALL_WH[0] / width, SMALL_WH[1] / height)

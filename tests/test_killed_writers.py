@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,8 @@ import torch
 from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.benchmark.history import last_like, remember
 from fastface.installer.pack_commands import bench
+from fastface.pipeline.film.segments import FilmStore, Segment, films_folder
+from fastface.pipeline.film.tables import FORMATS, write_table
 from fastface.pipeline.insightface_compat.face import Face
 from fastface.pipeline.insightface_compat.face_model import (
     FIELDS,
@@ -39,11 +42,14 @@ from fastface.utils.download import transfer
 from fastface.utils.download.fetch import download_file, download_pack
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding, save_embedding
+from fastface.utils.faces import Faces
 from fastface.utils.files import write_whole
 from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
 from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.packs.known import KnownPack
 from fastface.utils.pictures import read_picture, write_picture
+from fastface.utils.tracks.linking import link
+from fastface.utils.tracks.tracks import FilmSource, Tracks
 from fastface.utils.unfinished import clear_leftovers
 from tests.utils.download.conftest import FileServer, file_server
 from tests.utils.gallery.people import SPACE, person
@@ -463,3 +469,59 @@ def test_a_file_of_weights_is_downloaded(
         kept=frozenset({"weights/weights.pt.part", "weights/weights.pt.part.json"}),
     )
     check_at_every_moment(writer, folder, monkeypatch, 15)
+
+
+def tracks_of(frames: int) -> Tracks:
+    faces = Faces.empty([(4, 6)] * frames)
+    source = FilmSource(None, (4, 6), 0, Fraction(25), "c0ffee")
+    times = [number / 25 for number in range(frames)]
+    return link(faces, times, list(range(frames)), source)
+
+
+def test_what_is_kept_of_a_film(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def segment(is_last: bool) -> Segment:
+        return Segment(
+            Faces.empty([(4, 6)] * 60),
+            np.arange(60),
+            np.arange(60) / 25,
+            np.zeros(60, np.float32),
+            np.zeros((36, 64), np.uint8),
+            is_last,
+        )
+
+    def store() -> FilmStore:
+        return FilmStore(films_folder(), {"film": "c0ffee"})
+
+    def write() -> None:
+        kept = store()
+        kept.write(0, segment(False))
+        kept.write(60, segment(True))
+
+    monkeypatch.chdir(folder)
+    write()  # imports are no moments of ours
+
+    def check(done: bool) -> None:
+        lengths = [len(each) for each in store().read()]
+        assert lengths in ([[60, 60]] if done else [[], [60], [60, 60]])
+
+    inside = f"cache/comfyui-fastface/films/{store().folder.name}"
+    names = {f"{inside}/00000000.faces", f"{inside}/00000060.faces"}
+    check_at_every_moment(Writer(write, check, names), folder, monkeypatch, 20)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_table_of_faces(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    path = Path("output", f"faces_00001_.{kind}")
+    tracks = tracks_of(3)
+    write_table(folder / "first", tracks, kind)  # imports are no moments of ours
+    whole = (folder / "first").read_bytes()
+    (folder / "first").unlink()
+    writer = Writer(
+        lambda: write_table(path, tracks, kind),
+        whole_file(path.as_posix(), whole),
+        {path.as_posix()},
+        start=lambda: clear_leftovers(path.parent),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 8)
