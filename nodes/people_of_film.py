@@ -21,7 +21,14 @@ from ..utils.masks import face_masks
 from ..utils.progress import advance
 from ..utils.tracks.best import best_rows
 from ..utils.tracks.films import write_annotated_film, write_keypoint_film
-from ..utils.tracks.shown import Filling, crops_shown, faces_shown, keypoint_pictures, shown_at
+from ..utils.tracks.shown import (
+    Filling,
+    crops_shown,
+    faces_shown,
+    keypoint_pictures,
+    named,
+    shown_at,
+)
 from ..utils.tracks.timeline import TrackLine
 from ..utils.tracks.tracks import Tracks
 from ..utils.video.film import FilmFile
@@ -108,7 +115,8 @@ class PeopleOfFilm:
         index = torch.arange(len(faces), device=faces.device)
         places = tuple(range(len(faces)))
         sizes = tuple(faces.image_sizes[image] for image in faces.images_of_faces())
-        return replace(faces, image_index=index, image_list=places, image_sizes=sizes)
+        faces = replace(faces, image_index=index, image_list=places, image_sizes=sizes)
+        return named(faces, self._tracks, [line.track for line in self._lines])
 
     def best_images(self) -> Any:
         if not self._lines:

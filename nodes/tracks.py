@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -12,10 +10,13 @@ from torch import Tensor
 from ..utils import host
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
+from ..utils.gallery.places import gallery_store
+from ..utils.gallery.search import index_of
 from ..utils.host.films import taken_outputs
 from ..utils.masks import MASK_SHAPES
 from ..utils.progress import part
 from ..utils.tracks.choosing import BY, choose
+from ..utils.tracks.naming import names_by_gallery, with_names
 from ..utils.tracks.report import track_lines
 from ..utils.tracks.shown import Filling
 from ..utils.tracks.timeline import MISSING, lines_of
@@ -89,13 +90,13 @@ class FastFaceTracks:
                     "STRING",
                     {
                         "default": "0",
-                        "tooltip": "For `ids`: ids of tracks, divided by commas, such as 0,2. The "
-                        "node's text and the annotated film say who has which.",
+                        "tooltip": "For `ids`: ids or names of tracks, divided by commas, such as "
+                        "0,2. The node's text and the annotated film say who has which.",
                     },
                 ),
                 "threshold": similarity_input(
-                    "Lowest similarity (cosine, -1 to 1) of a track's mean embedding to reference. "
-                    "Only with a reference."
+                    "Lowest similarity (cosine, -1 to 1) of a track's mean embedding to reference, "
+                    "and to people of the gallery. Only with one of these."
                 ),
                 "smooth": (
                     "FLOAT",
@@ -160,7 +161,16 @@ class FastFaceTracks:
                     "STRING",
                     {
                         "default": "",
-                        "tooltip": "Names of tracks for the annotated film, such as 0=Anna, 2=Ben.",
+                        "tooltip": "Names of tracks, such as 0=Anna, 2=Ben, for the annotated "
+                        "film, the faces and ids.",
+                    },
+                ),
+                "gallery": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Name of a gallery of FastFace Gallery Add, whose people give "
+                        "tracks their names. Empty: none.",
                     },
                 ),
             },
@@ -188,10 +198,16 @@ class FastFaceTracks:
         }
 
     @classmethod
-    def IS_CHANGED(cls, node_id: Any = None, **_inputs: Any) -> float | str:
+    def IS_CHANGED(cls, gallery: Any = None, node_id: Any = None, **_: Any) -> float | str:
         # What was not taken was not made: whoever links it later must not get nothing.
         taken = taken_outputs(node_id)
-        return float("nan") if taken is None else ",".join(map(str, sorted(taken)))
+        if taken is None:
+            return float("nan")
+        try:
+            state = repr(gallery_store(gallery).state()) if gallery else ""
+        except (AttributeError, TypeError, ValueError):
+            state = ""
+        return f"{','.join(map(str, sorted(taken)))} {state}".strip()
 
     def show(
         self,
@@ -206,14 +222,19 @@ class FastFaceTracks:
         crop_size: int = 512,
         crop_padding: float = 0.5,
         names: str = "",
+        gallery: str = "",
         reference: Embedding | None = None,
         images: Tensor | None = None,
         video: Any = None,
         node_id: str | None = None,
         prompt: Any = None,
     ) -> dict[str, Any]:
-        tracks = replace(tracks, names=MappingProxyType({**tracks.names, **_names(names)}))
-        chosen = choose(tracks, which, _ids(ids) if which == "ids" else (), reference, threshold)
+        if gallery:
+            people_known = index_of(gallery_store(gallery))
+            tracks = with_names(tracks, names_by_gallery(tracks, people_known, threshold))
+        tracks = with_names(tracks, _names(names))
+        wanted_ids = _ids(ids, tracks) if which == "ids" else ()
+        chosen = choose(tracks, which, wanted_ids, reference, threshold)
         people = PeopleOfFilm(
             tracks,
             lines_of(tracks, chosen, smooth),
@@ -248,19 +269,32 @@ class FastFaceTracks:
         return with_text(text, *(made.get(name, host.blocked(None)) for name in self.RETURN_NAMES))
 
 
-def _ids(text: str) -> list[int]:
-    """Ids of tracks.
+def _ids(text: str, tracks: Tracks) -> list[int]:
+    """Ids of tracks that are named by id or by name.
 
     Raises:
-        InvalidInput: It is no list of ids.
+        InvalidInput: It is no list of these.
     """
-    numbers = [word.strip() for word in text.split(",") if word.strip()]
-    if not numbers or not all(word.isascii() and word.isdecimal() for word in numbers):
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    ids: list[int] = []
+    for word in words:
+        of_name = [track for track, name in tracks.names.items() if name == word]
+        if of_name:
+            ids += sorted(of_name)
+        elif word.isascii() and word.isdecimal():
+            ids.append(int(word))
+        else:
+            known = ", ".join(sorted(set(tracks.names.values()))) or "none"
+            raise InvalidInput(
+                f"got ids with {quoted(word)}, expected whole numbers from 0 or names of tracks "
+                f"({known}), divided by commas, such as 0,2; or choose by largest, longest or all"
+            )
+    if not ids:
         raise InvalidInput(
-            f"got ids {quoted(text)}, expected whole numbers from 0 divided by commas, such as "
-            "0,2; or choose by largest, longest or all"
+            f"got ids {quoted(text)}, expected whole numbers from 0 or names of tracks, divided by "
+            "commas, such as 0,2; or choose by largest, longest or all"
         )
-    return [int(word) for word in numbers]
+    return ids
 
 
 def _names(text: str) -> dict[int, str]:

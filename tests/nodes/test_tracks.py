@@ -95,8 +95,12 @@ class TestWho:
         "inputs, said",
         [
             ({"which": "ids", "ids": "7"}, "got ids 7, expected some of 0, 1"),
-            ({"which": "ids", "ids": "a"}, "expected whole numbers from 0"),
-            ({"which": "ids", "ids": ""}, "expected whole numbers from 0"),
+            (
+                {"which": "ids", "ids": "a"},
+                r"expected whole numbers from 0 or names of .* \(none\)",
+            ),
+            ({"which": "ids", "ids": "Ann", "names": "0=Anna"}, r"names of tracks \(Anna\)"),
+            ({"which": "ids", "ids": " ,"}, "expected whole numbers from 0"),
             ({"which": "most similar"}, "needs a reference"),
             ({"names": "Anna"}, "expected an id, = and a name"),
         ],
@@ -108,6 +112,45 @@ class TestWho:
     def test_embeddings_of_another_pack_are_refused(self, only):
         with pytest.raises(InvalidInput, match="can't be compared"):
             only("faces", which="most similar", reference=Embedding(PEOPLE[1:], "others"))
+
+
+class TestNames:
+    @pytest.fixture
+    def friends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A gallery of the second person and of a stranger."""
+        monkeypatch.chdir(tmp_path)
+        add = NODE_CLASS_MAPPINGS["FastFaceGalleryAdd"]()
+        for name, vector in (("Ben", PEOPLE[1:]), ("Eve", torch.tensor([[0.0, 0.0, -1.0]]))):
+            add.add(gallery="friends", name=name, embedding=Embedding(vector, "people"))
+        return "friends"
+
+    def test_a_gallery_gives_names(self, only, friends: str):
+        faces, info = only("faces", "info", which="all", gallery=friends)
+        assert set(faces.names_of_faces()) == {None, "Ben"}
+        assert info.splitlines()[1].startswith("1 Ben: 9 of 12 frames")
+
+    def test_who_is_wanted_may_be_named(self, only, friends: str):
+        faces = only("faces", which="ids", ids="Ben", gallery=friends)
+        assert len(faces) == COUNT and set(faces.names_of_faces()) == {"Ben"}
+
+    def test_names_that_were_typed_come_first(self, only, friends: str):
+        best = only("best_faces", which="all", gallery=friends, names="1=Benjamin", images=film())
+        assert best.names_of_faces() == [None, "Benjamin"]
+
+    def test_without_a_gallery_nobody_has_one(self, only):
+        assert only("faces", which="all").names is None
+
+    def test_a_gallery_that_is_not_there_is_refused(self, only, friends: str):
+        with pytest.raises(InvalidInput, match="gallery"):
+            only("faces", gallery="enemies")
+
+    def test_it_runs_again_when_the_gallery_is_another(self, friends: str, monkeypatch):
+        monkeypatch.setattr(node_module, "taken_outputs", lambda *_: frozenset({0}))
+        before = NODE.IS_CHANGED(gallery=friends, node_id="4")  # pyright: ignore
+        assert before == NODE.IS_CHANGED(gallery=friends, node_id="4")  # pyright: ignore
+        self_again = NODE_CLASS_MAPPINGS["FastFaceGalleryAdd"]()
+        self_again.add(gallery=friends, name="Al", embedding=Embedding(PEOPLE[:1], "people"))
+        assert before != NODE.IS_CHANGED(gallery=friends, node_id="4")  # pyright: ignore
 
 
 class TestKeypoints:

@@ -85,7 +85,15 @@ def faces_shown(tracks: Tracks, lines: Sequence[TrackLine], filling: Filling) ->
         for name, value in changes.items()
     }
     sizes = (tracks.source.size_hw,) * len(tracks.frames)
-    return replace(faces, image_list=tuple(frame.tolist()), image_sizes=sizes, **moved)
+    faces = replace(faces, image_list=tuple(frame.tolist()), image_sizes=sizes, **moved)
+    return named(faces, tracks, [lines[place].track for place in line.tolist()])
+
+
+def named(faces: Faces, tracks: Tracks, of_face: Sequence[int]) -> Faces:
+    """Faces with the names of the tracks they are of; as they are where no track has a name."""
+    return (
+        faces.with_names([tracks.names.get(track) for track in of_face]) if tracks.names else faces
+    )
 
 
 def _gathered(
