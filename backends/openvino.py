@@ -11,6 +11,7 @@ from typing import Any
 
 from ..utils import host
 from ..utils.cores import is_x86, usable_cores
+from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile, ModelPack
@@ -60,7 +61,7 @@ class OpenVinoBackend(GraphBackend):
         return tuple(device for device, name in _DEVICES.items() if name in there)
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return ("fp32", "mixed", "fp16") if device.partition(":")[0] == "xpu" else ("fp32",)
+        return ("fp32", "mixed", "fp16") if Device.parse(device).word == "xpu" else ("fp32",)
 
     def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         if not is_x86():
@@ -107,15 +108,16 @@ class OpenVinoBackend(GraphBackend):
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""
-        word, _, index = device.partition(":")
+        asked = Device.parse(device)
         offered = self.devices()
-        if word not in offered or (index and not index.isdigit()):
+        if asked.word not in offered:
             raise InvalidInput(
                 f"openvino: got device {device!r}, expected one of {list(offered)} here"
             )
-        name, numbered = _DEVICES[word], f"{_DEVICES[word]}.{index}"
+        name = _DEVICES[asked.word]
+        numbered = f"{name}.{asked.number}"
         # The only one of its kind has no number.
-        if not index or (index == "0" and name in seen):
+        if asked.index is None or (asked.index == 0 and name in seen):
             return name
         if numbered not in seen:
             raise InvalidInput(f"openvino: got device {device!r}, but it sees only {list(seen)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from .base import GraphBackend
@@ -125,13 +126,13 @@ class TensorRTBackend(GraphBackend):
 
     def _here(self, placement: Placement) -> tuple[Library, Card | None, int]:
         """The library for the card of a placement, the card, and its index."""
-        word, _, number = placement.device.partition(":")
-        if word != "cuda" or (number and not number.isdecimal()):
+        asked = Device.parse(placement.device)
+        if asked.word != "cuda":
             raise InvalidInput(f"got device {placement.device!r}, expected cuda or one as cuda:1")
-        card = card_here(int(number or 0))
+        card = card_here(asked.number)
         if card is None:
             raise BackendUnavailable(f"torch finds no NVIDIA GPU {placement.device}")
-        return choose_library(card), card, int(number or 0)
+        return choose_library(card), card, asked.number
 
     def _engines(self) -> EngineStore:
         return self._store or EngineStore()

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from ..utils.devices import torch_devices
+from ..utils.devices import Device, torch_devices
 from ..utils.errors import BackendUnavailable
 from .placement import Placement
 
@@ -20,9 +20,10 @@ def placed_in_torch(backend: str, placement: Placement) -> tuple[torch.device, s
     Raises:
         BackendUnavailable: The device is not there, and `strict` is asked for.
     """
-    word, _, index = placement.device.partition(":")
+    asked = Device.parse(placement.device)
     there = torch_devices()
-    if word in there and not (word == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+    is_beyond = asked.word == "cuda" and asked.number >= torch.cuda.device_count()
+    if asked.word in there and not is_beyond:
         return torch.device(placement.device), ""
     note = (
         f"{backend} was asked for {placement.device}, and torch {torch.__version__} has only "

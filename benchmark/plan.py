@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..backends.placement import PRECISIONS
 from ..pipeline.choices import AUTO, best_device
+from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
 from .implementation import Implementation
@@ -143,7 +144,7 @@ def _rows_on(
         Entry, contestant.name, contestant.is_ours, device, own_weights=contestant.own_weights()
     )
     offered = contestant.devices()
-    if device.partition(":")[0] not in offered:
+    if Device.parse(device).word not in offered:
         reason = f"has no device {device} here, only {', '.join(offered)}"
         yield row("", reason=reason)
         return

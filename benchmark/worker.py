@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from ..utils.devices import Device
 from ..utils.errors import FastFaceError
 from .implementation import Opened, Setting
 from .implementations import all_implementations
@@ -128,10 +129,8 @@ class WorkerServer:
 
 def _torch_device(name: str) -> torch.device:
     """The torch device behind a device's name: providers of NVIDIA's cards work on CUDA's."""
-    word, _, index = name.partition(":")
-    if word in ("cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx"):
-        return torch.device("cuda", int(index or 0))
-    return torch.device(word if word in ("mps", "xpu") else "cpu")
+    device = Device.parse(name)
+    return device.card or torch.device(device.word if device.word in ("mps", "xpu") else "cpu")
 
 
 def serve(desk: WorkerServer, requests: BinaryIO, answers: BinaryIO) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..backends.base import Backend, GraphBackend
 from ..backends.facenet_networks.networks import InceptionNetwork, MtcnnNetworks
-from ..backends.interfaces import Detector, Head, Session
+from ..backends.interfaces import CanvasSession, Detector, Head, Session
 from ..backends.placement import Placement
+from ..backends.sessions.split_session import WholeCanvases
 from ..utils.errors import ModelError
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.views import CropSpec
@@ -71,4 +72,6 @@ def open_task(pack: ModelPack, model: ModelFile, session: Session) -> Detector |
         raise ModelError(
             f"got a model of task {model.task!r} ({model.path}), expected one of {sorted(_TASKS)}"
         ) from None
+    if kind is FaceDetector and not isinstance(session, CanvasSession):
+        session = WholeCanvases(session)
     return kind(pack, model, session)

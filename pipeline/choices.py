@@ -12,6 +12,7 @@ import torch
 from ..backends.base import Backend
 from ..backends.placement import Placement
 from ..backends.registry import all_backends, get_backend, refused_by_settings
+from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
 from ..utils.packs.find import (
@@ -253,13 +254,13 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     devices = backend.devices()
     if device == AUTO and gpu_only and not settings().prefer_gpu:
         return "is for a GPU, and FASTFACE_PREFER_GPU is 0"
-    if device != AUTO and device.partition(":")[0] not in devices:
+    if device != AUTO and Device.parse(device).word not in devices:
         return f"has no device {device}, only {', '.join(devices)}"
     if not gpu_only:
         return None
     if device == AUTO:
         return None if set(devices) & set(_GPUS) else "finds no GPU"
-    return None if device.partition(":")[0] in _GPUS else f"is not the fastest on {device}"
+    return None if Device.parse(device).word in _GPUS else f"is not the fastest on {device}"
 
 
 def best_device(offered: Sequence[str]) -> str:

@@ -2,7 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+
+from .errors import InvalidInput
+
+#: What names a card that torch knows as `cuda`: torch's own word, and providers of ONNX Runtime.
+_CARD_WORDS = frozenset({"cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx"})
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as users name it, such as `cpu`, `cuda` or `cuda:1`.
+
+    Attributes:
+        word: What kind it is.
+        index: Which one of several, counted from 0; None where that was not said.
+    """
+
+    word: str
+    index: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Reads a device's name; whether there is such a device is not asked.
+
+        Raises:
+            InvalidInput: It is no word, or its index is no number.
+        """
+        word, colon, number = text.partition(":")
+        if not word or (colon and not number.isdecimal()):
+            raise InvalidInput(f"got device {text!r}, expected a word or one as in cuda:1")
+        return cls(word, int(number) if colon else None)
+
+    def __str__(self) -> str:
+        return self.word if self.index is None else f"{self.word}:{self.index}"
+
+    @property
+    def number(self) -> int:
+        """Its index, 0 where none was said."""
+        return self.index or 0
+
+    @property
+    def card(self) -> torch.device | None:
+        """The card it computes on, as torch calls it; None where torch's `cuda` knows none."""
+        return torch.device("cuda", self.number) if self.word in _CARD_WORDS else None
 
 
 def torch_devices() -> tuple[str, ...]:
@@ -31,10 +76,10 @@ def half_is_faster(device: str) -> bool:
     So do NVIDIA's cards since Volta and AMD's since Vega, which have matrix units for it; of others
     it is not known here.
     """
-    word, _, index = device.partition(":")
-    if word != "cuda" or int(index or 0) >= torch.cuda.device_count():
+    asked = Device.parse(device)
+    if asked.word != "cuda" or asked.number >= torch.cuda.device_count():
         return False
-    return torch.cuda.get_device_capability(int(index or 0)) >= (7, 0)
+    return torch.cuda.get_device_capability(asked.number) >= (7, 0)
 
 
 def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...utils.devices import Device
 from ...utils.errors import InvalidInput
 
 CPU = "CPUExecutionProvider"
@@ -187,14 +188,11 @@ def parse_device(device: str) -> tuple[ProviderRow, int]:
     Raises:
         InvalidInput: The word is unknown, the index is no number, or the device has none.
     """
-    word, colon, number = device.partition(":")
-    row = row_of_device(word)
-    if colon and not number.isdecimal():
-        raise InvalidInput(f"got device {device!r}, expected {word!r} or an index as in '{word}:0'")
-    index = int(number or 0)
-    if index and not row.indexed:
-        raise InvalidInput(f"got device {device!r}, but there is only one: use {word!r}")
-    return row, index
+    asked = Device.parse(device)
+    row = row_of_device(asked.word)
+    if asked.number and not row.indexed:
+        raise InvalidInput(f"got device {device!r}, but there is only one: use {asked.word!r}")
+    return row, asked.number
 
 
 def device_name(row: ProviderRow, index: int) -> str:

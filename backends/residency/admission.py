@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from ...utils import memory
+from ...utils.devices import Device
 from ...utils.errors import OutOfMemory
 from ...utils.host import patcher
 from ...utils.settings import settings
@@ -19,8 +20,6 @@ _log = logging.getLogger("FastFace")
 
 #: A model in the making takes its size twice: as it is read, and as it will run.
 _TIMES_ITS_SIZE = 2
-#: Words for devices whose memory is that of a CUDA or ROCm card as torch sees it.
-_ON_CARDS = frozenset({"cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx"})
 
 
 def make_room(name: ModelName, size_bytes: int, placement: Placement) -> None:
@@ -63,10 +62,8 @@ def _require(
 
 
 def _card(placement: Placement) -> torch.device | None:
-    word, _, index = placement.device.partition(":")
-    if word not in _ON_CARDS or int(index or 0) >= torch.cuda.device_count():
-        return None
-    return torch.device("cuda", int(index or 0))
+    asked = Device.parse(placement.device)
+    return asked.card if asked.number < torch.cuda.device_count() else None
 
 
 def _free_on(device: torch.device) -> int:

@@ -20,6 +20,26 @@ from ..residency.evictable_model import Movable
 _EMPTY_CANVASES = 6
 
 
+class WholeCanvases:
+    """A session that runs on whole inputs alone, as a `CanvasSession`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.device = session.device
+
+    @property
+    def runs_on(self) -> RunsOn:
+        return self.session.runs_on
+
+    def input_hw(self, canvas: Canvas) -> tuple[int, int]:
+        """See `CanvasSession.input_hw`."""
+        return canvas.size_hw
+
+    def run(self, x: Tensor, canvas: Canvas | None = None) -> tuple[Tensor, ...]:
+        """See `CanvasSession.run`."""
+        return self.session.run(x)
+
+
 class SplitSession:
     """Two sessions that follow each other, on one device; safe to run from several threads."""
 

@@ -12,6 +12,7 @@ import torch
 
 from ...backends.providers.request import devices_of_providers
 from ...utils.arrays import in_order
+from ...utils.devices import Device
 from ...utils.errors import BackendUnavailable, InvalidInput
 from ...utils.packs import ModelFile
 from ...utils.packs.graph_header import GraphHeader, TensorInfo, read_graph_header
@@ -136,7 +137,7 @@ class ModelSession(Portable):
         here = self._view.analyzer.placement.device
         if devices and devices[0] == "cpu":
             self._view.owner.to_cpu()
-        elif devices and devices[0].partition(":")[0] != here.partition(":")[0]:
+        elif devices and Device.parse(devices[0]).word != Device.parse(here).word:
             _log.warning(
                 "%s stays on %s, though it was asked to go to %r: load it for that device",
                 self._view.taskname,

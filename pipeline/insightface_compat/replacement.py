@@ -12,6 +12,7 @@ from ...backends.insightface import original_is_wanted
 from ...backends.interfaces import DetectionOptions
 from ...backends.providers.request import devices_of_providers
 from ...backends.registry import all_backends, refused_by_settings
+from ...utils.devices import Device
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.packs.find import load_pack
 from ...utils.settings import settings
@@ -128,7 +129,7 @@ def _device(providers: Any, provider_options: Any) -> str:
 
 
 def _is_here(device: str) -> bool:
-    word = device.partition(":")[0]
+    word = Device.parse(device).word
     return any(
         word in backend.devices()
         for backend in all_backends().values()
