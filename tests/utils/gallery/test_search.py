@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
 from fastface.utils.gallery import search as search_module
-from fastface.utils.gallery.contents import Gallery, with_added, with_deleted, with_renamed
+from fastface.utils.gallery.contents import (
+    Gallery,
+    Identity,
+    Sample,
+    with_added,
+    with_deleted,
+    with_renamed,
+)
 from fastface.utils.gallery.search import GalleryIndex, index_of
 from fastface.utils.gallery.store import GalleryStore
 from tests.utils.gallery.people import SPACE, person, vectors_of
@@ -96,3 +104,72 @@ def test_the_index_is_kept_and_never_stale(tmp_path: Path):
     assert index_of(store).names == ("person 1",)
     store.undo()
     assert index_of(store).names == ("Anna", "person 1")
+
+
+def random_people(count: int, groups: int, dim: int = 64) -> tuple[Gallery, torch.Tensor]:
+    """A gallery of one embedding each, and another photo of everybody: cosines of about 0.6.
+
+    People of one group are alike, as inverted lists need it.
+    """
+    generator = torch.Generator().manual_seed(count)
+    centres = torch.randn(groups, dim, generator=generator)
+    own = centres[torch.arange(count) % groups] * 2 + torch.randn(count, dim, generator=generator)
+    other = own + 0.8 * torch.randn(count, dim, generator=generator)
+    identities = tuple(Identity(f"{row}", (Sample(row),)) for row in range(count))
+    return Gallery(identities, own, SPACE), other
+
+
+@pytest.mark.parametrize(
+    ("count", "groups", "is_listed"),
+    [(5, 1, False), (999, 60, False), (1000, 1, False), (6000, 60, True), (50_000, 60, True)],
+)
+def test_faiss_and_torch_agree(
+    count: int, groups: int, is_listed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("faiss")
+    gallery, queries = random_people(count, groups)
+    queries = queries[:1500]
+    index = GalleryIndex(gallery)
+    assert index._faiss is not None and (index._faiss.lists > 0) == is_listed
+    by_faiss = index.search(faces(queries), 3)
+    monkeypatch.setattr(index, "_faiss", None)
+    by_torch = index.search(faces(queries), 3)
+    same = [one[0].name == other[0].name for one, other in zip(by_faiss, by_torch, strict=True)]
+    assert sum(same) >= (0.99 if is_listed else 1) * len(queries)
+    for one, other in zip(by_faiss, by_torch, strict=True):
+        if one[0].name == other[0].name:
+            assert one[0].similarity == pytest.approx(other[0].similarity, abs=1e-5)
+
+
+def test_faiss_finds_people_of_several_embeddings(gallery: Gallery, monkeypatch):
+    pytest.importorskip("faiss")
+    index = GalleryIndex(gallery)
+    queries = faces(torch.cat([vectors_of(number, 6)[5:] for number in range(9)]))
+    by_faiss = index.search(queries, 5)
+    monkeypatch.setattr(index, "_faiss", None)
+    for one, other in zip(by_faiss, index.search(queries, 5), strict=True):
+        assert [match.name for match in one] == [match.name for match in other]
+
+
+def test_without_faiss_torch_searches(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    index = GalleryIndex(gallery)
+    assert index._faiss is None
+    assert index.search(Embedding(vectors_of(3), SPACE))[0][0].name == "person 3"
+
+
+def test_a_gpu_that_fails_leaves_the_cpu_and_one_warning(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    faiss = pytest.importorskip("faiss")
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", failing, raising=False)
+    for _ in range(2):
+        index = GalleryIndex(gallery)
+        assert index.search(Embedding(vectors_of(3), SPACE))[0][0].name == "person 3"
+    assert caplog.text.count("its GPU can't be used: out of memory") == 1

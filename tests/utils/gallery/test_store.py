@@ -23,6 +23,7 @@ from fastface.utils.gallery.contents import (
     with_renamed,
 )
 from fastface.utils.gallery.store import GalleryStore
+from install import ROOT
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 
@@ -239,6 +240,7 @@ _WRITER = """
     import_pack("fastface")
     from fastface.utils.gallery.contents import with_added
     from fastface.utils.gallery.store import GalleryStore
+from install import ROOT
     from tests.utils.gallery.people import SPACE, person
     store, first, count, at_once = GalleryStore(Path(sys.argv[1])), *map(int, sys.argv[2:])
     for start in range(first, first + count, at_once):
@@ -248,8 +250,7 @@ _WRITER = """
 
 
 def writer(store: GalleryStore, first: int, count: int, at_once: int) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).parents[3])
-    script = textwrap.dedent(_WRITER.format(root=root))
+    script = textwrap.dedent(_WRITER.format(root=str(ROOT)))
     arguments = [str(store.folder), str(first), str(count), str(at_once)]
     return subprocess.Popen([sys.executable, "-c", script, *arguments])
 
@@ -272,3 +273,12 @@ def test_readers_meet_whole_galleries_while_others_write(store: GalleryStore):
     while process.poll() is None:
         sizes.append(len(store.read()))
     assert process.wait() == 0 and sizes == sorted(sizes) and len(store.read()) == 61
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_writers_that_are_killed_lose_nobody():
+    # In a process of its own: this one has threads, which forks can't take along.
+    command = [sys.executable, "-m", "tests.utils.gallery.killed_writers", "--kills", "10"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nobody lost or half" in done.stdout
