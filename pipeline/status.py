@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..backends.residency import model_registry
+from ..utils.gallery.search import INDEXES
 from ..utils.memory import resident_bytes
 from ..utils.metrics import METRICS, Latency
 from .insightface_compat.results import CACHES
@@ -34,7 +35,7 @@ def status() -> dict[str, Any]:
         "images": METRICS.count("images"),
         "faces": METRICS.count("faces"),
         "failed_calls": METRICS.count("failed"),
-        "caches": {cache.name: asdict(cache.status()) for cache in CACHES},
+        "caches": {cache.name: asdict(cache.status()) for cache in (*CACHES, INDEXES)},
         "models": [_model(model) for model in model_registry.loaded()],
         "fallbacks": model_registry.fallbacks(),
         "memory": {"rss_bytes": resident_bytes(), "gpus": _gpus()},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
+from ..text import readable
 
 _MOST_NAME_CHARACTERS = 200
 #: Names that an error lists.
@@ -176,11 +177,11 @@ def with_added(
             if (content := vector.numpy().tobytes()) in seen:
                 continue
             seen.add(content)
-            origin = addition.origins[place] if addition.origins else ""
+            origin = readable(addition.origins[place]) if addition.origins else ""
             samples.append(Sample(row, origin))
             added.append(vector)
             row += 1
-        people[name] = Identity(name, tuple(samples), addition.notes or known.notes)
+        people[name] = Identity(name, tuple(samples), readable(addition.notes) or known.notes)
     if not added:
         identities = tuple(people.values())
         same = identities == gallery.identities

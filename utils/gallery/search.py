@@ -135,7 +135,8 @@ def _bounds() -> Bounds:
     return Bounds(chosen.cache_galleries, _MOST_BYTES, chosen.cache_galleries_seconds)
 
 
-_INDEXES: Cache[GalleryIndex] = Cache("galleries", _bounds, lambda index: index.size_bytes)
+#: Those of the galleries that were searched, by their folder and its state.
+INDEXES: Cache[GalleryIndex] = Cache("galleries", _bounds, lambda index: index.size_bytes)
 
 
 def index_of(store: GalleryStore) -> GalleryIndex:
@@ -147,4 +148,4 @@ def index_of(store: GalleryStore) -> GalleryIndex:
     """
     # The state is taken first: what was read later than it said is only read again.
     key = (str(store.folder.absolute()), store.state())
-    return _INDEXES.get_or_make(key, lambda: GalleryIndex(store.read()))
+    return INDEXES.get_or_make(key, lambda: GalleryIndex(store.read()))

@@ -23,7 +23,7 @@ from ..errors import InvalidInput, ModelError
 from ..files import file_errors, write_whole
 from ..locks import locked
 from ..progress import may_stop
-from .contents import Gallery, Identity, Sample
+from .contents import Gallery, Identity, Sample, checked_name
 
 _FORMAT = "fastface-gallery"
 #: Raised when older versions could not read the files any more.
@@ -178,15 +178,17 @@ class GalleryStore:
                 for each in told["segments"]
             )
             parts = [self._vectors(segment) for segment in segments]
+            if len({part.shape[1] for part in parts}) > 1:
+                raise ValueError("its files of vectors are of several lengths")
             vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
             identities = tuple(_identity(each, len(vectors)) for each in told["identities"])
             facts = {str(key): str(value) for key, value in told["facts"].items()}
             space = None if told["space"] is None else str(told["space"])
         except FileNotFoundError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if isinstance(error, ModelError):
-                raise
+        except ModelError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise self._damaged(file, repr(error)) from error
         return _Stored(Gallery(identities, vectors, space, facts), segments, content)
 
@@ -255,7 +257,7 @@ def _identity(told: dict[str, Any], rows: int) -> Identity:
     )
     if not all(0 <= sample.row < rows for sample in samples):
         raise ValueError(f"{told['name']!r} has embeddings that no file of vectors holds")
-    return Identity(str(told["name"]), samples, str(told.get("notes", "")))
+    return Identity(checked_name(told["name"]), samples, str(told.get("notes", "")))
 
 
 def _told(gallery: Gallery, segments: tuple[Segment, ...]) -> dict[str, Any]:

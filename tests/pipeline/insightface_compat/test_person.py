@@ -192,6 +192,12 @@ class TestCaches:
             (face,) = chosen.get(picture.astype(np.uint8))
             assert face.embedding is not None and face["embedding"] is not None
         assert described == [1, 1]
+        described.clear()
+        three = THREE_FACES.copy()
+        three[9, 9] = 1
+        for face in app.for_person(Person("left to right", keep="first")).get(three, 2):
+            assert face.embedding is not None
+        assert described == [1, 1], "the third, which a limit left out, is not described"
 
     def test_a_batch_again_is_answered_from_the_cache(self, app: FaceAnalysis):
         images = Images.from_comfy(images_with(3, 2))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fastface.utils.gallery.contents import (
     with_merged,
     with_renamed,
 )
+from fastface.utils.gallery.store import GalleryStore
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 FACTS = {"pack": "buffalo_l", "content": "0123"}
@@ -107,3 +109,11 @@ def test_what_can_not_be_is_refused(
     with pytest.raises(InvalidInput, match=match):
         change(gallery)
     assert gallery.names == ("person 0", "person 1", "person 2")
+
+
+def test_notes_of_any_characters_can_be_kept(tmp_path: Path):
+    odd = replace(person(0), notes="a\ud800b\0", origins=("\udcff",))
+    store = GalleryStore(tmp_path / "odd")
+    store.change(lambda old: with_added(old, [odd], SPACE))
+    (identity,) = store.read().identities
+    assert identity.notes.startswith("a") and identity.samples[0].origin

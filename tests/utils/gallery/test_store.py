@@ -183,6 +183,10 @@ class TestRefusals:
             lambda told: told["identities"][0]["embeddings"][0].update(row=17),
             lambda told: told["identities"][0].pop("name"),
             lambda told: told.update(facts=3),
+            lambda told: told["identities"][0].update(name="\ud800"),
+            lambda told: told["identities"][0].update(name=7),
+            lambda told: told["identities"][0]["embeddings"][0].update(row=float("inf")),
+            lambda told: told["identities"][0]["embeddings"][0].update(row=-1),
         ],
     )
     def test_json_that_does_not_fit(self, store: GalleryStore, change: Callable[[dict], object]):
