@@ -1,4 +1,4 @@
-"""Who is who in films made of photos, with real networks; and how still and how late landmarks are.
+"""Who is who in real films and in films of photos; how still and how late landmarks are.
 
 Rates of jitter and lag are computed from landmarks, nothing is timed.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.faces import Faces
+from fastface.utils.images import Images
+from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.timeline import TrackLine, lines_of
-from fastface.utils.tracks.tracks import NO_TRACK, Tracks
+from fastface.utils.tracks.tracks import NO_TRACK, FilmSource, Tracks
 from tests.pipeline.photo_films import (
+    RATE,
     PhotoFilm,
     Shot,
     faces_in,
@@ -53,6 +59,21 @@ FILMS = {
         Shot("solvay.jpg", (1500, 1200, 1100), (1480, 1200, 1100), 8),
         Shot("rot_0.jpg", (160, 200, 420), (165, 200, 430), 8),
     ],
+}
+
+#: The people of video.mp4, as one sees them there: frame, and x and y of the face, several times.
+PEOPLE_OF_VIDEO = {
+    "white hair, red scarf": [(0, 312, 657), (24, 307, 718), (47, 255, 731), (94, 264, 717)],
+    "crosses in front": [(0, 332, 776), (9, 657, 814), (18, 983, 818), (35, 1669, 872)],
+    "bald, turned away": [(0, 482, 628), (9, 491, 646), (15, 500, 658), (26, 515, 686)],
+    "red hair": [(0, 708, 598), (26, 679, 622), (52, 587, 679), (104, 395, 666)],
+    "hidden, and back after 60 frames": [(0, 887, 645), (22, 945, 690), (104, 948, 703)],
+    "blue hood": [(0, 946, 675), (26, 1014, 741), (78, 862, 707), (104, 799, 700)],
+    "behind them": [(0, 1105, 637), (21, 1120, 671), (61, 1097, 707), (104, 1142, 695)],
+    "leaves at once": [(0, 1493, 556), (1, 1527, 562), (3, 1598, 571), (4, 1632, 577)],
+    "with a telephone": [(2, 1339, 670), (45, 1379, 730), (59, 1374, 737), (86, 1356, 730)],
+    "glasses": [(43, 1143, 743), (58, 1152, 733), (73, 1198, 720), (104, 1207, 714)],
+    "at the column": [(66, 1532, 712), (76, 1462, 701), (91, 1351, 703), (97, 1319, 707)],
 }
 
 
@@ -93,6 +114,34 @@ def test_without_embeddings_by_position_alone(seen: tuple[PhotoFilm, Faces]):
     assert switches(tracks, people) == 0
     # Who returns is somebody new.
     assert len(set(people)) <= len(tracks.track_ids()) <= 2 * len(set(people))
+
+
+def test_the_eleven_people_of_a_street(app: FaceAnalysis, test_data: Path):
+    """They cross, hide each other and return; hair that is taken for a face is nobody."""
+    frames = read_frames(test_data / "images" / "video.mp4")
+    faces = app.analyze(Images.from_comfy(torch.from_numpy(frames)), ["recognition"])
+    count, size_hw = len(frames), frames.shape[1:3]
+    source = FilmSource(None, (size_hw[0], size_hw[1]), 0, Fraction(RATE), "video")
+    tracks = link(faces, [frame / RATE for frame in range(count)], range(count), source)
+    centres = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).numpy()
+    images = np.array(faces.images_of_faces())
+    of_person: dict[str, set[int]] = defaultdict(set)
+    for person, places in PEOPLE_OF_VIDEO.items():
+        for frame, x, y in places:
+            away = np.abs(centres - (x, y)).max(1) + 1e6 * (images != frame)
+            assert away.min() < 15, (person, frame)
+            of_person[person].add(int(tracks.ids[int(away.argmin())]))
+    assert {person: len(ids) for person, ids in of_person.items()} == dict.fromkeys(of_person, 1)
+    assert set.union(*of_person.values()) == set(tracks.track_ids())
+    assert len(tracks.track_ids()) == len(PEOPLE_OF_VIDEO) == 11
+
+
+def read_frames(file: Path) -> np.ndarray:
+    """`[B,H,W,3]` uint8 RGB."""
+    video, frames = cv2.VideoCapture(str(file)), []
+    while (read := video.read())[0]:
+        frames.append(read[1][..., ::-1].copy())
+    return np.stack(frames)
 
 
 def still_and_moving(app: FaceAnalysis, folder: Path, step: float) -> tuple[PhotoFilm, Tracks]:

@@ -21,8 +21,8 @@ SAME_PERSON = 0.4
 #: Least `frontal` of a face that can be recognised: to recognition networks profiles, hair and what
 #: is no face at all are one person.
 _RECOGNISABLE = 0.25
-#: A track that was never sure counts from so many faces on.
-_LEAST_FACES = 3
+#: A track that was never sure counts from so many faces on, of those that look ahead, or of all.
+_LEAST_FACING, _LEAST_FACES = 3, 10
 
 
 def link(
@@ -40,7 +40,8 @@ def link(
     Faces are followed by overlap and motion, and by likeness where they have embeddings; a face
     that is not seen for up to a second goes on. With embeddings, people who leave and return, and
     who are in several scenes, are one track; without, a cut and a longer absence end a track.
-    Weak detections go on with tracks; where they are all there is of one, three make a track.
+    Weak detections go on with tracks; where they are all there is of one, ten make a track, or
+    three that look ahead.
 
     Args:
         faces: All faces of all analysed frames, image i being the i-th of them; on any device,
@@ -92,16 +93,17 @@ def link(
         scores=scores,
         directions=directions,
     )
+    facing = np.ones(len(scores), bool)
+    if faces.landmarks is not None:
+        landmarks = faces.landmarks.detach().cpu().double().numpy()[order]
+        facing = frontal(landmarks) >= _RECOGNISABLE
     ids = follow(seen, np.asarray(times, np.float64), scenes)
     if embeddings is not None:
         ids = split_by_person(ids, boxes, embeddings)
-        clear = scores >= SURE_SCORE
-        if faces.landmarks is not None:
-            landmarks = faces.landmarks.detach().cpu().double().numpy()[order]
-            clear &= frontal(landmarks) >= _RECOGNISABLE
+        clear = facing & (scores >= SURE_SCORE)
         ids = join_by_person(ids, image, embeddings, clear, same_person)
     numbered = np.empty(len(ids), np.int64)
-    numbered[order] = _numbered(ids, scores)
+    numbered[order] = _numbered(ids, scores, facing)
     return Tracks(
         faces=faces,
         ids=uploaded(torch.from_numpy(numbered), faces.device),
@@ -112,13 +114,15 @@ def link(
     )
 
 
-def _numbered(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _numbered(ids: np.ndarray, scores: np.ndarray, facing: np.ndarray) -> np.ndarray:
     """Ids from 0 by first face, `[N]`; tracks of a few unsure faces are none."""
     result = np.full(len(ids), NO_TRACK, np.int64)
     tracks = [
         rows
         for rows in rows_by_id(ids)
-        if scores[rows].max() >= SURE_SCORE or len(rows) >= _LEAST_FACES
+        if scores[rows].max() >= SURE_SCORE
+        or len(rows) >= _LEAST_FACES
+        or facing[rows].sum() >= _LEAST_FACING
     ]
     for number, rows in enumerate(sorted(tracks, key=lambda rows: rows[0])):
         result[rows] = number

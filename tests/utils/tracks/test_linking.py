@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
@@ -99,6 +100,20 @@ class TestLink:
         frames = together(seen, [*[None] * 6, (400, 300, 40, 1, 0.5), *[None] * 3])
         ids = linked(frames).ids.tolist()
         assert ids[:7] == [0] * 7 and ids[7] == NO_TRACK and ids[8:] == [0] * 3
+
+    @pytest.mark.parametrize(
+        "nose_x, faces, tracks",
+        [(0.5, 2, []), (0.5, 3, [0]), (0.9, 3, []), (0.9, 9, []), (0.9, 10, [0])],
+    )
+    def test_who_is_never_sure_needs_three_faces_that_look_ahead_or_ten(
+        self, nose_x: float, faces: int, tracks: list[int]
+    ):
+        weak: list[Seen | None] = [(*face[:4], 0.55) for face in walk(faces, 50, 1, 0)]
+        found = faces_of(together(weak))
+        places = [[0.3, 0.4], [0.7, 0.4], [nose_x, 0.6], [0.35, 0.8], [0.65, 0.8]]
+        sizes = (found.boxes[:, 2:] - found.boxes[:, :2])[:, None]
+        found = found.with_fields(landmarks=found.boxes[:, None, :2] + torch.tensor(places) * sizes)
+        assert link(found, times_of(faces), range(faces), SOURCE).track_ids() == tracks
 
     def test_frames_and_times_must_be_as_many_as_images(self):
         with pytest.raises(InvalidInput, match="got 2 times and 1 frame numbers"):
