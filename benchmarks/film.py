@@ -291,14 +291,15 @@ def repeated(film: Path, count: int) -> Iterator[Path]:
         with av.open(str(once)) as source:
             template = source.streams.video[0]
             packets = [packet for packet in source.demux(template) if packet.dts is not None]
-            last = max(packet.pts + packet.duration for packet in packets)
+            times = sorted(packet.pts for packet in packets)
+            period = times[-1] - times[0] + times[1] - times[0]
             stored = [(bytes(each), each.pts, each.dts, each.is_keyframe) for each in packets]
             with av.open(str(many), "w") as target:
                 stream = target.add_stream_from_template(template)
                 for number in range(count):
                     data, pts, dts, is_key = stored[number % len(stored)]
                     packet = av.Packet(data)
-                    shift = number // len(stored) * last
+                    shift = number // len(stored) * period
                     packet.pts, packet.dts, packet.time_base = (
                         pts + shift,
                         dts + shift,
