@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..pipeline.film.analysis import ACCURACIES, EXACT, FilmAnalysis, analyze_film
 from ..pipeline.film.tables import FORMATS, write_table
 from ..pipeline.insightface_compat.facade import FaceAnalysis
+from ..utils import host
 from ..utils.errors import InvalidInput
 from ..utils.host.files import input_file, input_films, output_file
 from ..utils.tracks.tracks import NO_TRACK
@@ -189,6 +191,7 @@ class FastFaceVideo:
             accuracy,
             resume,
             reporter(node_id),
+            partial(host.show_now, node_id),
         )
         if file is not None:
             write_table(file, found.tracks, write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,9 @@ _log = logging.getLogger("FastFace")
 
 EXACT, FAST = "exact", "fast"
 ACCURACIES = (EXACT, FAST)
-#: How often the log says how far a film is, in seconds.
-_SAY_SECONDS = 10.0
+#: How often it is said how far a film is, in seconds: on the node, and in the log.
+_SHOW_SECONDS = 1.0
+_LOG_SECONDS = 15.0
 _RECOGNITION = "recognition"
 
 
@@ -69,6 +70,7 @@ def analyze_film(
     accuracy: str = EXACT,
     resume: bool = True,
     on_progress: Progress | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> FilmAnalysis:
     """Finds the faces of a film, describes them where the pack can, and links them over time.
 
@@ -83,6 +85,8 @@ def analyze_film(
             used. What is found is kept in any case.
         on_progress: Called with frames done, as a fraction too, and frames in all; what it raises
             passes through, and what was found so far is there for the next run.
+        on_status: Called about every second with frames done, frames a second and time left, for
+            people.
 
     Raises:
         InvalidInput: No frame is in that part of the film, or none can be decoded.
@@ -94,7 +98,7 @@ def analyze_film(
     if accuracy == FAST:
         every = full_every(frames.times[wanted])
     store = _store(face_analysis, frames, selection, every, tasks)
-    run = _Run(frames, wanted, store, _Counter(on_progress, len(wanted)))
+    run = _Run(frames, wanted, store, _Counter(on_progress, on_status, len(wanted)))
     if store is not None and resume:
         run.segments += store.read()
     run.kept = run.done
@@ -153,36 +157,45 @@ def _store(
 
 
 class _Counter:
-    """How far a film is, for the node's bar and the log."""
+    """How far a film is, for the node's bar, the node itself, and the log."""
 
-    def __init__(self, on_progress: Progress | None, total: int) -> None:
+    def __init__(
+        self,
+        on_progress: Progress | None,
+        on_status: Callable[[str], None] | None,
+        total: int,
+    ) -> None:
         self._on_progress = on_progress
-        self.total = total
+        self._on_status = on_status
+        self._total = total
         self._before = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._shown = self._logged = time.monotonic()
 
     def begin(self, done: int) -> None:
         """Counts from here: what was kept took no time."""
         self._before = done
-        self._started = self._said = time.monotonic()
+        self._started = self._shown = self._logged = time.monotonic()
         self.at(done)
 
     def at(self, done: float) -> None:
         """Says how many frames are done; what the listener raises passes through."""
         if self._on_progress is not None:
-            self._on_progress(done, self.total)
+            self._on_progress(done, self._total)
         now = time.monotonic()
-        if now - self._said >= _SAY_SECONDS and done > self._before:
-            self._said = now
-            rate = (done - self._before) / (now - self._started)
-            left = max(0.0, self.total - done) / rate
-            _log.info(
-                "frame %d of %d, %.3g frames/s, %s left",
-                done,
-                self.total,
-                rate,
-                f"{int(left) // 60}:{int(left) % 60:02d}",
-            )
+        if done <= self._before or now - self._shown < _SHOW_SECONDS:
+            return
+        self._shown = now
+        rate = (done - self._before) / (now - self._started)
+        left = int(max(0.0, self._total - done) / rate)
+        status = (
+            f"frame {int(done)} of {self._total}, {rate:.3g} frames/s, "
+            f"{left // 60}:{left % 60:02d} left"
+        )
+        if self._on_status is not None:
+            self._on_status(status)
+        if now - self._logged >= _LOG_SECONDS:
+            self._logged = now
+            _log.info(status)
 
 
 class _Run:

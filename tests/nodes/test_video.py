@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,14 @@ def test_runs_again_when_the_film_changed(tmp_path: Path, monkeypatch: pytest.Mo
     film.write_bytes(b"other")
     assert FastFaceVideo.IS_CHANGED(film="film.mp4") != before
     assert FastFaceVideo.IS_CHANGED(film="other.mp4") == "gone"
+
+
+def test_says_how_far_it_is(face_analysis: FaceAnalysis, monkeypatch: pytest.MonkeyPatch):
+    from fastface.pipeline.film import analysis
+
+    said: list[tuple[str | None, str]] = []
+    monkeypatch.setattr(analysis, "_SHOW_SECONDS", 0.0)
+    monkeypatch.setattr(host, "show_now", lambda *told: said.append(told))
+    run(face_analysis, images=images_with(*[1] * 40), node_id="7")
+    assert said and all(node_id == "7" for node_id, _ in said)
+    assert re.fullmatch(r"frame 40 of 40, [0-9.e+]+ frames/s, 0:00 left", said[-1][1])

@@ -307,3 +307,13 @@ def test_lines_in_comfyuis_log_begin_with_the_packs_name(comfyui, caplog, monkey
     with caplog.at_level("INFO", "FastFace"):
         log.info("%d face(s)", 3)
     assert caplog.messages == ["[FastFace] 3 face(s)"]
+
+
+def test_a_text_is_shown_while_a_node_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+    server = SimpleNamespace(client_id="me", send_sync=lambda *told: sent.append(told))
+    host.show_now("3", "nobody is there to see it")
+    monkeypatch.setattr(host, "prompt_server", lambda: server)
+    host.show_now(None, "no node")
+    host.show_now("3", "frame 1 of 2")
+    assert sent == [("fastface.node_text", {"node": "3", "text": "frame 1 of 2"}, "me")]

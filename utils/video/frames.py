@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -106,6 +107,10 @@ class ImageFrames:
 
         Not cryptographic, and the same in every process: images are the user's own.
         """
+        return self._content
+
+    @cached_property
+    def _content(self) -> str | None:
         if self._images.device.type != "cpu":
             return None
         content = xxhash.xxh3_128(repr((tuple(self._images.shape), self.dtype)).encode())

@@ -5,6 +5,7 @@
  * front end itself remembers the outputs of open workflows while one switches between them; for a
  * reload of the page the texts are kept in the session storage of the browser's tab.
  */
+import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { recallTexts, rememberText } from "./text_memory.js"
 import { dropSavedText } from "./saved_text.js"
@@ -17,6 +18,14 @@ const MOST_LINES_UNASKED = 8
 
 app.registerExtension({
   name: "FastFace.NodeText",
+
+  // What a node says while it runs, such as how far it is.
+  setup() {
+    api.addEventListener("fastface.node_text", ({ detail }) => {
+      const node = nodeOf(detail.node)
+      if (node) put(node, detail.text)
+    })
+  },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("FastFace")) return
@@ -85,8 +94,21 @@ function locatorOf(node) {
   return node.graph === rootGraph() ? String(node.id) : `${node.graph.id}:${node.id}`
 }
 
+/** The node of an id that ComfyUI runs it by: in a subgraph, behind those of the nodes around it. */
+function nodeOf(id) {
+  const isInside = id.includes(":")
+  const own = id.split(":").at(-1)
+  return ourNodes().find(
+    (node) => String(node.id) === own && (node.graph !== rootGraph()) === isInside,
+  )
+}
+
 function show(node, text) {
   rememberText(rootGraph().id, locatorOf(node), text)
+  put(node, text)
+}
+
+function put(node, text) {
   let widget = node.widgets?.find(({ name }) => name === WIDGET)
   if (!text) {
     if (widget) node.removeWidget(widget)
