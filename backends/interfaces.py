@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..utils.faces import Faces
-from ..utils.images import ImageBatch, Images
+from ..utils.images import ImageBatch
 from ..utils.letterbox import Canvas
+from ..utils.views import CropSource
 from .pending import Pending
 from .placement import RunsOn
 
@@ -130,7 +131,7 @@ class Head(Protocol):
         """What it runs on now."""
         ...
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """Fields of `Faces` by name, one row a face of `faces` (at least one), on its device."""
         ...
 

@@ -10,9 +10,8 @@ from ..backends.interfaces import Session
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
-from ..utils.images import Images
 from ..utils.packs import ModelFile, ModelPack
-from ..utils.views import CropSpec
+from ..utils.views import CropSource, CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face
 
@@ -44,7 +43,7 @@ class BoxHead:
         return managed_among(self.session)
 
     def predict(
-        self, images: Images, faces: Faces, least: int, multiple: int = 1
+        self, images: CropSource, faces: Faces, least: int, multiple: int = 1
     ) -> tuple[Tensor, Tensor]:
         """Runs the network on every face.
 

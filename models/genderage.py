@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..utils.faces import Faces
-from ..utils.images import Images
+from ..utils.views import CropSource
 from .box_head import BoxHead
 
 
@@ -18,7 +18,7 @@ class GenderAge(BoxHead):
         insightface 2.1, `model_zoo/attribute.py`.
     """
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """`gender` `[N]` int64, 0 female, 1 male; `age` `[N]` int64 in years."""
         raw, _ = self.predict(images, faces, least=3)
         return {

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..utils.align import apply_affine, invert_affine
 from ..utils.faces import Faces
-from ..utils.images import Images
 from ..utils.pose import head_pose
+from ..utils.views import CropSource
 from .box_head import BoxHead
 
 
@@ -21,7 +21,7 @@ class Landmarks(BoxHead):
         insightface 2.1, `model_zoo/landmark.py`.
     """
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """`landmarks_106` `[N,106,2]`, or `landmarks_68` `[N,68,3]` and `pose` `[N,3]` degrees."""
         dimensions, count = (3, 68) if self.task == "landmark_3d_68" else (2, 106)
         raw, matrices = self.predict(images, faces, dimensions * count, dimensions)

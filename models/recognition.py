@@ -11,10 +11,10 @@ from ..backends.interfaces import Session
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
-from ..utils.images import ImageBatch, Images
+from ..utils.images import ImageBatch
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.stages import stage
-from ..utils.views import CropSpec
+from ..utils.views import CropSource, CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face
 
@@ -50,7 +50,7 @@ class Recognition:
         """See `HoldsNetworks`."""
         return managed_among(self.session)
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,D]` float32, not normalised.
 
         Raises:

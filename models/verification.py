@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..utils.faces import Faces
-from ..utils.images import Images
 from ..utils.packs import ModelFile
-from ..utils.views import CropSpec
+from ..utils.views import CropSource, CropSpec
 from .box_head import BoxHead
 from .inputs import square_side
 
@@ -26,7 +25,7 @@ class Verification(BoxHead):
         """What such a network looks at."""
         return CropSpec(square_side(model), model.expansion)
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """`verification` `[N]` float32, 0..1."""
         raw, _ = self.predict(images, faces, least=1)
         return {"verification": raw[:, 0].to(faces.device)}

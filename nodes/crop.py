@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..utils.align import arcface_template, centred_square, similarity_transform
-from ..utils.crops import FaceCrops, cut, paste
+from ..utils.crops import CropBatch, cut, paste
 from ..utils.errors import InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
@@ -171,20 +171,20 @@ class FastFacePaste:
         }
 
     def check_lazy_status(
-        self, origin: FaceCrops | None = None, crops: Tensor | None = None, **_inputs: Any
+        self, origin: CropBatch | None = None, crops: Tensor | None = None, **_inputs: Any
     ) -> list[str]:
         """The inputs that ComfyUI must still work out: no crops where there was no face.
 
         Nothing runs behind the crops of FastFace Crop then, so that this node would not either.
         """
-        nothing_cut = isinstance(origin, FaceCrops) and not len(origin)
+        nothing_cut = isinstance(origin, CropBatch) and not len(origin)
         return [] if nothing_cut or crops is not None else ["crops"]
 
     def paste(
         self,
         images: Tensor,
         crops: Tensor | None,
-        origin: FaceCrops,
+        origin: CropBatch,
         feather: float = 0.1,
     ) -> dict[str, Any]:
         sizes = readable_images(images).sizes_hw

@@ -12,7 +12,7 @@ from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.box_formats import frames_of_boxes
-from ..utils.crops import FaceCrops
+from ..utils.crops import CropBatch
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.face_landmarks import frames_of_landmarks
@@ -179,9 +179,9 @@ def require_crops(value: Any, name: str = "origin") -> None:
     """Waits once for the crops' device.
 
     Raises:
-        InvalidInput: They are no `FaceCrops`, or a pixel or its place is no finite number.
+        InvalidInput: They are no `CropBatch`, or a pixel or its place is no finite number.
     """
-    _require(FaceCrops, "the origin of FastFace Crop")(value, name)
+    _require(CropBatch, "the origin of FastFace Crop")(value, name)
     limits = [value.matrices.isfinite().all()]
     for crop in value.pixels:
         may_stop()

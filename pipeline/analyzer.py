@@ -29,6 +29,7 @@ from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.progress import Progress, heard_by, is_heard, part
 from ..utils.stages import stage
+from ..utils.views import CropSource
 
 if TYPE_CHECKING:
     from ..models.multiview.inside_boxes import BoxesOfImages
@@ -227,7 +228,7 @@ class Analyzer:
     @batch_of_work()
     def describe(
         self,
-        images: Images,
+        images: CropSource,
         faces: Faces,
         tasks: Sequence[str],
         on_progress: Progress | None = None,
@@ -247,7 +248,7 @@ class Analyzer:
         with listened_to(on_progress, len(tasks) * len(faces)):
             return self._describe(images, faces, tasks)
 
-    def _describe(self, images: Images, faces: Faces, tasks: Sequence[str]) -> Faces:
+    def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[str]) -> Faces:
         at_once = faces_at_once()
         total = len(tasks) * len(faces)
         done = 0
@@ -353,7 +354,7 @@ def _detect_batches(
     return _settled(pieces, find)
 
 
-def _columns(head: Head, images: Images, faces: Faces) -> dict[str, Tensor]:
+def _columns(head: Head, images: CropSource, faces: Faces) -> dict[str, Tensor]:
     return dict(head.describe(images, faces))
 
 

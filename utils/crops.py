@@ -22,7 +22,7 @@ _PIXELS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
-class FaceCrops:
+class CropBatch:
     """Crops of faces and where they come from.
 
     Attributes:
@@ -41,7 +41,7 @@ class FaceCrops:
         return len(self.image_of_crop)
 
 
-def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: int) -> FaceCrops:
+def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: int) -> CropBatch:
     """Cuts square crops by affine maps: bilinear, black outside.
 
     Args:
@@ -64,11 +64,11 @@ def cut(images: Tensor, image_of_crop: tuple[int, ...], matrices: Tensor, side: 
             at = at.view(1, bottom - top, side, 2)
             pixels[row, top:bottom] = sampled(source, at)[0]
     sizes = ((images.shape[1], images.shape[2]),) * len(images)
-    return FaceCrops(pixels, matrices, image_of_crop, sizes)
+    return CropBatch(pixels, matrices, image_of_crop, sizes)
 
 
 def paste(
-    images: Tensor, crops: FaceCrops, edited: Tensor, feather: float
+    images: Tensor, crops: CropBatch, edited: Tensor, feather: float
 ) -> tuple[Tensor, Tensor]:
     """Puts crops back to where they were cut, with an edge that fades.
 
@@ -107,7 +107,7 @@ def paste(
 
 
 def _paste_one(
-    image: Tensor, mask: Tensor, crops: FaceCrops, row: int, edited: Tensor, feather: float
+    image: Tensor, mask: Tensor, crops: CropBatch, row: int, edited: Tensor, feather: float
 ) -> None:
     """Pastes one crop into its image `[H,W,3]`, and into its mask `[H,W]`."""
     matrix = crops.matrices[row : row + 1].to(image.device, widest_float(image.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -44,14 +45,14 @@ class CropSpec:
         target = arcface_template(self.size, device)
         return similarity_transform(faces.landmarks.to(device), target)
 
-    def crop(self, images: Images, faces: Faces, matrices: Tensor) -> ImageBatch:
+    def crop(self, images: CropSource, faces: Faces, matrices: Tensor) -> ImageBatch:
         """One crop `[size,size,3]` uint8 a face, on the device of its `matrices`."""
-        if isinstance(images, FaceCrops):
+        if isinstance(images, PrecomputedCrops):
             return images.of(self, faces, matrices.device)
         return crop_faces(images, faces.images_of_faces(), matrices, self.size)
 
 
-class FaceCrops(Images):
+class PrecomputedCrops:
     """One image of which only the faces' crops are left, as certain networks see them."""
 
     def __init__(self, images: Images, faces: Faces, views: Collection[CropSpec]) -> None:
@@ -62,8 +63,7 @@ class FaceCrops(Images):
             faces: Its faces, on the CPU.
             views: Whatever may be asked for later.
         """
-        super().__init__((), images.bgr)
-        self.sizes_hw = images.sizes_hw
+        self.bgr = images.bgr
         self._rows = {row: number for number, row in enumerate(_names(faces))}
         cpu = torch.device("cpu")
         self._crops = {
@@ -87,8 +87,23 @@ class FaceCrops(Images):
         )
 
 
+#: What a head can take its crops from.
+CropSource: TypeAlias = Images | PrecomputedCrops
+
+
+def whole_images(images: CropSource) -> Images:
+    """The images, for a network that reads all of them.
+
+    Raises:
+        ModelError: Only crops are left.
+    """
+    if isinstance(images, PrecomputedCrops):
+        raise ModelError("of this image only crops are left; analyse the image again")
+    return images
+
+
 def bytes_of_crops(count: int, views: Collection[CropSpec]) -> int:
-    """What `FaceCrops` of so many faces take."""
+    """What `PrecomputedCrops` of so many faces take."""
     return count * sum(3 * view.size**2 for view in set(views))
 
 

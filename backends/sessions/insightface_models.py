@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ...utils.errors import ModelError
 from ...utils.faces import Faces
-from ...utils.images import ImageBatch, Images
+from ...utils.images import ImageBatch
 from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.letterbox import Canvas, fitted_size, letterbox
 from ...utils.packs import ModelFile
 from ...utils.progress import advance, may_stop
+from ...utils.views import CropSource, whole_images
 from ..interfaces import DetectionOptions
 from ..onnx_graphs.foreign import foreign_graph
 from ..placement import RunsOn
@@ -210,7 +211,7 @@ def _found_on_canvases(
 class UpstreamHead(UpstreamModel):
     """One of insightface's other networks, face by face."""
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """Fields of `Faces` by name; see `Head.describe`."""
         from insightface.app.common import Face
 
@@ -219,7 +220,7 @@ class UpstreamHead(UpstreamModel):
         values: dict[str, list[Any]] = {name: [None] * len(faces) for name in names}
         with self._app.in_use() as upstream, foreign_graph(self._file, "run"):
             model = upstream.model(self.task)
-            for batch in images.chunks():
+            for batch in whole_images(images).chunks():
                 pixels = batch.to_uint8().cpu().numpy()
                 for position, image in zip(batch.positions, pixels, strict=True):
                     bgr = np.ascontiguousarray(image if batch.bgr else image[..., ::-1])

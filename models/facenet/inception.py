@@ -15,9 +15,10 @@ from ...utils.area import area_crops, summed_area_table
 from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
-from ...utils.images import ImageBatch, Images
+from ...utils.images import ImageBatch
 from ...utils.planes import colour_planes
 from ...utils.progress import may_stop
+from ...utils.views import CropSource, whole_images
 
 #: Images whose sums are held at once.
 _IMAGES_AT_ONCE = 4
@@ -52,7 +53,7 @@ class InceptionEmbedder:
         """See `HoldsNetworks`."""
         return managed_among(self.session)
 
-    def describe(self, images: Images, faces: Faces) -> Mapping[str, Tensor]:
+    def describe(self, images: CropSource, faces: Faces) -> Mapping[str, Tensor]:
         """`embeddings` `[N,512]` float32 of length 1."""
         boxes = faces.boxes.to(self.device)
 
@@ -64,7 +65,8 @@ class InceptionEmbedder:
             return crops.permute(0, 2, 3, 1).to(torch.uint8)
 
         image_of_face = faces.images_of_faces()
-        crops = cut_faces(images, image_of_face, self.size, self.device, cut, _IMAGES_AT_ONCE)
+        whole = whole_images(images)
+        crops = cut_faces(whole, image_of_face, self.size, self.device, cut, _IMAGES_AT_ONCE)
         return {"embeddings": self.embed(crops).to(faces.device)}
 
     def embed(self, crops: ImageBatch) -> Tensor:

@@ -16,7 +16,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.insightface_fields import FACE_KEYS
 from ...utils.isolation import engine_call
-from ...utils.views import CropSpec, FaceCrops, bytes_of_crops
+from ...utils.views import CropSource, CropSpec, PrecomputedCrops, bytes_of_crops
 from ..analyzer import Analyzer
 from .access_predictor import AccessPredictor
 
@@ -63,7 +63,7 @@ class FrameRecord:
         return [other for other in offered if other not in known]
 
     def described(
-        self, analyzer: Analyzer, images: Images, rows: Sequence[int], task: str
+        self, analyzer: Analyzer, images: CropSource, rows: Sequence[int], task: str
     ) -> dict[int, Mapping[str, Any]]:
         """What is known of a task by row, with these rows worked out where they were not.
 
@@ -123,7 +123,7 @@ class LazyImageFaces:
             habits: Of those who read them.
             renew: Gives the analyzer of the files that are there now, where one was replaced.
         """
-        self._images: Images | None = None
+        self._images: CropSource | None = None
         self._record = record
         self._analyzer = analyzer
         self._tasks = tasks
@@ -170,13 +170,13 @@ class LazyImageFaces:
 
     def _cut_out(self) -> None:
         images, faces = self._images, self._record.faces[list(self._offered)]
-        if images is None or isinstance(images, FaceCrops):
+        if images is None or isinstance(images, PrecomputedCrops):
             return
         views = [self._view(task) for task in self._unread()]
         known = {view for view in views if view is not None}
         picture_bytes = sum(source.nbytes for source in images.sources)
         if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
-            self._images = FaceCrops(images, faces, known)
+            self._images = PrecomputedCrops(images, faces, known)
 
     def _view(self, task: str) -> CropSpec | None:
         """What the model of a task looks at, if it can be cut out now."""

@@ -55,7 +55,7 @@ def test_the_outputs_of_every_node_are_walked(walked: dict[str, Any]):
         "Faces",
         "FaceAnalysis",
         "Embedding",
-        "FaceCrops",
+        "CropBatch",
         "Tracks",
         "SEG",
         "MtcnnParameters",

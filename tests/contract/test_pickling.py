@@ -22,7 +22,7 @@ from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.backends.registry import get_backend
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import load_face_analysis
-from fastface.utils.crops import FaceCrops
+from fastface.utils.crops import CropBatch
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.faces import Faces
@@ -293,7 +293,7 @@ def test_a_pack_that_was_moved_is_searched_by_name(
 def test_everything_else_on_a_wire(way: str):
     """Faces, embeddings, crops and parameters, as caches of other packs keep them."""
     faces = Faces.empty([(4, 5)])
-    crops = FaceCrops(torch.zeros(1, 8, 8, 3), torch.zeros(1, 2, 3), (0,), ((4, 5),))
+    crops = CropBatch(torch.zeros(1, 8, 8, 3), torch.zeros(1, 2, 3), (0,), ((4, 5),))
     values = [faces, Embedding(torch.ones(1, 4), "space"), crops, MtcnnParameters(factor=0.5)]
     for value in values:
         back = WAYS[way](value)

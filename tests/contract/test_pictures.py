@@ -14,7 +14,7 @@ import pytest
 from fastface.backends.residency import model_registry
 from fastface.pipeline.insightface_compat.results import PICTURES, forget_results
 from fastface.pipeline.lifecycle import unload
-from fastface.utils.views import FaceCrops
+from fastface.utils.views import PrecomputedCrops
 from tests.contract.conftest import Counted
 
 FIELDS = ("embedding", "landmark_2d_106", "landmark_3d_68", "pose", "gender", "age")
@@ -45,7 +45,7 @@ def test_crops_give_the_same_answers_bit_for_bit(
     faces = again.app.get(crowd)
     whole = weakref.ref(held(faces[0]).sources[0])
     leave()
-    assert isinstance(held(faces[0]), FaceCrops)
+    assert isinstance(held(faces[0]), PrecomputedCrops)
     gc.collect()
     assert whole() is None, "the picture itself is gone"
     for one, other in zip(expected, fields(faces), strict=True):
@@ -62,7 +62,7 @@ def test_a_gallery_of_faces_does_not_hold_its_pictures(
         picture = cv2.resize(crowd, None, fx=2, fy=2)
         picture[0, 0] = number
         gallery.append(full_counted.app.get(picture))
-    kinds = [isinstance(held(faces[0]), FaceCrops) for faces in gallery]
+    kinds = [isinstance(held(faces[0]), PrecomputedCrops) for faces in gallery]
     assert kinds == [True] * 4 + [False] * 2
     assert all(face.embedding is not None for faces in gallery for face in faces)
 
@@ -70,7 +70,7 @@ def test_a_gallery_of_faces_does_not_hold_its_pictures(
 def test_a_picture_lighter_than_its_crops_stays(full_counted: Counted, portrait: np.ndarray):
     (face,) = full_counted.app.get(cv2.resize(portrait, (160, 200)))
     PICTURES.clear()
-    assert not isinstance(held(face), FaceCrops)
+    assert not isinstance(held(face), PrecomputedCrops)
     assert face.embedding is not None
 
 
@@ -80,7 +80,7 @@ def test_with_no_cache_faces_hold_their_crops_at_once(
     monkeypatch.setenv("FASTFACE_CACHE_CROPS", "0")
     forget_results()
     faces = full_counted.app.get(cv2.resize(crowd, None, fx=2, fy=2))
-    assert isinstance(held(faces[0]), FaceCrops)
+    assert isinstance(held(faces[0]), PrecomputedCrops)
 
 
 def test_pictures_of_which_all_was_read_are_not_needed(counted: Counted, crowd: np.ndarray):
@@ -111,5 +111,5 @@ def test_models_that_make_room_for_a_face_do_not_wait_for_it(
     reading.start()
     reading.join(60)
     assert not reading.is_alive()
-    assert isinstance(held(faces[0]), FaceCrops)
+    assert isinstance(held(faces[0]), PrecomputedCrops)
     assert all(face.embedding is not None for face in faces)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastface.utils.crops import FaceCrops
+from fastface.utils.crops import CropBatch
 from fastface.utils.embedding import Embedding
 from fastface.utils.faces import Faces
 from fastface.utils.tracks.tracks import Tracks
@@ -232,7 +232,7 @@ def odd_embedding(chance: random.Random, embedding: Embedding) -> Any:
     return Embedding(vector, space)
 
 
-def odd_crops(chance: random.Random, crops: FaceCrops) -> Any:
+def odd_crops(chance: random.Random, crops: CropBatch) -> Any:
     """Crops that were changed on their way."""
     change = chance.randrange(6)
     if change == 0:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fastface.nodes.crop import SHAPES, FastFaceCrop, FastFacePaste
 from fastface.nodes.detect import FastFaceDetect
 from fastface.utils import host
-from fastface.utils.crops import FaceCrops
+from fastface.utils.crops import CropBatch
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from tests.nodes.fakes import BOXES, SIZE_HW, images_with
@@ -30,7 +30,7 @@ def crop(face_analysis, images: Tensor, **kwargs):
     return FastFaceCrop().crop(images, found(face_analysis, images), **kwargs)["result"][:3]
 
 
-def paste(images: Tensor, crops: Tensor | None, origin: FaceCrops, **kwargs) -> tuple:
+def paste(images: Tensor, crops: Tensor | None, origin: CropBatch, **kwargs) -> tuple:
     return FastFacePaste().paste(images, crops, origin, **kwargs)["result"]
 
 
