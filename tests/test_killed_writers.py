@@ -51,6 +51,7 @@ from fastface.utils.pictures import read_picture, write_picture
 from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import FilmSource, Tracks
 from fastface.utils.unfinished import clear_leftovers
+from fastface.utils.video.encode import write_film
 from tests.utils.download.conftest import FileServer, file_server
 from tests.utils.gallery.people import SPACE, person
 
@@ -520,6 +521,27 @@ def test_a_table_of_faces(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: s
     (folder / "first").unlink()
     writer = Writer(
         lambda: write_table(path, tracks, kind),
+        whole_file(path.as_posix(), whole),
+        {path.as_posix()},
+        start=lambda: clear_leftovers(path.parent),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 8)
+
+
+def test_a_film(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    path = Path("temp", "film.mp4")
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+
+    def write(file: Path = path) -> None:
+        frames = ((number / 25, picture) for number, picture in enumerate(pictures))
+        write_film(file, frames, (48, 64), Fraction(25))
+
+    write(folder / "first.mp4")  # imports are no moments of ours
+    whole = (folder / "first.mp4").read_bytes()
+    (folder / "first.mp4").unlink()
+    writer = Writer(
+        write,
         whole_file(path.as_posix(), whole),
         {path.as_posix()},
         start=lambda: clear_leftovers(path.parent),
