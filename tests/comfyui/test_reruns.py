@@ -154,6 +154,7 @@ def film(**saved: int) -> Prompt:
             crop_size=64,
             crop_padding=0.5,
             names="",
+            gallery="",
         ),
     }
     for name, output in saved.items():
