@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BackendUnavailable
-from ..progress import advance
+from ..progress import may_stop
 
 #: A detection from this score on is sure; weaker ones only go on with what is left of the tracks.
 SURE_SCORE = 0.6
@@ -130,10 +130,10 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     begun = 0
     for frame, time in enumerate(times.tolist()):
         if frame % 256 == 0:
-            advance(frame / len(times))
+            may_stop()
         rows = np.arange(seen.starts[frame], seen.starts[frame + 1])
         tracks.keep(time - tracks.times <= LONGEST_GAP_S)
-        if frame in cuts and not _all_go_on(tracks, seen, rows, time):
+        if frame in cuts and not _most_go_on(tracks, seen, rows, time):
             tracks.keep(np.zeros(len(tracks.ids), bool))
         if not len(rows):
             continue
@@ -155,7 +155,7 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     return ids
 
 
-def _all_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> bool:
+def _most_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> bool:
     """Whether most faces go on where they were, as the same people, so that there is no cut.
 
     Without embeddings two faces have to; one may be anybody's.

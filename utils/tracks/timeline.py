@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidInput
+from ..progress import may_stop
 from .association import goes_on
 from .identity import rows_by_id
 from .smoothing import steadied
@@ -136,6 +137,7 @@ def lines_of(tracks: Tracks, ids: Iterable[int], strength: float) -> list[TrackL
     times = np.asarray(tracks.times, np.float64)
     lines = []
     for track in ids:
+        may_stop()
         if track not in of_track:
             continue
         rows = of_track[track]
