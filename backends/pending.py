@@ -23,12 +23,12 @@ class Pending(Protocol):
     """Faces that are still being worked out on a device."""
 
     @property
-    def told(self) -> Tensor:
+    def host_values(self) -> Tensor:
         """`[n]` float32 on the device: what the host must know before the faces can be given."""
         ...
 
-    def resolve(self, told: Sequence[float]) -> Faces | None:
-        """The faces, once `told` has been read; None when they have to be detected again."""
+    def resolve(self, host_values: Sequence[float]) -> Faces | None:
+        """The faces, once `host_values` has been read; None when they have to be detected again."""
         ...
 
 
@@ -59,17 +59,17 @@ class PaddedFaces:
     look_wider: Callable[[], None]
 
     @property
-    def told(self) -> Tensor:
+    def host_values(self) -> Tensor:
         """Faces of each image, then whether they are complete, and whether their places are any."""
         return torch.cat((self.keep.sum(1), self.complete[None], self._is_sane()[None])).float()
 
-    def resolve(self, told: Sequence[float]) -> Faces | None:
+    def resolve(self, host_values: Sequence[float]) -> Faces | None:
         """See `Pending.resolve`; waits for nothing.
 
         Raises:
             ModelError: The network gave boxes or landmarks that are no places in an image.
         """
-        *numbers, is_complete, is_sane = told
+        *numbers, is_complete, is_sane = host_values
         if not is_sane:
             raise ModelError(
                 f"{self.file} gave boxes or landmarks that are NaN, infinite or millions of pixels "

@@ -106,8 +106,8 @@ def refused_by_settings(backend: Backend) -> str | None:
     allowed = settings().backends
     unknown = [name for name in allowed if name not in all_backends()]
     if unknown:
-        told = f"FASTFACE_BACKENDS names {', '.join(unknown)}, expected some of "
-        raise WrongSetting({"FASTFACE_BACKENDS": f"{told}{', '.join(all_backends())}"})
+        sentence = f"FASTFACE_BACKENDS names {', '.join(unknown)}, expected some of "
+        raise WrongSetting({"FASTFACE_BACKENDS": f"{sentence}{', '.join(all_backends())}"})
     if allowed and backend.name not in allowed:
         return f"FASTFACE_BACKENDS allows only {', '.join(allowed)}"
     return None

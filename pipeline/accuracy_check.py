@@ -67,10 +67,10 @@ class AccuracyCheck:
         for options in self._options:
             theirs += _found(self._reference.detect(self._images, options), len(self._images))
             ours += _found(candidate.detect(self._images, options), len(self._images))
-        told = compare(theirs, ours)
+        parity = compare(theirs, ours)
         names = ("box_px", "landmark_px")
-        figures = {name: told[name] for name in names if told[name] is not None}
-        return self._judged(figures, told["reasons"], told["faces"])
+        figures = {name: parity[name] for name in names if parity[name] is not None}
+        return self._judged(figures, parity["reasons"], parity["faces"])
 
     def _head(self, task: str, model: Head) -> AccuracyReport:
         faces = self._found_faces()
@@ -96,9 +96,9 @@ class AccuracyCheck:
             )
             for each in (want, got)
         )
-        told = compare(theirs, ours)
-        figures = {name: told[name] for name in ("cosine", "norm_error")}
-        return self._judged(figures, told["reasons"], len(faces))
+        parity = compare(theirs, ours)
+        figures = {name: parity[name] for name in ("cosine", "norm_error")}
+        return self._judged(figures, parity["reasons"], len(faces))
 
     def _found_faces(self) -> Faces:
         if self._faces is None:

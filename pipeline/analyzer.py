@@ -393,11 +393,13 @@ def _settled(
         if piece.chunk is not None and piece.extremes is not None
     ]
     pending = [each for piece in pieces for each in piece.results if not isinstance(each, Faces)]
-    told = read_together([limits for _, limits in checked] + [each.told for each in pending])
-    check_values(
-        [(chunk, low, high) for (chunk, _), (low, high) in zip(checked, told, strict=False)]
+    values = read_together(
+        [limits for _, limits in checked] + [each.host_values for each in pending]
     )
-    answers = iter(told[len(checked) :])
+    check_values(
+        [(chunk, low, high) for (chunk, _), (low, high) in zip(checked, values, strict=False)]
+    )
+    answers = iter(values[len(checked) :])
     settled: list[Faces] = []
     for piece in pieces:
         faces = [

@@ -27,7 +27,7 @@ from ..backends.trt.library import (
     cuda_device,
 )
 from ..backends.trt.opening import open_engine
-from ..backends.trt.profile import Profile, told
+from ..backends.trt.profile import Profile, shape_range
 from ..backends.trt.sources import engine_key, fitness_of, graph_in, prepared_for
 from ..models.opening import open_task
 from ..utils.errors import BackendUnavailable, FileError, InvalidInput
@@ -100,7 +100,7 @@ class BuiltEngine:
         key = self.key
         how = "there already" if self.seconds is None else f"built in {self.seconds:.1f} s"
         lines = [
-            f"{key.task}: {key.model} in {key.precision} for {told(key.shapes)}",
+            f"{key.task}: {key.model} in {key.precision} for {shape_range(key.shapes)}",
             f"{self.size_bytes / 1e6:.1f} MB, {how}",
             *([f"{len(self.kept)} nodes in fp32: {' '.join(self.kept)}"] if self.kept else []),
             f"answers: {self.fitness}",

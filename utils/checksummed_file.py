@@ -77,8 +77,8 @@ def checksum(content: bytes) -> str:
 
 
 def _header(key: Key, content: bytes) -> bytes:
-    told = {"key": key, "bytes": len(content), "sha256": checksum(content)}
-    return _MAGIC + json.dumps(told, sort_keys=True).encode() + b"\n"
+    header = {"key": key, "bytes": len(content), "sha256": checksum(content)}
+    return _MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n"
 
 
 def _split(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -88,14 +88,14 @@ def _split(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
         raise DamagedFile(f"{path.name} does not begin as the files written here do")
     end = data.find(b"\n", len(_MAGIC), _MOST_HEADER_BYTES)
     try:
-        told = json.loads(data[len(_MAGIC) : end]) if end >= 0 else None
+        header = json.loads(data[len(_MAGIC) : end]) if end >= 0 else None
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or {"key", "bytes", "sha256"} - set(told):
+        header = None
+    if not isinstance(header, dict) or {"key", "bytes", "sha256"} - set(header):
         raise DamagedFile(f"{path.name} has a damaged header")
-    if not isinstance(told["key"], dict):
+    if not isinstance(header["key"], dict):
         raise DamagedFile(f"{path.name} has a damaged header")
-    return told, data[end + 1 :]
+    return header, data[end + 1 :]
 
 
 def _differences(got: Key, wanted: Key) -> str:

@@ -140,8 +140,8 @@ class Images:
             if limits is not None:
                 known.append((batch, limits))
         if known:
-            told = torch.stack([limits for _, limits in known]).tolist()
-            _refuse_values([(batch, *row) for (batch, _), row in zip(known, told, strict=True)])
+            values = torch.stack([limits for _, limits in known]).tolist()
+            _refuse_values([(batch, *row) for (batch, _), row in zip(known, values, strict=True)])
 
     def chunks(
         self,

@@ -75,8 +75,8 @@ def write_entry(folder: Path, entry: Entry, key: Key, checksums: Mapping[str, st
     Raises:
         OSError: It can't be written.
     """
-    told = {"facts": entry.facts, "unfit": entry.unfit, "files": checksums}
-    write_checksummed(folder / f"{entry.name}{_SUFFIX}", key, json.dumps(told).encode())
+    record = {"facts": entry.facts, "unfit": entry.unfit, "files": checksums}
+    write_checksummed(folder / f"{entry.name}{_SUFFIX}", key, json.dumps(record).encode())
 
 
 def read_entry(folder: Path, key: Key) -> tuple[Entry, dict[str, str]] | None:
@@ -92,10 +92,10 @@ def read_entry(folder: Path, key: Key) -> tuple[Entry, dict[str, str]] | None:
     if not path.is_file():
         raise DamagedFile(f"{path.name} is no file")
     try:
-        told = json.loads(read_checksummed(path, key))
-        checksums = dict(told["files"])
+        record = json.loads(read_checksummed(path, key))
+        checksums = dict(record["files"])
         files = {part: part_path(folder, name, part) for part in checksums}
-        return Entry(name, told["facts"], told["unfit"], files), checksums
+        return Entry(name, record["facts"], record["unfit"], files), checksums
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"{path.name} holds something else ({error!r})") from error
 

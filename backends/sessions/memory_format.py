@@ -73,5 +73,5 @@ def autotune(
     finally:
         # Where one has no room for a trial it stays as it was, not in the order that failed.
         network.arrange(ORDERS[fastest])
-    told = ", ".join(f"{name} {time * 1000:.2f} ms" for name, time in times.items())
-    _log.info("%s, input %s: %s; it stays with %s", x.device, tuple(x.shape), told, fastest)
+    measured = ", ".join(f"{name} {time * 1000:.2f} ms" for name, time in times.items())
+    _log.info("%s, input %s: %s; it stays with %s", x.device, tuple(x.shape), measured, fastest)

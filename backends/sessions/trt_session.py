@@ -12,7 +12,7 @@ from ...utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfM
 from ...utils.memory import speaks_of_shortage
 from ..placement import RunsOn
 from ..trt.library import Library
-from ..trt.profile import covers, told
+from ..trt.profile import covers, shape_range
 from .session_errors import torch_memory_errors
 from .shape_cache import Run, ShapeCache, captured
 
@@ -110,8 +110,8 @@ class TrtSession:
             if not covers(self._shapes, piece.shape):
                 raise InvalidInput(
                     f"{self._name}: got a tensor of shape {tuple(x.shape)}, and the engine's "
-                    f"profile is {told(self._shapes)}; choose a size within, or build an engine "
-                    "for others with the node FastFace Build Engine"
+                    f"profile is {shape_range(self._shapes)}; choose a size within, or build an "
+                    "engine for others with the node FastFace Build Engine"
                 )
         with torch_memory_errors(x, self.runs_on), self._lock:
             results = [self._run_piece(piece.to(self._dtype).contiguous()) for piece in pieces]

@@ -36,10 +36,10 @@ class AccuracyReport:
         return asdict(self)
 
     @staticmethod
-    def from_json(told: Mapping[str, Any]) -> AccuracyReport:
+    def from_json(record: Mapping[str, Any]) -> AccuracyReport:
         """What was noted of an engine; `untested` where that says nothing."""
         try:
-            known = AccuracyReport(**{**told, "reasons": tuple(told["reasons"])})
+            known = AccuracyReport(**{**record, "reasons": tuple(record["reasons"])})
         except (KeyError, TypeError):
             return AccuracyReport(UNTESTED, ("nothing was noted of it",))
         is_whole = (

@@ -9,7 +9,7 @@ from typing import Any
 from ...utils.errors import BackendUnavailable, ModelError
 from ..onnx_graphs.foreign import foreign_graph
 from .library import Card, Library
-from .profile import Shape, told
+from .profile import Shape, shape_range
 from .progress import OnShare, Watch
 
 #: Two builds at once would time their kernels against each other.
@@ -70,7 +70,7 @@ def build(library: Library, card: Card | None, order: BuildSpec, on_share: OnSha
             profile.set_shape(network.get_input(0).name, *order.shapes)
             if config.add_optimization_profile(profile) < 0:
                 raise BackendUnavailable(
-                    f"{library} can't build {order.name} for {told(order.shapes)}: "
+                    f"{library} can't build {order.name} for {shape_range(order.shapes)}: "
                     f"{library.complaints()}; choose other sizes"
                 )
             if order.workspace_bytes:
@@ -87,7 +87,7 @@ def build(library: Library, card: Card | None, order: BuildSpec, on_share: OnSha
         watch.end()
         if serialized is None:
             raise BackendUnavailable(
-                f"{library} can't build {order.name} for {told(order.shapes)}: "
+                f"{library} can't build {order.name} for {shape_range(order.shapes)}: "
                 f"{library.complaints()}; build it in fp32, with a smaller profile or more "
                 "workspace, or choose the torch backend"
             )

@@ -21,7 +21,7 @@ from ...utils.checksummed_file import (
 )
 from ...utils.errors import InvalidInput
 from ...utils.files import write_whole
-from .profile import Shape, told
+from .profile import Shape, shape_range
 
 _log = logging.getLogger("FastFace")
 _SUFFIX = ".engine"
@@ -54,18 +54,18 @@ class EngineKey:
     device: str
 
     def as_json(self) -> dict[str, Any]:
-        told = dataclasses.asdict(self)
-        return {**told, "shapes": [list(shape) for shape in self.shapes]}
+        record = dataclasses.asdict(self)
+        return {**record, "shapes": [list(shape) for shape in self.shapes]}
 
     @staticmethod
-    def from_json(told: dict[str, Any]) -> EngineKey:
+    def from_json(record: dict[str, Any]) -> EngineKey:
         """
         Raises:
             DamagedFile: It is no such key.
         """
         try:
-            least, best, most = (tuple(map(int, shape)) for shape in told["shapes"])
-            return EngineKey(**{**told, "shapes": (least, best, most)})
+            least, best, most = (tuple(map(int, shape)) for shape in record["shapes"])
+            return EngineKey(**{**record, "shapes": (least, best, most)})
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DamagedFile(f"its header names no engine ({error})") from error
 
@@ -76,8 +76,8 @@ class EngineKey:
 
     def __str__(self) -> str:
         return (
-            f"{self.model} in {self.precision} for {told(self.shapes)}, by {self.library} for "
-            f"{self.device}"
+            f"{self.model} in {self.precision} for {shape_range(self.shapes)}, by "
+            f"{self.library} for {self.device}"
         )
 
 
@@ -146,22 +146,22 @@ class EngineStore:
 
     def note(self, key: EngineKey, engine: bytes, facts: dict[str, Any]) -> None:
         """Writes down beside an engine what was found out about it."""
-        told = {**facts, "engine_sha256": checksum(engine)}
-        text = json.dumps({**told, "sha256": _checksum_of(told)}, indent=1)
+        record = {**facts, "engine_sha256": checksum(engine)}
+        text = json.dumps({**record, "sha256": _checksum_of(record)}, indent=1)
         write_whole(self._notes(key), text.encode())
 
     def facts(self, key: EngineKey) -> dict[str, Any]:
         """What was noted of this very engine; empty where nothing was, or it was changed since."""
         path = self._notes(key)
         try:
-            told = dict(json.loads(self._inside(path).read_text(encoding="utf-8")))
+            record = dict(json.loads(self._inside(path).read_text(encoding="utf-8")))
             written = read_header(self._inside(self.path(key)))["sha256"]
         except (OSError, ValueError, TypeError, RecursionError, DamagedFile):
             return {}
-        if told.pop("sha256", None) != _checksum_of(told):
+        if record.pop("sha256", None) != _checksum_of(record):
             _log.warning("%s is not what was written and says nothing of its engine", path.name)
             return {}
-        return told if told.get("engine_sha256") == written else {}
+        return record if record.get("engine_sha256") == written else {}
 
     def timings(self, library: str, device: str) -> bytes:
         """What builds by a library on a device have timed so far."""
@@ -201,8 +201,8 @@ class EngineStore:
                 path.unlink()
 
 
-def _checksum_of(told: dict[str, Any]) -> str:
-    return checksum(json.dumps(told, sort_keys=True).encode())
+def _checksum_of(record: dict[str, Any]) -> str:
+    return checksum(json.dumps(record, sort_keys=True).encode())
 
 
 def _name(library: str) -> str:

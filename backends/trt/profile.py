@@ -79,7 +79,7 @@ def covers(shapes: Sequence[Shape], shape: Sequence[int]) -> bool:
     )
 
 
-def told(shapes: Sequence[Shape]) -> str:
+def shape_range(shapes: Sequence[Shape]) -> str:
     """A profile for people: `1x3x128x128 to 32x3x1024x1024, best 8x3x640x640`."""
     least, best, most = ("x".join(map(str, shape)) for shape in shapes)
     return f"{least} to {most}, best {best}"

@@ -90,7 +90,7 @@ def detect(count: int, numbers: list[int], options: DetectionOptions, **model: A
 def found_by(detector: Detector, batch: ImageBatch, options: DetectionOptions) -> Faces | None:
     found = detector.detect(batch, options)
     assert isinstance(found, Pending)
-    return found.resolve(read_together([found.told])[0])
+    return found.resolve(read_together([found.host_values])[0])
 
 
 @pytest.mark.parametrize("count", [6, 9, 10, 15])

@@ -91,7 +91,7 @@ def test_a_detector_whose_places_are_none(kind: int, value: float):
     (batch,) = Images.from_bgr(photo(1, 64, 64)).chunks()
     found = detector.detect(batch, DetectionOptions(((64, 64),)))
     with pytest.raises(ModelError, match=r"detection\.onnx gave boxes or landmarks that are NaN"):
-        found.resolve(read_together([found.told])[0])
+        found.resolve(read_together([found.host_values])[0])
 
 
 def test_a_head_whose_values_are_none():

@@ -211,8 +211,8 @@ class _Origin:
 def _read_note(path: Path) -> _Origin | None:
     """What is written down beside a part; None where that is missing or damaged."""
     try:
-        told = json.loads(path.read_bytes())
-        url, validator, total = told["url"], told["validator"], told["total_bytes"]
+        record = json.loads(path.read_bytes())
+        url, validator, total = record["url"], record["validator"], record["total_bytes"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     # It goes into the headers of a request.

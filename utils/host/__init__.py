@@ -320,8 +320,8 @@ def show_now(node_id: str | None, text: str) -> None:
     """Shows a text on a node while it runs, where there is a front end; see `node_text`."""
     server = prompt_server()
     if server is not None and node_id is not None:
-        told = {"node": node_id, "text": redacted(text)}
-        server.send_sync("fastface.node_text", told, server.client_id)
+        message = {"node": node_id, "text": redacted(text)}
+        server.send_sync("fastface.node_text", message, server.client_id)
 
 
 def redacted(text: str) -> str:

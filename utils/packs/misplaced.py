@@ -29,13 +29,13 @@ def misplaced(
     Returns:
         A sentence each, a few at most.
     """
-    told: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for root in roots:
         for sentence in _in_root(root, set(roots), set(found), name):
-            told[sentence] = None
-            if len(told) == _MOST_TOLD:
-                return tuple(told)
-    return tuple(told)
+            sentences[sentence] = None
+            if len(sentences) == _MOST_TOLD:
+                return tuple(sentences)
+    return tuple(sentences)
 
 
 def _in_root(root: Path, roots: set[Path], found: set[Path], name: str | None) -> Iterator[str]:

@@ -254,8 +254,8 @@ def read(environment: Mapping[str, str | None]) -> Reading:
     except ValidationError as error:
         wrong = {str(entry["loc"][0]): _explained(entry, given) for entry in error.errors()}
     right = {name: text for name, text in given.items() if name not in wrong}
-    told = {variable(name): words for name, words in wrong.items()}
-    return Reading(Settings.model_validate(right), told)
+    reasons = {variable(name): words for name, words in wrong.items()}
+    return Reading(Settings.model_validate(right), reasons)
 
 
 #: What is expected, by pydantic's name of the error; of others its own words are as good.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastface.backends.trt.profile import Profile, Span, covers, told
+from fastface.backends.trt.profile import Profile, Span, covers, shape_range
 from fastface.utils.errors import InvalidInput
 from fastface.utils.packs import ModelFile
 
@@ -52,4 +52,6 @@ def test_covers(shape: tuple[int, ...], covered: bool):
 
 
 def test_told():
-    assert told(Profile().shapes(OPEN, True)) == ("1x3x128x128 to 32x3x1024x1024, best 8x3x640x640")
+    assert shape_range(Profile().shapes(OPEN, True)) == (
+        "1x3x128x128 to 32x3x1024x1024, best 8x3x640x640"
+    )
