@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, nargs="+", default=[])
     parser.add_argument("--at", type=int, default=5000)
+    parser.add_argument("--det-size", type=int, default=640)
     parser.add_argument("--accuracy", choices=["exact", "fast"], default="exact")
     options = parser.parse_args(arguments)
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}\n")
@@ -134,7 +135,7 @@ def peer(options: argparse.Namespace) -> Any:
     from insightface.app import FaceAnalysis
 
     app = FaceAnalysis(name=str(options.pack), providers=["CPUExecutionProvider"])
-    app.prepare(ctx_id=0, det_size=(640, 640))
+    app.prepare(ctx_id=0, det_size=(options.det_size, options.det_size))
 
     def run() -> dict[str, Any]:
         film, faces = cv2.VideoCapture(str(options.film)), 0
@@ -156,7 +157,10 @@ def own(options: argparse.Namespace, accuracy: str) -> Any:
     from fastface.utils.video.selection import Selection
 
     app = load_face_analysis(
-        model_pack=options.pack.name, backend=options.backend, device="cpu", det_size=640
+        model_pack=options.pack.name,
+        backend=options.backend,
+        device="cpu",
+        det_size=options.det_size,
     )
     # What is kept of films is part of the work, but not of others' results.
     folder = tempfile.TemporaryDirectory()
@@ -243,7 +247,10 @@ def analyse(
     from fastface.utils.video.selection import Selection
 
     app = load_face_analysis(
-        model_pack=options.pack.name, backend=options.backend, device="cpu", det_size=640
+        model_pack=options.pack.name,
+        backend=options.backend,
+        device="cpu",
+        det_size=options.det_size,
     )
 
     def progress(done: float, total: int) -> None:

@@ -15,6 +15,9 @@ _LEAST_CHANGE = 20.0
 #: And how many times as large it is as the usual ones of the frames just before it, which camera
 #: and people make.
 _TIMES_USUAL = 3.0
+#: And as those just behind it.
+_TIMES_FOLLOWING = 2.0
+#: Frames before it, and behind it, that are looked at.
 _USUAL_FRAMES = 8
 #: Changes that `is_cut` looks at.
 LOOKED_BACK = _USUAL_FRAMES + 1
@@ -55,7 +58,20 @@ def is_cut(changes: np.ndarray) -> bool:
 def cuts(changes: np.ndarray) -> list[int]:
     """The frames that begin a new scene.
 
+    What follows is looked at too: where a camera begins to move, all changes are large from then
+    on.
+
     Args:
         changes: `[N]` float32, the change from the frame before; the first one's counts as none.
     """
-    return [place for place in range(1, len(changes)) if is_cut(changes[1 : place + 1])]
+    return [
+        place
+        for place in range(1, len(changes))
+        if is_cut(changes[max(1, place + 1 - LOOKED_BACK) : place + 1])
+        and _ends_at_once(changes[place : place + LOOKED_BACK])
+    ]
+
+
+def _ends_at_once(changes: np.ndarray) -> bool:
+    """Whether the first of some changes is larger than the usual ones of those behind it."""
+    return len(changes) == 1 or bool(changes[0] > _TIMES_FOLLOWING * np.median(changes[1:]))
