@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.models.multiview.inside_boxes import BoxesOfImages
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.loading import load_for_pack
+from fastface.pipeline.loading import load_face_analysis, load_for_pack
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
@@ -165,3 +166,26 @@ def test_the_object_of_a_person_gives_that_persons(
     assert len(faces) == 1 and held == list(range(6))
     third = known[[int(torch.argsort(known.boxes[:, 0])[2])]]
     assert same(faces, third, 0.06)
+
+
+@pytest.mark.parametrize(
+    "file", ["yunet_n_dynamic", "yunet_n_640_640", "retinaface_mobilenet025", "facenet-mtcnn"]
+)
+def test_detectors_of_other_families(
+    test_data: Path, group: np.ndarray, known: Faces, file: str, tmp_path: Path
+):
+    if file == "facenet-mtcnn":
+        pytest.importorskip("facenet_pytorch")
+        app = load_face_analysis(model_pack=file, device="cpu")
+    else:
+        source = test_data / "detectors" / f"{file}.onnx"
+        if not source.is_file():
+            pytest.skip(f"{source.name} is not there")
+        shutil.copy(source, tmp_path)
+        pack = read_pack(file, tmp_path)
+        options = DetectionOptions(threshold=pack.det_threshold, nms_threshold=pack.nms_threshold)
+        app = load_for_pack(pack, options, backend="onnxruntime", device="cpu")
+    for boxes in (known.boxes, grown(known.boxes, 0.7, 0.4, 0.7, 4.5)):
+        faces, held = app.analyze_boxes(Images.from_bgr(group), one_image(boxes))
+        # Each family puts its five points a little otherwise.
+        assert held == list(range(6)) and same(faces, known, 0.12)
