@@ -248,7 +248,10 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 def _pixels(to_rgb: Any, frame: Any) -> torch.Tensor:
     """A frame as it is shown, `[H,W,3]` uint8 RGB: a view of memory of its own."""
-    plane = to_rgb.reformat(frame, format="rgb24").planes[0]
+    # Old releases heed the film's own colours, such as BT.709, only where others are asked for.
+    plane = to_rgb.reformat(
+        frame, format="rgb24", src_colorspace=frame.colorspace, dst_colorspace="DEFAULT"
+    ).planes[0]
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     pixels = lines[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)
     shown = orientation_of(frame).applied(pixels)

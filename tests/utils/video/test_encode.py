@@ -30,12 +30,18 @@ def frames(times: list[float]) -> Iterator[tuple[float, np.ndarray]]:
         yield seconds, flat(40 + 10 * (number % 16))
 
 
+def as_rgb(frame: Any) -> np.ndarray:
+    # What a frame says of its colours is heeded by old releases only where another is named.
+    shown = {"src_colorspace": frame.colorspace, "dst_colorspace": "DEFAULT"}
+    return frame.reformat(format="rgb24", **shown).to_ndarray()
+
+
 def read(path: Path) -> tuple[list[float], list[np.ndarray]]:
     """Times from the beginning of the film, and pictures."""
     with av.open(str(path)) as container:
         start = (container.start_time or 0) / 1e6
         decoded = list(container.decode(video=0))
-        pictures = [frame.to_ndarray(format="rgb24") for frame in decoded]
+        pictures = [as_rgb(frame) for frame in decoded]
         return [float(frame.pts * frame.time_base) - start for frame in decoded], pictures
 
 
