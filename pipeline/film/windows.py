@@ -23,6 +23,9 @@ _LEAST_SIDE = 64
 #: Windows begin at multiples of it, so that anchors lie in the picture where they would lie in all
 #: of it; those of the coarsest stride are for faces larger than any in a window.
 _PLACE_STEP = 8
+#: Batches of windows are filled up to multiples of it: engines keep something of every shape that
+#: they have met, and windows come in any number.
+_BATCH_STEP = 8
 #: A face that is larger at the detector's scale is looked for at half of it, or a quarter.
 _MOST_FACE = 112.0
 
@@ -173,6 +176,8 @@ def _found(
     """
     side, each = cuts[0].side, across * across
     count = -(-len(cuts) // each)
+    if across == 1:
+        count = -(-count // _BATCH_STEP) * _BATCH_STEP
     pixels = scaled.black(count, across * side)
     squares = [
         pixels[number, down * side : (down + 1) * side, right * side : (right + 1) * side]

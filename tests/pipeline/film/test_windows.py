@@ -78,7 +78,8 @@ def test_a_network_of_one_size_gets_many_windows_at_once(
         app.analyzer, pixels, [Window(0, box, 1.6) for box in boxes], DetectionOptions()
     )
     if app.analyzer.fixed_size_wh is None:
-        assert sum(count for count, _ in sizes) == len(boxes)
+        assert sum(count for count, _ in sizes) >= len(boxes)
+        assert all(count % 8 == 0 for count, _ in sizes), "few shapes"
     else:
         assert all(count == 1 and min(size) > 256 for count, size in sizes)
 
