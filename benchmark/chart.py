@@ -67,7 +67,7 @@ def draw_chart(result: Mapping[str, Any]) -> np.ndarray:
     """Draws all cases of a result.
 
     Args:
-        result: As `schema.json` describes it.
+        result: As `BenchmarkResult` describes it.
 
     Returns:
         `[H,1080,3]` uint8 RGB.

@@ -54,7 +54,7 @@ def hold(
         command: What the user typed, for the record.
 
     Returns:
-        The result that `schema.json` describes.
+        The result that `BenchmarkResult` describes.
 
     Raises:
         InvalidInput: The options ask for what there is not.

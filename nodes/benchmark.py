@@ -39,7 +39,7 @@ class FastFaceBenchmark:
         "Tables: speed, quartiles, memory, parity with the reference, what ran where, and whether "
         "the machine was quiet.",
         "Images per second as bars, with quartiles.",
-        "Everything that was measured; benchmark/schema.json describes it.",
+        "Everything that was measured; `install.py bench --schema` prints the schema.",
     )
 
     @classmethod

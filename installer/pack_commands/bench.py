@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from ...benchmark.presets import PRESETS, Run, preset
 from ...benchmark.quality import examine
 from ...benchmark.quality_report import quality_markdown, worst_pictures
 from ...benchmark.report import as_text, jobs_text
+from ...benchmark.result import BenchmarkResult
 from ...benchmark.runner import hold
 from ...benchmark.targets import targets_table
 from ...benchmark.weights import choose_weights
@@ -36,8 +38,6 @@ Value = TypeVar("Value")
 
 _log = logging.getLogger("FastFace")
 _OUTPUT = Path("bench_output")
-#: What a file that is no result raises.
-_DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
@@ -50,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if options.schema:
+        sys.stdout.write(json.dumps(BenchmarkResult.model_json_schema(), indent=2) + "\n")
+        return 0
     try:
         files = [Path(photo) for photo in options.photos or [packaged_photo()]]
         photos = {file.name: read_picture(file) for file in files}
@@ -112,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quality", action="store_true", help="compare answers on all photos instead of times"
     )
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of results")
     parser.add_argument("--check", action="store_true", help="exit with 1 for wrong or slower")
     return parser
 
@@ -184,10 +188,12 @@ def _combine(options: argparse.Namespace) -> int:
     for number, file in enumerate(options.combine, start=1):
         try:
             results.append(json.loads(file.read_bytes()))
-            as_text(results[-1])  # reads whatever a result has
-        except _DAMAGED as error:
-            reason = f"{file} can't be read as a result: {error!r}; name a .json that bench wrote"
-            raise InvalidInput(reason) from error
+            BenchmarkResult.model_validate(results[-1])
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InvalidInput(
+                f"{file} can't be read as a result: {reason}; name a .json that bench wrote"
+            ) from error
         _write(options.output, _name(number, results[-1]), results[-1])
     _write_document(options.output, results)
     return 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,17 +11,16 @@ import numpy as np
 import psutil
 import pytest
 
-from fastface import benchmark
 from fastface.benchmark.plan import Options
+from fastface.benchmark.result import BenchmarkResult
 from fastface.benchmark.runner import hold
 from fastface.benchmark.weights import Weights
 
-SCHEMA = Path(inspect.getfile(benchmark)).parent / "schema.json"
 Rows = dict[str, dict[str, Any]]
 
 
 def validate(result: dict[str, Any]) -> None:
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema = BenchmarkResult.model_json_schema()
     # As others read it: tuples and numpy's numbers would not come through.
     jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(result)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def test_a_photo_that_is_not_there_is_an_error(
 ):
     assert bench.main(["--device", "cpu", "cuda"]) == 1
     assert "cuda can't be read as a picture" in caplog.text and not asked
+
+
+@pytest.mark.parametrize("content", [b"", b"3", b'{"schema": 1}', b"\xff"])
+def test_what_is_no_result_is_not_combined(
+    content: bytes, asked: list[tuple[Any, ...]], caplog: pytest.LogCaptureFixture
+):
+    Path("a.json").write_bytes(content)
+    assert bench.main(["--combine", "a.json", "--", "photo.png"]) == 1
+    assert "a.json can't be read as a result" in caplog.text
+
+
+def test_the_schema_of_results_is_printed(
+    asked: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
+):
+    assert bench.main(["--schema"]) == 0 and not asked
+    schema = json.loads(capsys.readouterr().out)
+    assert {"cases", "machine", "weights"} <= set(schema["required"])
 
 
 def test_a_pack_that_comes_with_a_backend_can_be_measured(asked: list[tuple[Any, ...]]):
