@@ -262,11 +262,17 @@ class _Run:
                 "copy the film anew"
             )
         numbers = np.concatenate([segment.numbers for segment in found])
-        changes = np.concatenate([segment.changes for segment in found])
-        scenes = cuts(changes)
+        times = np.concatenate([segment.times for segment in found])
+        scenes = cuts(np.concatenate([segment.changes for segment in found]))
+        parts = [segment.faces for segment in found]
+        # Of a long film these are many megabytes: they are not to be there twice.
+        found.clear()
+        self.segments.clear()
+        faces = Faces.cat(parts)
+        parts.clear()
         tracks = link(
-            Faces.cat([segment.faces for segment in found]),
-            np.concatenate([segment.times for segment in found]).tolist(),
+            faces,
+            times.tolist(),
             numbers.tolist(),
             FilmSource(
                 path=frames.path,
