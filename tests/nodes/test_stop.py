@@ -65,13 +65,18 @@ LONG_NODES = {
     "FastFaceCompare": IMAGES,
     "FastFaceVideo": IMAGES // 4 + 2,
     "FastFaceTracks": 6 * IMAGES,  # keypoints, masks, crops and two films a frame each
+    "FastFaceGalleryAdd": 2,
+    "FastFaceGallerySearch": IMAGES,  # a drawing an image
     "FastFaceMask": 3 * IMAGES,  # a mask a face, its blur both ways, a drawing an image
 }
-WITH_A_BAR = [node_id for node_id in LONG_NODES if node_id not in ("FastFaceGate",)]
+#: Their work is over at once.
+_WITHOUT_A_BAR = ("FastFaceGate", "FastFaceGalleryAdd")
+WITH_A_BAR = [node_id for node_id in LONG_NODES if node_id not in _WITHOUT_A_BAR]
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    monkeypatch.chdir(tmp_path)  # the gallery lies there
     face_analysis: FaceAnalysis = analysis_of(("detection", "recognition"), tmp_path)
     images = torch.cat([images_with(*[1] * IMAGES)])
     faces = face_analysis.analyze(Images.from_comfy(images), ["recognition"])
@@ -79,6 +84,7 @@ def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
     tracks = NODE_CLASS_MAPPINGS["FastFaceVideo"]().analyze(
         face_analysis, images=images, resume=False
     )["result"][0]
+    NODE_CLASS_MAPPINGS["FastFaceGalleryAdd"]().add("friends", "Anna", faces[:1])
     analysed = {"faceanalysis": face_analysis, "images": images}
     found = {"images": images, "faces": faces}
     return {
@@ -91,6 +97,8 @@ def inputs(tmp_path: Path) -> dict[str, dict[str, Any]]:
         "FastFaceGate": found,
         "FastFaceVideo": analysed | {"resume": False},
         "FastFaceTracks": {"tracks": tracks, "images": images, "crop_size": 16},
+        "FastFaceGalleryAdd": found | {"gallery": "friends", "name": "Anna"},
+        "FastFaceGallerySearch": found | {"gallery": "friends"},
         "FastFaceMask": found | {"blur": 2.0},
         "FastFaceCompare": {"faces_a": faces, "faces_b": faces},
     }

@@ -244,7 +244,6 @@ _WRITER = """
     import_pack("fastface")
     from fastface.utils.gallery.contents import with_added
     from fastface.utils.gallery.store import GalleryStore
-from install import ROOT
     from tests.utils.gallery.people import SPACE, person
     store, first, count, at_once = GalleryStore(Path(sys.argv[1])), *map(int, sys.argv[2:])
     for start in range(first, first + count, at_once):
