@@ -78,6 +78,7 @@ TEST_NEEDS = (
     Need("aiohttp", "aiohttp", "the tests of the routes", required=True),
     Need("yaml", "pyyaml", "the tests of ComfyUI's extra_model_paths.yaml"),
     Need("openvino", "openvino", "the tests of the openvino backend"),
+    Need("faiss", "faiss-cpu", "the tests of galleries with FAISS", variants="faiss-"),
     Need("pyarrow", "pyarrow", "the tests of Parquet files"),
     Need(
         "retinaface",

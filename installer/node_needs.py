@@ -46,6 +46,7 @@ USES = (
     Use("FastFace Video", "films", ("av", "scipy")),
     Use("FastFace Tracks", "keypoints", ("cv2",)),
     Use("FastFace Tracks", "films", ("av",)),
+    Use("FastFace Gallery Search", "thousands of people", ("faiss",)),
     Use("FastFace Video", "write parquet", ("pyarrow",)),
 )
 
