@@ -34,7 +34,7 @@ from ..utils.tracks.tracks import Tracks
 from ..utils.video.film import FilmFile
 from ..utils.video.frames import Frames, ImageFrames
 from ..utils.video.sources import film_of_video, sound_of_video
-from .sockets import or_blocked
+from .sockets import or_blocked, readable_images
 
 
 class PeopleOfFilm:
@@ -134,7 +134,7 @@ class PeopleOfFilm:
         """The frames themselves.
 
         Raises:
-            InvalidInput: They are not at hand, or not those of the tracks.
+            InvalidInput: They are not at hand, not those of the tracks, or hold NaN or infinity.
         """
         film = self._film_if_any
         if film is None:
@@ -148,6 +148,7 @@ class PeopleOfFilm:
     def _film_if_any(self) -> Frames | None:
         source = self._tracks.source
         if self._images is not None:
+            readable_images(self._images)
             film: Frames = ImageFrames(self._images, source.average_rate)
         elif source.path is not None:
             film = FilmFile(Path(source.path))

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from fastface.nodes.sockets import SOCKETS
 from fastface.pipeline.insightface_compat.face_model import FACE_MODEL_TASKS
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput
+from fastface.utils.faces import Faces
+from fastface.utils.tracks.linking import link
+from fastface.utils.tracks.tracks import FilmSource, Tracks
 from tests.nodes.fakes import analysis_of, images_with
 
 NAN, INF = float("nan"), float("inf")
@@ -90,7 +94,14 @@ def valid(tmp_path: Path) -> dict[str, Any]:
         "FASTFACE_EMBEDDING": Embedding(torch.ones(1, 3), faces.embedding_space),
         "FASTFACE_MTCNN": MtcnnParameters(),
         "FASTFACE_CROPS": FastFaceCrop().crop(images, faces)["result"][1],
+        "FASTFACE_TRACKS": tracks_of(faces),
     }
+
+
+def tracks_of(faces: Faces) -> Tracks:
+    count = len(faces.image_sizes)
+    source = FilmSource(None, faces.image_sizes[0], 0, Fraction(10), "")
+    return link(faces, [number / 10 for number in range(count)], range(count), source)
 
 
 def torch_images(images: torch.Tensor) -> Any:
