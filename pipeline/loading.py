@@ -8,6 +8,7 @@ from pathlib import Path
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.interfaces import DetectionOptions
 from ..utils.detectors.scrfd import Scrfd
+from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_ORDER, ModelPack
@@ -78,7 +79,7 @@ def load_face_analysis(
         BackendUnavailable: It can't run as asked.
     """
     chosen = settings()
-    if device != AUTO and device.partition(":")[0] not in DEVICE_WORDS:
+    if device != AUTO and Device.parse(device).word not in DEVICE_WORDS:
         raise InvalidInput(f"got device {device!r}, expected one of {device_names()}")
     if max_faces < 0:
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")

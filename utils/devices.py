@@ -26,14 +26,16 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Reads a device's name; whether there is such a device is not asked.
+        """Reads a device's name; whether there is such a word or device is not asked.
 
         Raises:
-            InvalidInput: It is no word, or its index is no number.
+            InvalidInput: Its index is no number.
         """
         word, colon, number = text.partition(":")
-        if not word or (colon and not number.isdecimal()):
-            raise InvalidInput(f"got device {text!r}, expected a word or one as in cuda:1")
+        if colon and not number.isdecimal():
+            raise InvalidInput(
+                f"got device {text!r}, expected {word!r} or an index as in '{word}:0'"
+            )
         return cls(word, int(number) if colon else None)
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import BackendUnavailable
 from ..progress import may_stop
+from .rows import Directions
 
 #: A detection from this score on is sure; weaker ones only go on with what is left of the tracks.
 SURE_SCORE = 0.6
@@ -46,14 +47,14 @@ class Detections:
         starts: `[B+1]` int64: the faces of frame i are the rows `starts[i]` to `starts[i + 1]`.
         centres, sizes: `[N,2]` float64 x, y and width, height in pixels.
         scores: `[N]` 0..1.
-        directions: `[N,D]` float32 embeddings of length 1, or None.
+        directions: float32 embeddings of length 1, or None.
     """
 
     starts: np.ndarray
     centres: np.ndarray
     sizes: np.ndarray
     scores: np.ndarray
-    directions: np.ndarray | None
+    directions: Directions | None
 
 
 class _Open:
@@ -124,7 +125,7 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
         two rounds by score; Hard to Track Objects with Irregular Motions and Similar Appearances?
         Make It Easier by Buffering the Matching Space (arXiv 2211.14317), the widened boxes.
     """
-    tracks = _Open(None if seen.directions is None else seen.directions.shape[1])
+    tracks = _Open(None if seen.directions is None else seen.directions.width)
     ids = np.full(len(seen.scores), -1, np.int64)
     sure = seen.scores >= SURE_SCORE
     begun = 0

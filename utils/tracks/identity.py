@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..progress import may_stop
+from .rows import OrderedRows
 
 #: Faces before and behind a place that are held against each other.
 _WINDOW = 5
@@ -22,7 +23,7 @@ _MARGIN, _ENOUGH = 0.1, 0.65
 _MOST_PIECES = 1_000
 
 
-def split_by_person(ids: np.ndarray, boxes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+def split_by_person(ids: np.ndarray, boxes: np.ndarray, embeddings: OrderedRows) -> np.ndarray:
     """Gives faces behind a change of person a number of their own: of a cut that nothing told of.
 
     Args:
@@ -60,7 +61,7 @@ def _overlap_over_union(first: np.ndarray, second: np.ndarray) -> float:
 def join_by_person(
     ids: np.ndarray,
     frames: np.ndarray,
-    embeddings: np.ndarray,
+    embeddings: OrderedRows,
     clear: np.ndarray,
     same_person: float,
 ) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..faces import Faces
 from .association import SURE_SCORE, Detections, follow
 from .frontal import frontal
 from .identity import join_by_person, rows_by_id, split_by_person
+from .rows import Directions, OrderedRows
 from .tracks import NO_TRACK, FilmSource, Tracks
 
 #: Least cosine of the mean embeddings of two pieces of one person.
@@ -75,17 +76,13 @@ def link(
     image = np.asarray(faces.images_of_faces(), np.int64)
     boxes = faces.boxes.detach().cpu().double().numpy()
     scores = faces.scores.detach().cpu().double().numpy()
-    embeddings = None
-    if faces.embeddings is not None:
-        embeddings = faces.embeddings.detach().cpu().numpy()
     # In one frame from left to right, whatever order the detector had.
     order = np.lexsort((scores, *boxes.T[::-1], image))
     image, boxes, scores = image[order], boxes[order], scores[order]
-    directions = None
-    if embeddings is not None:
-        embeddings = embeddings[order]
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        directions = embeddings / np.maximum(lengths, 1e-12)
+    embeddings = directions = None
+    if faces.embeddings is not None:
+        values = faces.embeddings.detach().cpu().numpy()
+        embeddings, directions = OrderedRows(values, order), Directions(values, order)
     seen = Detections(
         starts=np.searchsorted(image, np.arange(count + 1)),
         centres=(boxes[:, :2] + boxes[:, 2:]) / 2,
