@@ -137,13 +137,13 @@ class TestDetect:
         class Late:
             """Says of the first batch with a third image, once, that it was not complete."""
 
-            told = torch.ones(1)
+            host_values = torch.ones(1)
             done = False
 
             def __init__(self, faces: Faces) -> None:
                 self.faces = faces
 
-            def resolve(self, told: Sequence[float]) -> Faces | None:
+            def resolve(self, host_values: Sequence[float]) -> Faces | None:
                 if len(self.faces) > 6 and not Late.done:
                     Late.done = True
                     return None
