@@ -273,6 +273,7 @@ class TestInside:
         for name in ("user", "temp", "cache"):
             (tmp_path / name).write_text("")
         monkeypatch.setattr(host, "_platform_cache_folder", lambda: tmp_path / "cache")
+        host._until_exit.close()  # a test before may have needed it
         folder = host.cache_folder()
         assert folder.is_dir() and folder.parent == Path(tempfile.gettempdir())
         assert host.cache_folder() == folder, "one for the process"
