@@ -33,7 +33,7 @@ from .sessions.insightface_models import (
     UpstreamDetector,
     UpstreamHead,
     UpstreamRecognizer,
-    make_stoppable,
+    make_model_stoppable,
 )
 
 _log = logging.getLogger("FastFace")
@@ -141,7 +141,7 @@ def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
             refuse_absurd_sizes(model)
         app = FaceAnalysis(name=str(pack.folder), providers=list(asked))
     for model in app.models.values():
-        make_stoppable(model.session)
+        make_model_stoppable(model)
     circumstances = probe.circumstances(onnxruntime, row, index, failure)
     runs_on = {
         task: resolve_actual_provider(

@@ -82,6 +82,26 @@ def make_stoppable(session: Any) -> None:
     session.run = run
 
 
+def make_model_stoppable(model: Any) -> None:
+    """The same for one of insightface's models, and what it opens for further input sizes.
+
+    From 2.1 on its detector opens a session a size, by `resolution_session_factory`, and keeps them
+    in a pool that it makes of that again when there is none.
+    """
+    make_stoppable(model.session)
+    factory = getattr(model, "resolution_session_factory", None)
+    if factory is None:
+        return
+
+    def stoppable(*args: Any, **kwargs: Any) -> Any:
+        session = factory(*args, **kwargs)
+        make_stoppable(session)
+        return session
+
+    model.resolution_session_factory = stoppable
+    model._resolution_session_pool = None
+
+
 class UpstreamModel:
     """One of the models, which all leave memory and come back together."""
 

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ import torch
 from fastface.backends.interfaces import Session
 from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
-from fastface.backends.placement import RunsOn
+from fastface.backends.placement import Placement, RunsOn
+from fastface.backends.registry import get_backend
 from fastface.backends.sessions.ending import Endings
 from fastface.backends.sessions.insightface_models import make_stoppable
 from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.backends.sessions.torch_session import TorchSession
 from fastface.utils import shutdown
+from fastface.utils.packs.read import read_pack
 from fastface.utils.progress import heard_by
 
 #: A run of so many takes several times as long as it may take to end it, on a busy machine too.
@@ -243,3 +246,16 @@ def test_a_stoppable_session_is_let_go_at_once():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_what_insightface_opens_for_further_sizes_can_be_ended_too(test_data: Path):
+    pytest.importorskip("insightface")
+    pack = read_pack("models", test_data / "models")
+    detector = get_backend("insightface").open(pack, "detection", Placement("cpu", "fp32"))
+    with detector._app.in_use() as upstream:
+        model = upstream.model("detection")
+        if not hasattr(model, "_session_for_input_size"):
+            pytest.skip("this insightface runs all sizes in one session")
+        others = [model._session_for_input_size(size) for size in ((640, 640), (128, 96))]
+        assert len({id(session) for session in (model.session, *others)}) > 1
+        assert all("run" in vars(session) for session in (model.session, *others))
