@@ -29,11 +29,20 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "FastFaceBuildEngine": {"model_pack": "buffalo_s-random"},
     "FastFaceEmbeddingLoad": {"name": "my character"},
+    "FastFaceGalleryAdd": {"name": "somebody"},
 }
 #: Nodes that read what another one keeps.
-AFTER = {"FastFaceEmbeddingLoad": "FastFaceEmbeddingSave"}
+AFTER = {
+    "FastFaceEmbeddingLoad": "FastFaceEmbeddingSave",
+    "FastFaceGalleryEdit": "FastFaceGalleryAdd",
+    "FastFaceGallerySearch": "FastFaceGalleryAdd",
+}
 #: Inputs that take what one certain node gives: its id, and which of its outputs.
-SOURCES: dict[str, dict[str, tuple[str, int]]] = {"FastFacePaste": {"crops": ("FastFaceCrop", 0)}}
+SOURCES: dict[str, dict[str, tuple[str, int]]] = {
+    "FastFacePaste": {"crops": ("FastFaceCrop", 0)},
+    "FastFaceGalleryAdd": {"faces": ("FastFaceEmbed", 0)},
+    "FastFaceGallerySearch": {"faces": ("FastFaceEmbed", 0)},
+}
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
