@@ -192,8 +192,12 @@ class FrontEnd:
         return self.page.evaluate(TEXTS)
 
     def outputs(self) -> dict[str, dict[str, Any]]:
-        """What the nodes of the shown workflow gave to be shown, by their ids."""
-        return self.page.evaluate(OUTPUTS)
+        """What the nodes of the shown workflow gave to be shown, by their ids.
+
+        Front end 1.27 has null for the first of two LoadImage of one file.
+        """
+        outputs = self.page.evaluate(OUTPUTS)
+        return {node: output for node, output in outputs.items() if output is not None}
 
     def look_at_text(self, node_id: int) -> dict[str, Any]:
         """Brings a node into view: width and height of its text, and whether it can be seen."""
