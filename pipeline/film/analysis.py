@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +20,12 @@ from ...utils.progress import Progress, heard_by
 from ...utils.tracks.linking import link
 from ...utils.tracks.tracks import FilmSource, Tracks
 from ...utils.video.frames import Frames
-from ...utils.video.scenes import LOOKED_BACK, change, cuts, is_cut
+from ...utils.video.scenes import cuts
 from ...utils.video.selection import Selection
 from ..insightface_compat.facade import FaceAnalysis
 from .chunks import Chunk, chunks_of, frames_at_once
 from .full import EveryFrame
-from .segments import SEGMENT_FRAMES, FilmStore, Segment, films_folder
+from .segments import SEGMENT_FRAMES, FilmStore, GrowingSegment, Segment, films_folder
 from .sparse import KnownFaces, full_every
 
 _log = logging.getLogger("FastFace")
@@ -226,7 +225,7 @@ class _Run:
             left = left[left > numbers[-1][-1]]
         at_once = frames_at_once(self.frames, analyst.multiple)
         chunks = chunks_of(self.frames, left, at_once, analyst.with_next)
-        growing = _Growing(self.segments)
+        growing = GrowingSegment(self.segments)
         with ahead(chunks, "FastFace film") as decoded:
             for chunk in decoded:
                 self._take(analyst, chunk, growing)
@@ -234,7 +233,9 @@ class _Run:
                     self._keep(growing, is_last=False)
         self._keep(growing, is_last=True)
 
-    def _take(self, analyst: EveryFrame | KnownFaces, chunk: Chunk, growing: _Growing) -> None:
+    def _take(
+        self, analyst: EveryFrame | KnownFaces, chunk: Chunk, growing: GrowingSegment
+    ) -> None:
         before = self.done + len(growing)
         is_cut = growing.changed(chunk)
         with heard_by(lambda share: self.counter.at(before + share * len(chunk))):
@@ -243,7 +244,7 @@ class _Run:
         chunk.release()
         self.counter.at(before + len(chunk))
 
-    def _keep(self, growing: _Growing, is_last: bool) -> None:
+    def _keep(self, growing: GrowingSegment, is_last: bool) -> None:
         segment = growing.segment(is_last)
         if self.store is not None:
             self.store.write(self.done, segment)
@@ -292,51 +293,3 @@ class _Run:
             seconds=seconds,
             full_every=every,
         )
-
-
-class _Growing:
-    """The frames since the last segment."""
-
-    def __init__(self, known: Sequence[Segment]) -> None:
-        self._faces: list[Faces] = []
-        self._numbers: list[int] = []
-        self._times: list[float] = []
-        self._changes: list[float] = []
-        before = [value for segment in known for value in segment.changes.tolist()]
-        self._recent = deque(before[1:], maxlen=LOOKED_BACK)
-        self._small = next((each.last_small for each in reversed(known) if len(each)), None)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def changed(self, chunk: Chunk) -> list[bool]:
-        """Whether a new scene begins at each picture of a chunk, its next frame included."""
-        recent, before, result = self._recent.copy(), self._small, []
-        for place, small in enumerate(chunk.small):
-            value = 0.0 if before is None else change(before, small)
-            if before is not None:
-                recent.append(value)
-            result.append(is_cut(np.array(recent, np.float32)))
-            before = small
-            if place < len(chunk):
-                self._changes.append(value)
-                self._small, self._recent = small, recent.copy()
-        return result
-
-    def add(self, chunk: Chunk, faces: Faces) -> None:
-        self._faces.append(faces)
-        self._numbers += chunk.numbers
-        self._times += chunk.times
-
-    def segment(self, is_last: bool) -> Segment:
-        """What has grown; nothing is left here."""
-        segment = Segment(
-            faces=Faces.cat(self._faces),
-            numbers=np.array(self._numbers, np.int64),
-            times=np.array(self._times, np.float64),
-            changes=np.array(self._changes, np.float32),
-            last_small=np.zeros((0, 0), np.uint8) if self._small is None else self._small,
-            is_last=is_last,
-        )
-        self._faces, self._numbers, self._times, self._changes = [], [], [], []
-        return segment

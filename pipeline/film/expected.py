@@ -23,7 +23,7 @@ _SAME_FACE = 0.4
 
 #: By in how many of the two frames in full it is a face: the least score, in shares of the
 #: threshold, at which it is there, and how much is cut out around it, in sides of the face. Weak
-#: ones are told by what is around them, too, so that they score less in a window than in the frame.
+#: ones are recognised by what is around them, too: they score less in a window than in the frame.
 _LOOK = {2: (0.35, 1.6), 1: (0.6, 2.5), 0: (0.8, 3.0)}
 #: A face that was surer than the threshold by this much, before and after, must be there.
 _SURE = 0.1

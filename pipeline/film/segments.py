@@ -13,7 +13,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from ...utils.checksummed_file import DamagedFile, Key, read_checksummed, write_
 from ...utils.errors import FileError, InvalidInput
 from ...utils.faces import Faces
 from ...utils.settings import settings
+from ...utils.video.scenes import LOOKED_BACK, change, is_cut
+from .chunks import Chunk
 
 _log = logging.getLogger("FastFace")
 
@@ -100,6 +103,54 @@ class Segment:
             return cls(faces=faces, is_last=facts["is_last"] == "1", **own)
         except (SafetensorError, InvalidInput, LookupError, TypeError, ValueError) as error:
             raise DamagedFile(f"a segment of a film can't be read ({error})") from error
+
+
+class GrowingSegment:
+    """The frames since the last segment."""
+
+    def __init__(self, known: Sequence[Segment]) -> None:
+        self._faces: list[Faces] = []
+        self._numbers: list[int] = []
+        self._times: list[float] = []
+        self._changes: list[float] = []
+        before = [value for segment in known for value in segment.changes.tolist()]
+        self._recent = deque(before[1:], maxlen=LOOKED_BACK)
+        self._small = next((each.last_small for each in reversed(known) if len(each)), None)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def changed(self, chunk: Chunk) -> list[bool]:
+        """Whether a new scene begins at each picture of a chunk, its next frame included."""
+        recent, before, result = self._recent.copy(), self._small, []
+        for place, small in enumerate(chunk.small):
+            value = 0.0 if before is None else change(before, small)
+            if before is not None:
+                recent.append(value)
+            result.append(is_cut(np.array(recent, np.float32)))
+            before = small
+            if place < len(chunk):
+                self._changes.append(value)
+                self._small, self._recent = small, recent.copy()
+        return result
+
+    def add(self, chunk: Chunk, faces: Faces) -> None:
+        self._faces.append(faces)
+        self._numbers += chunk.numbers
+        self._times += chunk.times
+
+    def segment(self, is_last: bool) -> Segment:
+        """What has grown; nothing is left here."""
+        segment = Segment(
+            faces=Faces.cat(self._faces),
+            numbers=np.array(self._numbers, np.int64),
+            times=np.array(self._times, np.float64),
+            changes=np.array(self._changes, np.float32),
+            last_small=np.zeros((0, 0), np.uint8) if self._small is None else self._small,
+            is_last=is_last,
+        )
+        self._faces, self._numbers, self._times, self._changes = [], [], [], []
+        return segment
 
 
 class FilmStore:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...utils.choose import limit_faces
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
-from ..analyzer import limit_faces
 from ..insightface_compat.facade import FaceAnalysis
 from .chunks import Chunk
 from .expected import WEAK, Expected, FullFrame, expected_between, seen_of
