@@ -8,7 +8,7 @@ from typing import Any
 from .report import as_markdown
 from .targets import TARGETS, measured_of, targets_table
 
-#: Targets that no contest of speed can measure; the tests hold them where they can be held.
+#: Targets that no measurement of speed covers; the tests hold them where they can be held.
 _ELSEWHERE = (
     "recall of turned and zoomed faces",
     "memory after models were unloaded",

@@ -48,14 +48,14 @@ class Opened(Protocol):
         """What each of its models really runs on, by task."""
         ...
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
         """What is timed: does the setting's job once, results on the CPU."""
         ...
 
     def forget(self) -> None:
         """Drops what it remembers of images; called before each call, and not timed."""
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         """What it finds in every image, to be compared; not timed."""
         ...
 

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 #: What a process answered to `turn`, once a round.
 Turns = Sequence[Mapping[str, Any]]
 
-#: Speed is told as a multiple of this contestant's.
+#: Speed is given as a multiple of this contestant's.
 BASELINE = "insightface"
 
 
@@ -113,7 +113,7 @@ def with_ratios(rows: Sequence[Row], turns: Mapping[int, Turns], entries: Sequen
         row["times_as_fast"] = ratios(*times)
 
 
-def floor_seconds(
+def roofline_seconds(
     case: Mapping[str, Any], row: Row, pack: ModelPack, det_size: int, rate: float
 ) -> float | None:
     """Seconds that the networks' bare arithmetic takes, where the case is no more than that.

@@ -95,35 +95,33 @@ class OpenedOurs(Opened):
             for task, where in self.app.analyzer.runs_on().items()
         }
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
         job, app = self._setting.job, self.app
         if self._setting.variant == NETWORK:
             width, height = self._model.fixed_size_wh or self._setting.size_wh
-            blob = torch.rand(len(material), 3, height, width).to(self._model.device)
+            blob = torch.rand(len(inputs), 3, height, width).to(self._model.device)
             with self._model.session.in_use() as opened:
                 session = opened.whole if isinstance(opened, SplitSession) else opened
             return lambda: session.run(blob)
         tasks = ["recognition"] if job == "embed" else []
 
         def batch() -> Any:
-            return app.analyze(material.images(), tasks).to("cpu")
+            return app.analyze(inputs.images(), tasks).to("cpu")
 
-        return (
-            batch if JOBS[job].batches else single_image_call(app, job, lambda: material.bgr()[0])
-        )
+        return batch if JOBS[job].batches else single_image_call(app, job, lambda: inputs.bgr()[0])
 
     def forget(self) -> None:
         if self._setting.variant != AGAIN:
             forget_results()
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         forget_results()
         if not JOBS[self._setting.job].batches:
             self.app.det_model.input_size = self._setting.size_wh
-            return [found_of(self.app.get(material.bgr()[0]), embed)]
-        faces = self.app.analyze(material.images(), ["recognition"] if embed else []).to("cpu")
+            return [found_of(self.app.get(inputs.bgr()[0]), embed)]
+        faces = self.app.analyze(inputs.images(), ["recognition"] if embed else []).to("cpu")
         results = []
-        for index in range(len(material)):
+        for index in range(len(inputs)):
             some = faces.of_image(index)
             results.append(found(some.boxes, some.scores, some.landmarks, some.embeddings))
         return results

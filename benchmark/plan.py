@@ -23,7 +23,7 @@ class Options:
     """What the user chose.
 
     Attributes:
-        jobs: Of `jobs.JOBS`.
+        jobs: Of `workloads.JOBS`.
         contestants: Names; empty takes everyone.
         devices: `auto` for each one's best, or such as `cpu`, `cuda:0`.
         precisions: Of `PRECISIONS`; what somebody does not offer is left out.
@@ -31,7 +31,7 @@ class Options:
         image_sizes_hw: Height and width; None is the first photo's own.
         det_size: Side of the detector's input.
         rounds: Turns of every contestant.
-        source: One of `material.SOURCES`.
+        source: One of `inputs.SOURCES`.
         variants: Whether further rows such as the bare network are measured.
         random_faces: Faces that random weights are made to report.
         contestant_files: Further contestants, see `contestants.contestants`.

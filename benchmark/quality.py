@@ -60,12 +60,12 @@ def examine(
     options.check(everyone)
     case = Case(options.jobs[0], None, 1)
     workers = Workers(options, weights, check_interrupted)
-    referee = ReferenceChecker(everyone, weights, workers.ready)
+    checker = ReferenceChecker(everyone, weights, workers.ready)
     examination = _Examination(case, photos, workers)
     ways = entries(case, options, everyone, weights.pack)
     rows: list[dict[str, Any]] = []
     for number, way in enumerate(ways, start=1):
-        name = referee.reference_of(way.own_weights, case.job)
+        name = checker.reference_of(way.own_weights, case.job)
         reference = on_cpu(name, everyone[name]) if name else None
         rows += examination.rows(way, reference)
         if on_progress:

@@ -20,7 +20,7 @@ _RATE_ROUNDS = 40
 
 
 def has_rate(precision: str) -> bool:
-    """Whether a floor can be told in a precision."""
+    """Whether there is a roofline in a precision."""
     return precision in _DTYPES
 
 

@@ -1,4 +1,4 @@
-"""Holds a contest: everyone in turns, in random order, and what came of it as one dictionary."""
+"""Runs a benchmark: everyone in turns, in random order, and what came of it as one dictionary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .implementation import Implementation
 from .implementations import all_implementations
 from .inputs import batch_of
 from .machine import describe_machine, versions
-from .measure import Row, finished_row, floor_seconds, reasoned_row, with_ratios
+from .measure import Row, finished_row, reasoned_row, roofline_seconds, with_ratios
 from .plan import Case, Entry, Options, cases, entries
 from .process import ContestantFailed, Worker
 from .reference_checker import ReferenceChecker
@@ -31,11 +31,11 @@ SCHEMA_VERSION = 1
 #: insightface's threads go on spinning after a run; its neighbour must not pay for it.
 _PAUSE_SECONDS, _PAUSE_SECONDS_ON_GPU = 0.25, 0.02
 
-#: Called with work done and work in all; what it raises ends the contest.
+#: Called with work done and work in all; what it raises ends the run.
 Progress = Callable[[int, int], None]
 
 
-def hold(
+def run_benchmark(
     options: Options,
     photos: Sequence[np.ndarray],
     weights: Weights,
@@ -64,9 +64,9 @@ def hold(
     planned = [(case, entries(case, options, everyone, weights.pack)) for case in cases(options)]
     work = sum(2 + len(rows) * (options.rounds + 2) for _, rows in planned)
     workers = Workers(options, weights, check_interrupted)
-    contest = _Contest(options, photos, weights, everyone, workers, _Steps(work, on_progress))
-    held = [contest.case(case, rows) for case, rows in planned]
-    contest.add_floors(held)
+    run = _Measurement(options, photos, weights, everyone, workers, _Steps(work, on_progress))
+    measured_cases = [run.case(case, rows) for case, rows in planned]
+    run.add_roofline_shares(measured_cases)
     return {
         "schema": SCHEMA_VERSION,
         "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -79,10 +79,10 @@ def hold(
             "label": weights.label,
         },
         "settings": _settings(options, photos),
-        "noise": workers.noise.reasons(_spreads(held)),
-        "rates": contest.rates,
-        "import_s": quartiles(contest.imports) if contest.imports else None,
-        "cases": held,
+        "noise": workers.noise.reasons(_spreads(measured_cases)),
+        "rates": run.rates,
+        "import_s": quartiles(run.imports) if run.imports else None,
+        "cases": measured_cases,
     }
 
 
@@ -122,7 +122,7 @@ class _Steps:
             self._on_progress(min(self._finished, self._work), self._work)
 
 
-class _Contest:
+class _Measurement:
     """One run: what is common to its cases."""
 
     def __init__(
@@ -149,8 +149,8 @@ class _Contest:
         # A threshold gives random weights so many faces on one image, not on others.
         photos = self._photos[:1] if self._weights.random else self._photos
         pixels = batch_of(photos, case.size_hw, case.batch)
-        referee = ReferenceChecker(self._everyone, self._weights, self._workers.ready)
-        threshold = referee.threshold(case, pixels, self._options.random_faces)
+        checker = ReferenceChecker(self._everyone, self._weights, self._workers.ready)
+        threshold = checker.threshold(case, pixels, self._options.random_faces)
         self._step()
         measured: dict[int, Row] = {}
         findings: dict[int, list[Found]] = {}
@@ -172,9 +172,9 @@ class _Contest:
                     rows[place], turns[place], inspected, found, case.batch
                 )
                 findings[place] = found
-                referee.note(rows[place], found)
+                checker.note(rows[place], found)
         for place, found in findings.items():
-            parity = referee.judge(rows[place], case, pixels, threshold, found)
+            parity = checker.judge(rows[place], case, pixels, threshold, found)
             measured[place]["parity"] = parity
         self._step()
         with_ratios([measured[place] for place in range(len(rows))], turns, rows)
@@ -245,12 +245,14 @@ class _Contest:
         if not known and has_rate(entry.precision):
             self.rates.append({**where, "flops": worker.ask("rate", **where)})
 
-    def add_floors(self, held: Sequence[dict[str, Any]]) -> None:
+    def add_roofline_shares(self, held: Sequence[dict[str, Any]]) -> None:
         """Adds to each row the share that the networks' bare arithmetic takes of its time."""
         rows = [(case, row) for case in held for row in case["rows"] if row["state"] == "measured"]
         rates = {(rate["device"], rate["precision"]): rate["flops"] for rate in self.rates}
         for case, row in rows:
             rate = rates.get((row["device"], row["precision"]))
             if rate and self._everyone[row["contestant"]].own_weights() is None:
-                floor = floor_seconds(case, row, self._weights.pack, self._options.det_size, rate)
+                floor = roofline_seconds(
+                    case, row, self._weights.pack, self._options.det_size, rate
+                )
                 row["share_of_floor"] = floor and floor / row["seconds"]["median"]

@@ -39,16 +39,16 @@ class Weights:
 def weight_names(extra_roots: Sequence[Path] = ()) -> list[str]:
     """What can be chosen: `auto`, packs that are installed or come with a backend, stand-ins."""
     # Here, since the node is loaded with the pack, and graphs are made by few.
-    from .synthetic_models.packs import STAND_INS
+    from .synthetic_models.packs import SYNTHETIC_PACKS
 
-    random = (f"{RANDOM_PREFIX}{name}" for name in STAND_INS)
+    random = (f"{RANDOM_PREFIX}{name}" for name in SYNTHETIC_PACKS)
     return list(dict.fromkeys([AUTO, *find_packs(extra_roots), *backend_packs(), *random]))
 
 
 def choose_weights(
     name: str,
     extra_roots: Sequence[Path] = (),
-    stand_in_folder: Path | None = None,
+    synthetic_folder: Path | None = None,
     allow_path: bool = True,
 ) -> Weights:
     """The weights of a name.
@@ -58,7 +58,7 @@ def choose_weights(
             name or folder of a pack, one that comes with a backend included; or `random:` and the
             name of a pack that has a stand-in.
         extra_roots: Further folders to look for packs in.
-        stand_in_folder: Where stand-ins are kept; by default in the pack's cache.
+        synthetic_folder: Where stand-ins are kept; by default in the pack's cache.
         allow_path: Whether `name` may be a folder. Not for names from a workflow.
 
     Raises:
@@ -68,10 +68,10 @@ def choose_weights(
     if name == AUTO:
         name = _best_installed(extra_roots) or _SMALLEST
     if name.startswith(RANDOM_PREFIX):
-        from .synthetic_models.packs import make_stand_in_pack
+        from .synthetic_models.packs import make_synthetic_pack
 
-        folder = stand_in_folder or host.cache_folder() / "stand_ins"
-        made = make_stand_in_pack(name.removeprefix(RANDOM_PREFIX), folder)
+        folder = synthetic_folder or host.cache_folder() / "stand_ins"
+        made = make_synthetic_pack(name.removeprefix(RANDOM_PREFIX), folder)
         return Weights(read_pack(made.name, made), random=True)
     own = obtain_backend_pack(name)
     if own is not None:

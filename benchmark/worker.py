@@ -36,7 +36,7 @@ class Started:
     """A contestant at work."""
 
     opened: Opened
-    material: BenchmarkInputs
+    inputs: BenchmarkInputs
     call: Callable[[], Any]
     device: torch.device
     memory: MemoryUse
@@ -69,14 +69,14 @@ class WorkerServer:
         memory = MemoryUse(device)
         begin = time.perf_counter()
         opened = everyone[contestant].open(Setting(**setting))
-        material = BenchmarkInputs(pixels, source, device)
-        call = opened.call(material)
+        inputs = BenchmarkInputs(pixels, source, device)
+        call = opened.call(inputs)
         seconds, _ = timed(call, device)
         first_call = time.perf_counter() - begin
         for _ in range(_WARM_UP_CALLS.get(device.type, _WARM_UP_CALLS_ELSEWHERE)):
             opened.forget()
             seconds, _ = timed(call, device)
-        self._begun = Started(opened, material, call, device, memory, calls_a_turn(seconds))
+        self._begun = Started(opened, inputs, call, device, memory, calls_a_turn(seconds))
         return {
             "first_call_s": first_call,
             "runs_on": dict(opened.runs_on()),
@@ -110,7 +110,7 @@ class WorkerServer:
 
     def find(self, embed: bool) -> list[dict[str, Any]]:
         """What the contestant finds in the images."""
-        return self._started.opened.find(self._started.material, embed)
+        return self._started.opened.find(self._started.inputs, embed)
 
     def find_in(self, pixels: Any, source: str, embed: bool) -> list[dict[str, Any]]:
         """What it finds in other images."""
@@ -120,7 +120,7 @@ class WorkerServer:
     def threshold(self, faces: int) -> float:
         """The threshold at which random weights report so many faces on the first image."""
         app: Any = self._started.opened
-        return threshold_for(app.app, self._started.material.bgr()[0], faces)
+        return threshold_for(app.app, self._started.inputs.bgr()[0], faces)
 
     def rate(self, device: str, precision: str) -> float:
         """Operations a second in products of matrices."""
@@ -133,20 +133,20 @@ def _torch_device(name: str) -> torch.device:
     return device.card or torch.device(device.word if device.word in ("mps", "xpu") else "cpu")
 
 
-def serve(desk: WorkerServer, requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(server: WorkerServer, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers `(method, arguments)` with `("done", value)` or `("failed", reason)`."""
     while True:
         try:
             method, arguments = pickle.load(requests)  # noqa: S301  from our own process
         except EOFError:
             return
-        pickle.dump(_answer(desk, method, arguments), answers)
+        pickle.dump(_answer(server, method, arguments), answers)
         answers.flush()
 
 
-def _answer(desk: WorkerServer, method: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
+def _answer(server: WorkerServer, method: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
     try:
-        return "done", getattr(desk, method)(**arguments)
+        return "done", getattr(server, method)(**arguments)
     except FastFaceError as error:
         return "failed", str(error)
     except Exception as error:  # noqa: BLE001  whatever a contestant raises costs its own row only

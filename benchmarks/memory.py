@@ -227,10 +227,10 @@ def stand_in(name: str, folder: Path | None) -> Path:
     from install import import_pack
 
     import_pack("fastface")
-    from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
+    from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
     from fastface.utils import host
 
-    return make_stand_in_pack(name, folder or host.cache_folder() / "stand-ins")
+    return make_synthetic_pack(name, folder or host.cache_folder() / "stand-ins")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from fastface.backends.interfaces import Session
 from fastface.backends.onnx_graphs.batched import batched_graph
 from fastface.backends.onnx_graphs.cpu_optimized import tuned_graph
 from fastface.backends.placement import Placement
-from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
+from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.packs:
-            pack = read_pack(name, make_stand_in_pack(name, Path(folder)))
+            pack = read_pack(name, make_synthetic_pack(name, Path(folder)))
             for model in pack.models:
                 prepared = batched_graph(model)
                 if tuned_graph(prepared, model) == prepared:

@@ -26,7 +26,7 @@ def values_a_face(
         `[faces,K]` float32, a view where it is float32 already.
 
     Raises:
-        ModelError: There are several outputs, it has another size, or (told on the CPU alone)
+        ModelError: There are several outputs, it has another size, or (checked on the CPU alone)
             values that are none.
     """
     only, *others = outputs

@@ -53,7 +53,7 @@ def _grant_wishes() -> None:
         preload_if_wanted()
     except FastFaceError as error:
         _log.error("the nodes are loaded, but not all that the environment asks for: %s", error)
-    except Exception:  # noqa: BLE001  a wish that can't be granted must not cost the nodes
+    except Exception:  # noqa: BLE001  a setting that can't be met must not cost the nodes
         _log.exception("the nodes are loaded, but not all that the environment asks for is done")
 
 

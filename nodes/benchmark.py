@@ -144,7 +144,7 @@ class FastFaceBenchmark:
         from ..benchmark.history import history_file, remember
         from ..benchmark.plan import Options
         from ..benchmark.report import as_text
-        from ..benchmark.runner import hold
+        from ..benchmark.runner import run_benchmark
         from ..benchmark.weights import choose_weights
 
         checked = readable_images(images)
@@ -163,7 +163,7 @@ class FastFaceBenchmark:
         photos = [
             picture for chunk in checked.chunks() for picture in chunk.to_uint8().cpu().numpy()
         ]
-        result = hold(
+        result = run_benchmark(
             options,
             photos,
             choose_weights(model_pack, host.insightface_roots(), allow_path=False),

@@ -126,7 +126,7 @@ class FastFaceBuildEngine:
         from ..backends.trt.profile import Profile, Span
         from ..pipeline.engine_building import BuildRequest, build_pack, summary
 
-        wish = BuildRequest(
+        request = BuildRequest(
             precision,
             Profile(Span(1, best_batch, max_batch), Span(min_size, best_size, max_size)),
             workspace_mb * _MB,
@@ -135,7 +135,7 @@ class FastFaceBuildEngine:
             host.torch_device().index or 0,
         )
         pack = choose_pack(model_pack, AUTO, host.insightface_roots(), False, None)
-        info = host.redacted(summary(pack, build_pack(pack, wish, reporter(node_id))))
+        info = host.redacted(summary(pack, build_pack(pack, request, reporter(node_id))))
         return {"ui": host.node_text(info), "result": (info,)}
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,25 +14,23 @@ from torch import Tensor
 
 from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
-from ..backends.pending import Pending, read_together
 from ..backends.placement import Placement, RunsOn
 from ..backends.residency.batches import batch_of_work
-from ..utils import host
-from ..utils.batching import faces_at_once, images_at_once, run_with_oom_retry
-from ..utils.boxes import largest_or_central
+from ..utils.batching import faces_at_once, run_with_oom_retry
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
-from ..utils.images import ImageBatch, Images, check_values
+from ..utils.images import Images
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
-from ..utils.progress import Progress, heard_by, is_heard, part
+from ..utils.progress import Progress, part
 from ..utils.stages import stage
 from ..utils.views import CropSource
+from .detection_batches import detect_batches, detect_images
+from .listeners import listened_to
 
 if TYPE_CHECKING:
     from ..models.multiview.inside_boxes import BoxesOfImages
-    from ..models.multiview.types import MakeBatch
 
 #: The first pass as a share of the work of a search in images without a sure face.
 _FIRST_PASS_SHARE = 0.05
@@ -162,40 +159,13 @@ class Analyzer:
     def _detect(self, images: Images, options: DetectionOptions) -> Faces:
         detector = self._detector()
         if not options.robust:
-            return self._detect_once(detector, images, options)
+            return detect_images(detector, images, options)
         from ..models.multiview.robust import search_wider  # see `model`
 
         with part(0.0, _FIRST_PASS_SHARE):
-            found = self._detect_once(detector, images, options)
+            found = detect_images(detector, images, options)
         with part(_FIRST_PASS_SHARE, 1.0):
-            return search_wider(images, found, options, partial(_detect_batches, detector))
-
-    def _detect_once(self, detector: Detector, images: Images, options: DetectionOptions) -> Faces:
-        sizes = (detector.fixed_size_wh,) if detector.fixed_size_wh else options.sizes_wh
-        largest = max(sizes, key=lambda size_wh: size_wh[0] * size_wh[1])
-        find = partial(detector.detect, options=options)
-        pieces: list[_Piece] = []
-        positions: list[int] = []
-        done = 0
-        pixels = max((height * width for height, width in images.sizes_hw), default=0)
-        at_once = images_at_once(detector.device, largest, pixels)
-
-        def look(some: ImageBatch) -> _Piece:
-            with stage("upload"):
-                batch = some.to(detector.device)
-            # The caller's pixels are kept, not the copy on the device: that is to be let go.
-            again = partial(some.to, detector.device)
-            return _Piece(again, [find(batch)], some, batch.extremes())
-
-        for chunk in images.chunks(at_once, max_bytes=None):
-            until = done + len(chunk)
-            with part(done / len(images), until / len(images)):
-                pieces += run_with_oom_retry(chunk, look)
-            positions += chunk.positions
-            done = until
-        if not pieces:
-            return Faces.empty(device=detector.device)
-        return Faces.cat(_settled(pieces, find)).placed(positions, images.sizes_hw)
+            return search_wider(images, found, options, partial(detect_batches, detector))
 
     @engine_call()
     @batch_of_work()
@@ -221,7 +191,7 @@ class Analyzer:
 
         with listened_to(on_progress, len(boxes)):
             detector = self._detector()
-            find = partial(_detect_batches, detector)
+            find = partial(detect_batches, detector)
             return faces_inside(images, boxes, options, find, detector.device)
 
     @engine_call()
@@ -308,143 +278,9 @@ def _without_files(pack: ModelPack) -> ModelPack:
     return replace(pack, models=tuple(replace(model, files=()) for model in pack.models))
 
 
-@contextmanager
-def listened_to(on_progress: Progress | None, total: int) -> Iterator[None]:
-    """Hands what is done inside to a callback, in units of which there are so many in all.
-
-    Without a callback it is left to whoever listens already; where nobody does, a node of another
-    pack may be waiting in ComfyUI, which then can be stopped.
-    """
-    listener = None
-    if on_progress is not None:
-        listener = _counted(on_progress, total)
-    elif not is_heard() and (check := host.node_interruption()) is not None:
-        listener = partial(_check_only, check)
-    with nullcontext() if listener is None else heard_by(listener):
-        yield
-
-
-def _counted(on_progress: Progress, total: int) -> Callable[[float], None]:
-    """Calls back with what is done of a total whenever that has grown."""
-    known = -1.0
-
-    def listener(share: float) -> None:
-        nonlocal known
-        done = round(share * total, 3)
-        if done > known:
-            known = done
-            on_progress(done, total)
-
-    return listener
-
-
-def _check_only(check: Callable[[], None], share: float) -> None:
-    check()
-
-
-def _detect_batches(
-    detector: Detector, makers: Sequence[MakeBatch], options: DetectionOptions
-) -> list[Faces]:
-    """See `DetectBatches`."""
-    find = partial(detector.detect, options=options)
-    pieces = []
-    for number, make in enumerate(makers):
-        with part(number / len(makers), (number + 1) / len(makers)):
-            pieces.append(_Piece(make, run_with_oom_retry(make(), find)))
-    return _settled(pieces, find)
-
-
 def _columns(head: Head, images: CropSource, faces: Faces) -> dict[str, Tensor]:
     return dict(head.describe(images, faces))
 
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some images, and what is being found in them.
-
-    Attributes:
-        make: Gives the images on the device once more.
-        results: Of the images, or of parts of them in their order.
-        chunk: The caller's images, where their values are to be checked.
-        extremes: See `ImageBatch.extremes`.
-    """
-
-    make: MakeBatch
-    results: list[Faces | Pending]
-    chunk: ImageBatch | None = None
-    extremes: Tensor | None = None
-
-
-def _settled(
-    pieces: Sequence[_Piece], find: Callable[[ImageBatch], Faces | Pending]
-) -> list[Faces]:
-    """The faces of each piece, after one read of the device for everything the host must know.
-
-    Raises:
-        InvalidInput: Images hold NaN, infinite or absurd values.
-    """
-    checked = [
-        (piece.chunk, piece.extremes)
-        for piece in pieces
-        if piece.chunk is not None and piece.extremes is not None
-    ]
-    pending = [each for piece in pieces for each in piece.results if not isinstance(each, Faces)]
-    values = read_together(
-        [limits for _, limits in checked] + [each.host_values for each in pending]
-    )
-    check_values(
-        [(chunk, low, high) for (chunk, _), (low, high) in zip(checked, values, strict=False)]
-    )
-    answers = iter(values[len(checked) :])
-    settled: list[Faces] = []
-    for piece in pieces:
-        faces = [
-            each if isinstance(each, Faces) else each.resolve(next(answers))
-            for each in piece.results
-        ]
-        complete = [each for each in faces if each is not None]
-        if len(complete) < len(faces):
-            # There was more than was looked for; the detector looks wider now.
-            again = run_with_oom_retry(piece.make(), find)
-            complete = _settled([_Piece(piece.make, again)], find)
-        settled.append(Faces.cat(complete))
-    return settled
-
-
-def limit_faces(faces: Faces, limit: int, metric: str = "default") -> Faces:
-    """At most `limit` faces an image, chosen and ordered as InsightFace does; 0 keeps all."""
-    rows = rows_within_limit(faces, limit, metric)
-    return faces if rows is None else faces[rows]
-
-
-def rows_within_limit(
-    faces: Faces, limit: int, metric: str = "default", wanted: Tensor | None = None
-) -> Tensor | None:
-    """Rows of at most `limit` faces an image, chosen and ordered as InsightFace does.
-
-    Args:
-        faces: On any device.
-        limit: 0 is no limit.
-        metric: See `largest_or_central`.
-        wanted: `[N]` bool, faces that are kept before the others, fewer than the limit; or None.
-
-    Returns:
-        `[K]` int64 on the faces' device, grouped by image; None where all stay as they are.
-    """
-    if limit <= 0 or not len(faces) or max(faces.per_image()) <= limit:
-        return None
-    kept, first = [], 0
-    for count, size_hw in zip(faces.per_image(), faces.image_sizes, strict=True):
-        rows = torch.arange(first, first + count, device=faces.device)
-        if count > limit:
-            others = rows if wanted is None else rows[~wanted[rows]]
-            most = limit - (count - len(others))
-            others = others[largest_or_central(faces.boxes[others], size_hw, most, metric)]
-            rows = others if wanted is None else torch.cat((rows[wanted[rows]], others))
-        kept.append(rows)
-        first += count
-    return torch.cat(kept)

@@ -119,7 +119,7 @@ class PackEngines:
 
 def build_pack(
     pack: ModelPack,
-    wish: BuildRequest,
+    request: BuildRequest,
     on_progress: Callable[[int, int], None],
     store: EngineStore | None = None,
 ) -> PackEngines:
@@ -127,7 +127,7 @@ def build_pack(
 
     Args:
         pack: The weights.
-        wish: What to build.
+        request: What to build.
         on_progress: Called with steps done and in all, from any thread; what it raises ends it, and
             no file of the engine in work is left.
         store: Where engines are kept.
@@ -143,10 +143,10 @@ def build_pack(
             "graphs, such as antelopev2 or buffalo_l, which FastFace Loader gets with "
             "download_missing"
         )
-    card = card_here(wish.device_index)
+    card = card_here(request.device_index)
     library = choose_library(card)
     store = store or EngineStore()
-    work = _Work(pack, wish, library, card, store)
+    work = _Work(pack, request, library, card, store)
     total = _STEPS * len(pack.models)
     made = []
     for number, model in enumerate(pack.models):
@@ -165,13 +165,13 @@ class _Work:
     def __init__(
         self,
         pack: ModelPack,
-        wish: BuildRequest,
+        request: BuildRequest,
         library: Library,
         card: Card | None,
         store: EngineStore,
     ) -> None:
         self._pack = pack
-        self._wish = wish
+        self._request = request
         self._library = library
         self._card = card
         self._store = store
@@ -179,14 +179,14 @@ class _Work:
 
     def make(self, model: ModelFile, on_share: Callable[[float], None]) -> BuiltEngine:
         """An engine, found or built, with its fitness."""
-        precision = Placement(precision=self._wish.precision).precision_of(model.task)
+        precision = Placement(precision=self._request.precision).precision_of(model.task)
         with foreign_graph(model.path, _MADE):
             refuse_absurd_sizes(model)
             prepared = prepared_for(model)
-            profile = self._wish.profile
+            profile = self._request.profile
             key = engine_key(model, prepared, precision, profile, self._library, self._card)
         seconds = None
-        if self._wish.rebuild or not self._store.is_whole(key):
+        if self._request.rebuild or not self._store.is_whole(key):
             seconds = self._build(model, prepared, key, on_share)
         engine = self._store.load(key)
         facts = self._store.facts(key)
@@ -208,7 +208,7 @@ class _Work:
     ) -> float:
         with foreign_graph(model.path, _MADE):
             graph, kept = graph_in(key.precision, prepared)
-        limit = self._wish.workspace_bytes or int(settings().gpu_mem_limit)
+        limit = self._request.workspace_bytes or int(settings().gpu_mem_limit)
         timings = self._store.timings(key.library, key.device)
         order = BuildSpec(model.path.name, graph, key.shapes, limit, timings)
         _log.info("building %s: %s", key, self._library.why)
@@ -236,16 +236,16 @@ class _Work:
         if self._card is None:
             return AccuracyReport(UNTESTED, ("there is no NVIDIA GPU here to run it on",))
         if self._examination is None:
-            images = self._wish.images
+            images = self._request.images
             if images is None:
                 images = _packaged_images()
             if images is None:
                 reason = "there is no photo to compare on: give some, or install insightface"
                 return AccuracyReport(UNTESTED, (reason,))
-            best = self._wish.profile.side.best
+            best = self._request.profile.side.best
             backend = _reference_backend()
             self._examination = AccuracyCheck(self._pack, backend, images, ((best, best),))
-        device = cuda_device(self._wish.device_index)
+        device = cuda_device(self._request.device_index)
         with foreign_graph(model.path, "compared with the reference"):
             session = open_engine(self._library, self._store, key, device, model)
             return self._examination.examine(model.task, open_task(self._pack, model, session))

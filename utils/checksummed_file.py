@@ -41,7 +41,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """What a file says of itself, from its first bytes alone: `key`, `bytes`, `sha256`.
 
     Raises:
-        DamagedFile: It can't be told.
+        DamagedFile: Its header can't be read.
     """
     try:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .boxes import largest_or_central
 from .errors import InvalidInput
 from .faces import Faces
 
@@ -188,3 +189,38 @@ def numbered(faces: Faces, rows: Tensor, first: int, count: int) -> Tensor:
     place = torch.arange(len(rows), device=rows.device) - start
     wanted = place >= first
     return rows[wanted & (place < first + count)] if count else rows[wanted]
+
+
+def limit_faces(faces: Faces, limit: int, metric: str = "default") -> Faces:
+    """At most `limit` faces an image, chosen and ordered as InsightFace does; 0 keeps all."""
+    rows = rows_within_limit(faces, limit, metric)
+    return faces if rows is None else faces[rows]
+
+
+def rows_within_limit(
+    faces: Faces, limit: int, metric: str = "default", wanted: Tensor | None = None
+) -> Tensor | None:
+    """Rows of at most `limit` faces an image, chosen and ordered as InsightFace does.
+
+    Args:
+        faces: On any device.
+        limit: 0 is no limit.
+        metric: See `largest_or_central`.
+        wanted: `[N]` bool, faces that are kept before the others, fewer than the limit; or None.
+
+    Returns:
+        `[K]` int64 on the faces' device, grouped by image; None where all stay as they are.
+    """
+    if limit <= 0 or not len(faces) or max(faces.per_image()) <= limit:
+        return None
+    kept, first = [], 0
+    for count, size_hw in zip(faces.per_image(), faces.image_sizes, strict=True):
+        rows = torch.arange(first, first + count, device=faces.device)
+        if count > limit:
+            others = rows if wanted is None else rows[~wanted[rows]]
+            most = limit - (count - len(others))
+            others = others[largest_or_central(faces.boxes[others], size_hw, most, metric)]
+            rows = others if wanted is None else torch.cat((rows[wanted[rows]], others))
+        kept.append(rows)
+        first += count
+    return torch.cat(kept)

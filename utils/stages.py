@@ -1,4 +1,4 @@
-"""Marks the stages of a run: their times are always counted, and told to whoever listens."""
+"""Marks the stages of a run: their times are always counted, and given to whoever listens."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _input_shape(model: ModelFile) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _largest_value(content: str, model: ModelFile) -> tuple[int, str]:
-    """Elements and name of the largest value, as far as sizes can be told without running it."""
+    """Elements and name of the largest value, as far as sizes are known without running it."""
     onnx = import_onnx()
     graph, weights = _without_weights(onnx, model.path)
     constants = {tensor.name for tensor in graph.graph.initializer}

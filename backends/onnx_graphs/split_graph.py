@@ -41,7 +41,7 @@ _CANVAS_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class Halves:
+class SplitGraph:
     """Two graphs that follow each other.
 
     Attributes:
@@ -55,10 +55,10 @@ class Halves:
     split_point: SplitPoint
 
 
-def halves_of(path: Path, model: ModelFile) -> Halves | None:
+def split_graph_of(path: Path, model: ModelFile) -> SplitGraph | None:
     """A graph in two halves, made now or found in the cache; None where that is of no use.
 
-    Halves are used only after their answers for canvases with black margins were those of the whole
+    They are used only after their answers for canvases with black margins were those of the whole
     graph.
 
     Args:
@@ -90,12 +90,12 @@ def halves_of(path: Path, model: ModelFile) -> Halves | None:
             new_file(part).write_bytes(half.SerializeToString())
         return asdict(split_point)
 
-    def read(entry: Entry) -> Halves | None:
+    def read(entry: Entry) -> SplitGraph | None:
         if not entry.files:
             return None
         front, back = (entry.files[part] for part in _PARTS)
         rows, columns = (ReceptiveField(**entry.facts[axis]) for axis in ("rows", "columns"))
-        return Halves(front, back, SplitPoint(entry.facts["value"], rows, columns))
+        return SplitGraph(front, back, SplitPoint(entry.facts["value"], rows, columns))
 
     try:
         return graph_cache().obtain(

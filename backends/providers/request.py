@@ -141,9 +141,9 @@ def devices_of_providers(
             if _word(name) != _REMOTE:
                 odd.append(f"{entry!r} is no execution provider")
             continue
-        index, misfit = _index_in(options)
-        if misfit and row.indexed:
-            odd.append(f"{row.provider}: {misfit}, so the first one is meant")
+        index, problem = _index_in(options)
+        if problem and row.indexed:
+            odd.append(f"{row.provider}: {problem}, so the first one is meant")
         devices.append(device_name(row, index))
     return tuple(dict.fromkeys(devices)), tuple(odd)
 

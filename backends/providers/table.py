@@ -22,7 +22,7 @@ class ProviderRow:
         options: Provider options it is always given.
         limit_option: Option that takes the most bytes of GPU memory, its arena's or its builder's.
         cache_options: Options that take the folder for compiled engines; `{}` stands for it.
-        indexed: Whether there may be several, told apart by `device_id`.
+        indexed: Whether there may be several, distinguished by `device_id`.
         binds_on: The torch device type whose tensors it reads and writes in place; None when
             tensors go through host memory.
         helpers: Devices on the same hardware that take what this one leaves, best first.

@@ -15,7 +15,7 @@ from ..interfaces import Session
 from ..onnx_graphs.batched import BatchedGraph
 from ..onnx_graphs.foreign import foreign_graph
 from ..onnx_graphs.graph_cache import graph_cache
-from ..onnx_graphs.split_graph import Halves, halves_of
+from ..onnx_graphs.split_graph import SplitGraph, split_graph_of
 from ..residency.evictable_model import Movable
 from .split_session import MovableSplitSession, SplitSession
 from .unbatched_adapter import UnbatchedAdapter
@@ -131,11 +131,11 @@ class _Opening:
                 raise _Refused(path, error) from error
 
 
-def _halves(model: ModelFile, prepared: BatchedGraph) -> Halves | None:
+def _halves(model: ModelFile, prepared: BatchedGraph) -> SplitGraph | None:
     """The halves of a graph; None where it can't be read here, for the engine to judge it whole."""
     try:
         with foreign_graph(model.path, "split"):
-            return halves_of(prepared.path, model)
+            return split_graph_of(prepared.path, model)
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened whole: %s", model.path.name, error)
         return None

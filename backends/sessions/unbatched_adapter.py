@@ -58,8 +58,8 @@ class UnbatchedAdapter:
             return tuple(self._join(outputs) for outputs in zip(*singles, strict=True))
 
     def _join(self, outputs: Sequence[Tensor]) -> Tensor:
-        # A detector's [anchors, K] is told by its rank, not by a first axis of 1: one anchor is
-        # possible on a small input.
+        # A detector's [anchors, K] is recognised by its rank, not by a first axis of 1: a small
+        # input may have one anchor.
         has_batch_axis = outputs[0].ndim > 2 if self._finds_rows else outputs[0].shape[:1] == (1,)
         if not has_batch_axis:
             return torch.stack(list(outputs))

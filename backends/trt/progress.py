@@ -1,4 +1,4 @@
-"""How far a build is, told by the phases that the builder reports."""
+"""How far a build is, by the phases that the builder reports."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ class OpenedDlib(Opened):
     def runs_on(self) -> Mapping[str, str]:
         return {"detection": "dlib on cpu"}
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
-        return lambda: [self._detector.run(image, _UPSAMPLE_ONCE, 0.0) for image in material.rgb()]
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
+        return lambda: [self._detector.run(image, _UPSAMPLE_ONCE, 0.0) for image in inputs.rgb()]
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
-        for image in material.rgb():
+        for image in inputs.rgb():
             rectangles, scores, _ = self._detector.run(image, _UPSAMPLE_ONCE, 0.0)
             sides = [(box.left(), box.top(), box.right(), box.bottom()) for box in rectangles]
             results.append(found(np.array(sides), np.array(list(scores))))

@@ -51,12 +51,12 @@ class OpenedMtcnn(Opened):
     def runs_on(self) -> Mapping[str, str]:
         return {"detection": f"torch on {self._mtcnn.device}"}
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
-        return lambda: self._mtcnn.detect(np.stack(material.rgb()), landmarks=True)
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
+        return lambda: self._mtcnn.detect(np.stack(inputs.rgb()), landmarks=True)
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
-        for image in material.rgb():
+        for image in inputs.rgb():
             boxes, scores, points = self._mtcnn.detect(image, landmarks=True)
             if boxes is None:
                 boxes, scores, points = np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))

@@ -78,20 +78,20 @@ class OpenedInsightFace(Opened):
             for task, model in self.app.models.items()
         }
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
         job = self._setting.job
         if job == "detect":
-            return lambda: [self.app.det_model.detect(image) for image in material.bgr()]
+            return lambda: [self.app.det_model.detect(image) for image in inputs.bgr()]
         if job == "embed":
-            return lambda: [self.app.get(image) for image in material.bgr()]
-        return single_image_call(self.app, job, lambda: material.bgr()[0])
+            return lambda: [self.app.get(image) for image in inputs.bgr()]
+        return single_image_call(self.app, job, lambda: inputs.bgr()[0])
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         if self._setting.job != "detect":
             self.app.det_model.input_size = self._setting.size_wh
-            return [found_of(self.app.get(image), embed) for image in material.bgr()]
+            return [found_of(self.app.get(image), embed) for image in inputs.bgr()]
         results = []
-        for image in material.bgr():
+        for image in inputs.bgr():
             boxes, landmarks = self.app.det_model.detect(image)
             results.append(found(boxes[:, :4], boxes[:, 4], _as_array(landmarks)))
         return results

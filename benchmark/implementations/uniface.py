@@ -92,8 +92,8 @@ class OpenedUniface(Opened):
             if part is not None
         }
 
-    def call(self, material: BenchmarkInputs) -> Callable[[], Any]:
-        return lambda: [self._analyse(image) for image in material.bgr()]
+    def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:
+        return lambda: [self._analyse(image) for image in inputs.bgr()]
 
     def _analyse(self, bgr: np.ndarray) -> tuple[list[Any], list[np.ndarray]]:
         faces = self._detector.detect(bgr)
@@ -101,9 +101,9 @@ class OpenedUniface(Opened):
             return faces, []
         return faces, [self._recognizer.get_embedding(bgr, face.landmarks) for face in faces]
 
-    def find(self, material: BenchmarkInputs, embed: bool) -> list[Found]:
+    def find(self, inputs: BenchmarkInputs, embed: bool) -> list[Found]:
         results = []
-        for image in material.bgr():
+        for image in inputs.bgr():
             faces, embeddings = self._analyse(image)
             results.append(
                 found(

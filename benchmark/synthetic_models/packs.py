@@ -23,7 +23,7 @@ from .heads import gender_age, landmarks_2d, landmarks_3d
 from .recognizers import iresnet, mobile_face_net
 
 #: Packs there are stand-ins for.
-STAND_INS = ("antelopev2", "buffalo_l", "buffalo_s")
+SYNTHETIC_PACKS = ("antelopev2", "buffalo_l", "buffalo_s")
 
 #: Raised when the weights change, so that older stand-ins are made again.
 _VERSION = 1
@@ -50,13 +50,13 @@ _GRAPHS: dict[str, Callable[[], Any]] = {
 _FIRST_THRESHOLD, _LAST_THRESHOLD, _THRESHOLD_STEP = 0.5, 1e-6, 0.4
 
 
-def make_stand_in_pack(name: str, folder: Path) -> Path:
+def make_synthetic_pack(name: str, folder: Path) -> Path:
     """Writes a pack with random weights, or finds the one written before.
 
     The weights are the same in every call. Files are written whole or not at all, the marker last.
 
     Args:
-        name: One of `STAND_INS`.
+        name: One of `SYNTHETIC_PACKS`.
         folder: Where the pack's own folder `<name>-random` goes; made if missing. Not one that is
             searched for packs: users would find it there.
 
@@ -67,8 +67,8 @@ def make_stand_in_pack(name: str, folder: Path) -> Path:
         InvalidInput: There is no stand-in for that pack.
         BackendUnavailable: The onnx package is not installed.
     """
-    if name not in STAND_INS:
-        raise InvalidInput(f"got pack {name!r}, expected one of {', '.join(STAND_INS)}")
+    if name not in SYNTHETIC_PACKS:
+        raise InvalidInput(f"got pack {name!r}, expected one of {', '.join(SYNTHETIC_PACKS)}")
     pack = folder / f"{name}-random"
     files = list(KNOWN_PACKS[name].files)
     if not _is_made(pack, files):

@@ -25,7 +25,7 @@ from ...benchmark.quality import examine
 from ...benchmark.quality_report import quality_markdown, worst_pictures
 from ...benchmark.report import as_text, jobs_text
 from ...benchmark.result import BenchmarkResult
-from ...benchmark.runner import hold
+from ...benchmark.runner import run_benchmark
 from ...benchmark.targets import targets_table
 from ...benchmark.weights import choose_weights
 from ...pipeline.choices import AUTO
@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace, photos: Sequence[np.ndarray], command: str
     results = []
     history = options.history or history_file()
     for number, run in enumerate(_runs(options), start=1):
-        result = hold(
+        result = run_benchmark(
             run.options,
             photos,
             choose_weights(run.weights),

@@ -37,10 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         if options.list:
             _log.info("%s", listing(store))
             return 0
-        wish = _wish(options)
+        request = _request(options)
         roots = (comfyui / "models" / "insightface",) if comfyui else ()
         pack = choose_weights(options.pack, roots).pack
-        built = build_pack(pack, wish, _Meter().show, store)
+        built = build_pack(pack, request, _Meter().show, store)
     except FastFaceError as error:
         _log.error("%s", error)
         return 1
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wish(options: argparse.Namespace) -> BuildRequest:
+def _request(options: argparse.Namespace) -> BuildRequest:
     if not options.pack:
         raise InvalidInput("got no pack, expected one to build engines of: --pack antelopev2")
     pictures = [torch.from_numpy(read_picture(photo))[None] for photo in options.photos]

@@ -11,7 +11,8 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
 from ...utils.progress import Progress, part
-from ..analyzer import Analyzer, listened_to
+from ..analyzer import Analyzer
+from ..listeners import listened_to
 from .face_order import FaceOrder
 from .results import BATCHES
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ...utils.choose import rows_within_limit
 from ...utils.faces import Faces
 from ...utils.person import Choice, Embed, Person
-from ..analyzer import rows_within_limit
 
 _log = logging.getLogger("FastFace")
 

@@ -228,7 +228,7 @@ class LazyImageFaces:
         return work()
 
     def _move_on(self, task: str) -> None:
-        """Has the rest told by the model that is there now, of which nothing was told yet."""
+        """Has the fields that are not known yet computed by the model that is there now."""
         with self._record.lock:
             if self._record.fields.get(task):
                 raise ModelReplaced(

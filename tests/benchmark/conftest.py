@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastface.benchmark.plan import Options
-from fastface.benchmark.runner import hold
-from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
+from fastface.benchmark.runner import run_benchmark
+from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 from fastface.benchmark.weights import Weights, choose_weights
 
 ODD = Path(__file__).parent / "odd_implementations.py"
@@ -30,14 +30,14 @@ def stand_in_packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of the stand-ins for buffalo_s and antelopev2."""
     pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("stand-ins")
-    return {name: make_stand_in_pack(name, folder) for name in ("buffalo_s", "antelopev2")}
+    return {name: make_synthetic_pack(name, folder) for name in ("buffalo_s", "antelopev2")}
 
 
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("stand_ins")
-    return choose_weights("random:buffalo_s", stand_in_folder=folder)
+    return choose_weights("random:buffalo_s", synthetic_folder=folder)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def odd_result(photo: np.ndarray, random_weights: Weights) -> dict[str, Any]:
         det_size=320,
         contestant_files=(ODD,),
     )
-    return hold(options, [photo], random_weights, command="a test")
+    return run_benchmark(options, [photo], random_weights, command="a test")
 
 
 @pytest.fixture(scope="session")

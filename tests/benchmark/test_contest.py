@@ -13,7 +13,7 @@ import pytest
 
 from fastface.benchmark.plan import Options
 from fastface.benchmark.result import BenchmarkResult
-from fastface.benchmark.runner import hold
+from fastface.benchmark.runner import run_benchmark
 from fastface.benchmark.weights import Weights
 
 Rows = dict[str, dict[str, Any]]
@@ -104,14 +104,14 @@ def test_interruption_passes_through_and_leaves_no_process(
 
     options = Options(contestants=("onnxruntime", "torch"), devices=("cpu",), rounds=10_000)
     with pytest.raises(Stopped):
-        hold(options, [photo], random_weights, check_interrupted=stop)
+        run_benchmark(options, [photo], random_weights, check_interrupted=stop)
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def test_progress_rises_to_its_end(photo: np.ndarray, random_weights: Weights):
     seen: list[tuple[int, int]] = []
     options = Options(jobs=("detect",), contestants=("onnxruntime",), rounds=2, det_size=320)
-    result = hold(
+    result = run_benchmark(
         options, [photo], random_weights, on_progress=lambda done, all_: seen.append((done, all_))
     )
     validate(result)

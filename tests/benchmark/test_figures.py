@@ -12,7 +12,7 @@ import torch
 from fastface.benchmark.memory import MemoryUse
 from fastface.benchmark.roofline import matmul_rate, operations
 from fastface.benchmark.stage_shares import REST, StageClock, stage_shares
-from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
+from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 from fastface.benchmark.timing import calls_a_turn, ratios, summary, timed
 from fastface.benchmark.transfers import bytes_to_host, count_copies
 from fastface.utils.packs.read import read_pack
@@ -114,7 +114,7 @@ def test_memory_that_was_taken_is_seen_even_when_it_was_given_back():
 
 @pytest.fixture(scope="module")
 def buffalo_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_stand_in_pack("buffalo_s", tmp_path_factory.mktemp("packs"))
+    return make_synthetic_pack("buffalo_s", tmp_path_factory.mktemp("packs"))
 
 
 def operations_by_shapes(file: Path, size: int) -> int:

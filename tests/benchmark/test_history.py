@@ -12,7 +12,7 @@ import pytest
 
 from fastface.benchmark.history import compare_runs, last_like, remember
 from fastface.benchmark.plan import Options
-from fastface.benchmark.runner import hold
+from fastface.benchmark.runner import run_benchmark
 from fastface.benchmark.weights import Weights
 
 from .conftest import ODD
@@ -25,7 +25,7 @@ def run_slow(
     options = Options(
         jobs=("detect",), contestants=("slow",), rounds=5, det_size=320, contestant_files=(ODD,)
     )
-    return hold(options, [photo], weights)
+    return run_benchmark(options, [photo], weights)
 
 
 def test_a_slower_backend_is_flagged(

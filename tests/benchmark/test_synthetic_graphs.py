@@ -16,7 +16,7 @@ from fastface.backends.onnx_graphs.network import Network
 from fastface.benchmark.synthetic_models import packs as stand_ins
 from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age
-from fastface.benchmark.synthetic_models.packs import STAND_INS
+from fastface.benchmark.synthetic_models.packs import SYNTHETIC_PACKS
 from fastface.benchmark.synthetic_models.recognizers import iresnet
 from fastface.benchmark.synthetic_models.samples import photo_like
 from fastface.utils.packs.known import KNOWN_PACKS
@@ -59,7 +59,7 @@ def images_for(model: Any, size_hw: tuple[int, int]) -> np.ndarray:
     return images if model.graph.input[0].name == "data" else (images - 127.5) / 127.5
 
 
-@pytest.mark.parametrize("name", STAND_INS)
+@pytest.mark.parametrize("name", SYNTHETIC_PACKS)
 def test_every_file_of_the_pack_has_a_graph(name: str) -> None:
     assert set(KNOWN_PACKS[name].files) <= set(stand_ins._GRAPHS)
 

@@ -11,7 +11,7 @@ import pytest
 
 from fastface.backends.onnx_graphs.graph import read_model
 from fastface.benchmark.synthetic_models import packs as stand_ins
-from fastface.benchmark.synthetic_models.packs import make_stand_in_pack, threshold_for
+from fastface.benchmark.synthetic_models.packs import make_synthetic_pack, threshold_for
 from fastface.benchmark.synthetic_models.samples import photo_like
 from fastface.pipeline.loading import load_face_analysis
 from fastface.utils.errors import InvalidInput
@@ -49,7 +49,7 @@ def photo() -> np.ndarray:
 @pytest.mark.parametrize("name", ["", "buffalo_sc", "../antelopev2"])
 def test_refuses_other_packs(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput, match="expected one of antelopev2, buffalo_l, buffalo_s"):
-        make_stand_in_pack(name, tmp_path)
+        make_synthetic_pack(name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -102,13 +102,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Tiny:
 
 
 def test_is_made_once(tiny: Tiny, tmp_path: Path) -> None:
-    pack = make_stand_in_pack("buffalo_s", tmp_path / "new")
+    pack = make_synthetic_pack("buffalo_s", tmp_path / "new")
     assert pack == tmp_path / "new" / "buffalo_s-random"
     assert {path.name for path in pack.iterdir()} == {
         *KNOWN_PACKS["buffalo_s"].files,
         stand_ins.RANDOM_WEIGHTS_MARKER,
     }
-    assert make_stand_in_pack("buffalo_s", tmp_path / "new") == pack
+    assert make_synthetic_pack("buffalo_s", tmp_path / "new") == pack
     assert tiny.made == 5
 
 
@@ -126,9 +126,9 @@ def make_it_old(pack: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [lose_a_file, lose_the_marker, make_it_old])
 def test_is_made_again(tiny: Tiny, tmp_path: Path, spoil: Any) -> None:
-    pack = make_stand_in_pack("buffalo_s", tmp_path)
+    pack = make_synthetic_pack("buffalo_s", tmp_path)
     spoil(pack)
-    make_stand_in_pack("buffalo_s", tmp_path)
+    make_synthetic_pack("buffalo_s", tmp_path)
     assert tiny.made == 10
     assert (pack / "genderage.onnx").is_file()
 
@@ -142,9 +142,9 @@ def test_a_failed_write_leaves_nothing_half_done(
     with monkeypatch.context() as disk:
         disk.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="no space"):
-            make_stand_in_pack("buffalo_s", tmp_path)
+            make_synthetic_pack("buffalo_s", tmp_path)
     assert not list((tmp_path / "buffalo_s-random").iterdir())
-    make_stand_in_pack("buffalo_s", tmp_path)
+    make_synthetic_pack("buffalo_s", tmp_path)
     assert tiny.made == 6
 
 

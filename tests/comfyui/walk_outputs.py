@@ -74,9 +74,9 @@ def first_values(photo: Path, folder: Path) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from fastface.benchmark.synthetic_models.packs import make_stand_in_pack
+    from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 
-    make_stand_in_pack("buffalo_s", folder / "packs")
+    make_synthetic_pack("buffalo_s", folder / "packs")
     os.environ["FASTFACE_MODELS"] = str(folder / "packs")
     pixels = np.asarray(Image.open(photo).convert("RGB"), np.float32) / 255
     return {"IMAGE": torch.from_numpy(pixels)[None]}

@@ -25,11 +25,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
     """Options, photos and weights of what would be measured; a photo `photo.png` is there."""
     calls = []
 
-    def hold(options: Options, photos: list[np.ndarray], weights: Any, **_more: Any) -> None:
+    def run_benchmark(
+        options: Options, photos: list[np.ndarray], weights: Any, **_more: Any
+    ) -> None:
         calls.append((options, photos, weights))
         raise Asked("measured")
 
-    monkeypatch.setattr(bench, "hold", hold)
+    monkeypatch.setattr(bench, "run_benchmark", run_benchmark)
     monkeypatch.chdir(tmp_path)
     write_picture(Path("photo.png"), np.full((5, 7, 3), 90, np.uint8))
     return calls

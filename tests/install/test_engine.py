@@ -59,22 +59,22 @@ def test_check_tells_what_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_photos_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import numpy as np
 
-    wishes: list[engine_building.BuildRequest] = []
+    requests: list[engine_building.BuildRequest] = []
 
     def remember(
-        pack: object, wish: engine_building.BuildRequest, *more: object
+        pack: object, request: engine_building.BuildRequest, *more: object
     ) -> engine_building.PackEngines:
-        wishes.append(wish)
-        return engine_building.build_pack(pack, wish, *more)  # type: ignore[arg-type]
+        requests.append(request)
+        return engine_building.build_pack(pack, request, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "build_pack", remember)
     for number in (0, 1):
         write_picture(tmp_path / f"{number}.png", np.zeros((64 + 32 * number, 96, 3), np.uint8))
     photos = [str(tmp_path / f"{number}.png") for number in (0, 1)]
     assert engine.main([*photos, "--pack", "small", "--workspace-mb", "64", *SMALL]) == 0
-    assert wishes[0].images is not None
-    assert wishes[0].images.sizes_hw == ((64, 96), (96, 96))
-    assert wishes[0].workspace_bytes == 64 * 2**20
+    assert requests[0].images is not None
+    assert requests[0].images.sizes_hw == ((64, 96), (96, 96))
+    assert requests[0].workspace_bytes == 64 * 2**20
 
 
 def test_engines_of_a_comfyui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said):

@@ -72,17 +72,17 @@ def test_stop_stops_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_users_photos_are_compared(monkeypatch: pytest.MonkeyPatch):
     put_in_place(monkeypatch, [StubModule(TENSORRT_11)], GEFORCE)
-    wishes = []
+    requests = []
     build_pack = engine_building.build_pack
 
-    def remember(pack: object, wish: engine_building.BuildRequest, *more: object) -> object:
-        wishes.append(wish)
-        return build_pack(pack, wish, *more)  # type: ignore[arg-type]
+    def remember(pack: object, request: engine_building.BuildRequest, *more: object) -> object:
+        requests.append(request)
+        return build_pack(pack, request, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine_building, "build_pack", remember)
     node = FastFaceBuildEngine()
     node.build("small", images=torch.rand(2, 96, 96, 3), workspace_mb=512, **SMALL)
-    assert len(wishes[0].images) == 2 and wishes[0].workspace_bytes == 512 * 2**20
+    assert len(requests[0].images) == 2 and requests[0].workspace_bytes == 512 * 2**20
 
 
 def test_without_a_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement, RunsOn
-from fastface.pipeline import analyzer as analyzer_module
-from fastface.pipeline.analyzer import Analyzer, limit_faces
+from fastface.pipeline import detection_batches
+from fastface.pipeline.analyzer import Analyzer
+from fastface.utils.choose import limit_faces
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
@@ -128,7 +129,7 @@ class TestDetect:
     ):
         whole = backend.detector.detect
         reads: list[int] = []
-        read = analyzer_module.read_together
+        read = detection_batches.read_together
 
         def read_together(tensors: list[Tensor]) -> list[list[float]]:
             reads.append(len(tensors))
@@ -149,7 +150,7 @@ class TestDetect:
                     return None
                 return self.faces
 
-        monkeypatch.setattr(analyzer_module, "read_together", read_together)
+        monkeypatch.setattr(detection_batches, "read_together", read_together)
         monkeypatch.setattr(
             backend.detector, "detect", lambda *args, **kw: Late(whole(*args, **kw))
         )

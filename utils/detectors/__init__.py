@@ -1,7 +1,7 @@
 """Families of face detectors: every `DetectorFamily` in a file of this folder is one.
 
-A family is told by the header of a graph: the names, ranks and shapes of its inputs and outputs,
-never by the name of a file.
+A family is recognised by the header of a graph: the names, ranks and shapes of its inputs and
+outputs, never by the name of a file.
 """
 
 from __future__ import annotations

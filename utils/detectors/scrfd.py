@@ -120,8 +120,8 @@ def decode_scrfd(
             `[B,A,1]`, `[B,A,4]`, `[B,A,10]`, any floating dtype.
         canvas_hw: Height and width of the network's input, in pixels.
         threshold: Lowest score, 0..1.
-        most: Rows to give for each image, without waiting for the device; whether they were enough
-            is told by `passed`. None waits, and gives as many as passed in the fullest image.
+        most: Rows to give for each image, without waiting for the device; `passed` tells
+            whether they were enough. None waits, and gives as many as passed in the fullest image.
 
     Returns:
         The best of what passed, for each image of the batch.

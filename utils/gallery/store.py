@@ -162,28 +162,28 @@ class GalleryStore:
     def _parsed(self, file: Path, content: bytes) -> _Stored:
         """A gallery out of its JSON and the files that this names."""
         try:
-            told = json.loads(content)
+            document = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise self._damaged(file, error) from error
-        if not isinstance(told, dict) or told.get("format") != _FORMAT:
+        if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise self._damaged(file, "it is none that FastFace Gallery Add wrote")
-        if told.get("version") != _VERSION:
+        if document.get("version") != _VERSION:
             raise ModelError(
-                f"gallery {self.name!r} has version {told.get('version')!r} of the format, "
+                f"gallery {self.name!r} has version {document.get('version')!r} of the format, "
                 f"expected {_VERSION}; update ComfyUI-FastFace"
             )
         try:
             segments = tuple(
                 Segment(str(each["file"]), str(each["sha256"]), int(each["rows"]))
-                for each in told["segments"]
+                for each in document["segments"]
             )
             parts = [self._vectors(segment) for segment in segments]
             if len({part.shape[1] for part in parts}) > 1:
                 raise ValueError("its files of vectors are of several lengths")
             vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
-            identities = tuple(_identity(each, len(vectors)) for each in told["identities"])
-            facts = {str(key): str(value) for key, value in told["facts"].items()}
-            space = None if told["space"] is None else str(told["space"])
+            identities = tuple(_identity(each, len(vectors)) for each in document["identities"])
+            facts = {str(key): str(value) for key, value in document["facts"].items()}
+            space = None if document["space"] is None else str(document["space"])
         except FileNotFoundError:
             raise
         except ModelError:
@@ -251,13 +251,13 @@ class GalleryStore:
         )
 
 
-def _identity(told: dict[str, Any], rows: int) -> Identity:
+def _identity(document: dict[str, Any], rows: int) -> Identity:
     samples = tuple(
-        Sample(int(each["row"]), str(each.get("origin", ""))) for each in told["embeddings"]
+        Sample(int(each["row"]), str(each.get("origin", ""))) for each in document["embeddings"]
     )
     if not all(0 <= sample.row < rows for sample in samples):
-        raise ValueError(f"{told['name']!r} has embeddings that no file of vectors holds")
-    return Identity(checked_name(told["name"]), samples, str(told.get("notes", "")))
+        raise ValueError(f"{document['name']!r} has embeddings that no file of vectors holds")
+    return Identity(checked_name(document["name"]), samples, str(document.get("notes", "")))
 
 
 def _told(gallery: Gallery, segments: tuple[Segment, ...]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Tells from a graph's header what the network is for and how its input is normalised.
 
-Detectors are told by their family; see `utils/detectors`.
+Detectors are recognised by their family; see `utils/detectors`.
 
 Source: insightface 2.1, model_zoo (`ModelRouter`, `ArcFaceONNX`, `Landmark`, `Attribute`, `SCRFD`).
 """

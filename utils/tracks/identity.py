@@ -24,7 +24,7 @@ _MOST_PIECES = 1_000
 
 
 def split_by_person(ids: np.ndarray, boxes: np.ndarray, embeddings: OrderedRows) -> np.ndarray:
-    """Gives faces behind a change of person a number of their own: of a cut that nothing told of.
+    """Gives faces behind a change of person a number of their own: at a cut that was not given.
 
     Args:
         ids: `[N]` int64 by time, the piece of each face.

@@ -1,4 +1,4 @@
-"""Halves are proved before use, kept on disk, and refused with a reason where they differ."""
+"""SplitGraph are proved before use, kept on disk, and refused with a reason where they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from fastface.backends.onnx_graphs import split_graph
 from fastface.backends.onnx_graphs.batched import batched_graph
-from fastface.backends.onnx_graphs.split_graph import halves_of
+from fastface.backends.onnx_graphs.split_graph import split_graph_of
 from fastface.backends.onnx_graphs.split_point import ReceptiveField, SplitPoint
 from fastface.benchmark.synthetic_models.detectors import SCRFD_10G, SCRFD_500M, scrfd
 from fastface.utils.packs import ModelFile
@@ -37,7 +37,7 @@ def prepared(graph: Any, folder: Path, **fields: Any) -> tuple[Path, ModelFile]:
 @pytest.mark.parametrize("layers", [SCRFD_500M, SCRFD_10G], ids=["mobile", "residual"])
 def test_stand_ins_are_cut_in_their_backbone(layers: Any, tmp_path: Path):
     path, model = prepared(scrfd(layers), tmp_path)
-    found = halves_of(path, model)
+    found = split_graph_of(path, model)
     assert found is not None
     assert (
         found.split_point.rows == found.split_point.columns
@@ -54,24 +54,24 @@ def test_stand_ins_are_cut_in_their_backbone(layers: Any, tmp_path: Path):
 
 def test_the_released_detector_is_cut(test_data: Path):
     model = read_pack("models", test_data / "models").model("detection")
-    found = halves_of(batched_graph(model).path, model)
+    found = split_graph_of(batched_graph(model).path, model)
     assert found is not None and found.split_point.rows == ReceptiveField(4, -29, 31)
 
 
 def test_a_proved_cut_is_kept_and_found_again(graph: Any, tmp_path: Path, monkeypatch):
     path, model = prepared(graph, tmp_path)
-    first = halves_of(path, model)
+    first = split_graph_of(path, model)
     monkeypatch.setattr(split_graph, "best_split_point", None)
-    assert halves_of(path, model) == first
+    assert split_graph_of(path, model) == first
 
 
 @pytest.mark.parametrize("missing", ["front", "back"])
 def test_a_half_that_is_gone_is_made_again(graph: Any, tmp_path: Path, missing: str):
     path, model = prepared(graph, tmp_path)
-    first = halves_of(path, model)
+    first = split_graph_of(path, model)
     assert first is not None
     getattr(first, missing).unlink()
-    assert halves_of(path, model) == first and getattr(first, missing).is_file()
+    assert split_graph_of(path, model) == first and getattr(first, missing).is_file()
 
 
 def test_graphs_of_one_size_are_cut_too(graph: Any, tmp_path: Path):
@@ -84,7 +84,7 @@ def test_graphs_of_one_size_are_cut_too(graph: Any, tmp_path: Path):
     assert dims[2].dim_value != 320
     path, model = prepared(fixed, tmp_path)
     assert model.fixed_size_wh == (320, 320)
-    found = halves_of(path, model)
+    found = split_graph_of(path, model)
     assert found is not None
     for half in (found.front, found.back):
         shape = onnx.load(half).graph.input[0].type.tensor_type.shape.dim
@@ -102,11 +102,11 @@ def test_a_wrong_window_is_found_out(graph: Any, tmp_path: Path, monkeypatch, ca
     monkeypatch.setattr(split_graph, "best_split_point", wrong)
     path, model = prepared(graph, tmp_path)
     with caplog.at_level(logging.INFO, logger="FastFace"):
-        assert halves_of(path, model) is None
+        assert split_graph_of(path, model) is None
     assert "halves differ" in caplog.text and "is run whole" in caplog.text
     # It is remembered, and nothing of the halves is left.
     monkeypatch.setattr(split_graph, "best_split_point", None)
-    assert halves_of(path, model) is None
+    assert split_graph_of(path, model) is None
     assert not list((cache / "graphs").glob("*.front.onnx"))
 
 
@@ -114,7 +114,7 @@ def test_no_halves_where_nothing_is_spared(tmp_path: Path):
     path = tmp_path / "detector.onnx"
     onnx.save(detector(), path)
     model = ModelFile(path, "detection", (1, 3, None, None), output_shapes=((None, 1),) * 9)
-    assert halves_of(batched_graph(model).path, model) is None
+    assert split_graph_of(batched_graph(model).path, model) is None
 
 
 def test_what_onnx_can_not_take_apart_stays_whole(graph: Any, tmp_path: Path, caplog, cache: Path):
@@ -123,7 +123,7 @@ def test_what_onnx_can_not_take_apart_stays_whole(graph: Any, tmp_path: Path, ca
     annotated.graph.quantization_annotation.add().tensor_name = "input.1"
     path, model = prepared(annotated, tmp_path)
     with caplog.at_level(logging.INFO, logger="FastFace"):
-        assert halves_of(path, model) is None
+        assert split_graph_of(path, model) is None
     assert "can't be cut" in caplog.text
     # Another version of onnx may: it is tried again.
     assert not list((cache / "graphs").glob("split*"))

@@ -53,7 +53,7 @@ def test_halves_give_what_the_whole_gives(name: str, test_data: Path, monkeypatc
     model = read_pack("models", test_data / "models").model("detection")
     divided = backend.open_session(model, Placement("cpu", "fp32"))
     assert isinstance(divided, SplitSession)
-    monkeypatch.setattr("fastface.backends.sessions.opening.halves_of", lambda *_: None)
+    monkeypatch.setattr("fastface.backends.sessions.opening.split_graph_of", lambda *_: None)
     whole = backend.open_session(model, Placement("cpu", "fp32"))
     assert not isinstance(whole, SplitSession)
     assert divided.runs_on == whole.runs_on and divided.device == whole.device
@@ -209,7 +209,7 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("fastface.backends.sessions.opening.halves_of", refuse)
+    monkeypatch.setattr("fastface.backends.sessions.opening.split_graph_of", refuse)
     model = ModelFile(tmp_path / "detector.onnx", "detection", family="SCRFD")
     model.path.write_bytes(b"for others to read")
     opened: list[Path] = []
