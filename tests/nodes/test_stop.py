@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
+from fastface.nodes.sockets import require_crops
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils import host
+from fastface.utils.crops import CropBatch
 from fastface.utils.images import Images
+from fastface.utils.progress import heard_by
 from tests.nodes.fakes import analysis_of, images_with
 
 IMAGES = 20
@@ -140,3 +143,11 @@ def test_every_node_that_reads_pixels_or_faces_is_here():
         if socket in ("IMAGE", "FASTFACE_FACES")
     }
     assert reading - others <= set(LONG_NODES)
+
+
+def test_large_crops_are_checked_one_by_one():
+    crops = CropBatch(torch.zeros(5, 8, 8, 3), torch.zeros(5, 2, 3), (0,) * 5, ((8, 8),))
+    asked: list[float] = []
+    with heard_by(asked.append):
+        require_crops(crops)
+    assert len(asked) >= 5

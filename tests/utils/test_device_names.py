@@ -19,7 +19,7 @@ def test_a_name_is_read_and_written(text: str, word: str, index: int | None, num
     assert str(device) == text
 
 
-@pytest.mark.parametrize("text", ["cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cuda: 1"])
+@pytest.mark.parametrize("text", ["cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cuda: 1", "cuda:²"])
 def test_an_index_that_is_no_number_is_refused(text: str):
     with pytest.raises(InvalidInput, match="expected 'cuda' or an index as in 'cuda:0'"):
         Device.parse(text)
