@@ -234,7 +234,9 @@ class _SoundTrack:
             except FFmpegError:  # damaged sound is left out, as damaged pictures are
                 continue
             for frame in frames:
-                if not isinstance(frame, av.AudioFrame) or frame.pts is None:
+                if not isinstance(frame, av.AudioFrame):
+                    continue
+                if frame.pts is None or frame.time_base is None:
                     continue
                 shift = round(self._begin / frame.time_base)
                 begin = (frame.pts - shift) * frame.time_base
