@@ -24,8 +24,7 @@ from .facenet_networks.networks import (
 from .facenet_networks.parameters import IMAGE_SIZE, MtcnnParameters
 from .facenet_networks.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .interfaces import DetectionOptions, Detector, Head
-from .placement import Placement
-from .torch_placement import placed_in_torch
+from .placement import Placement, placed_in_torch
 
 _DIMENSIONS = 512
 #: MTCNN gives hands and ashtrays 0.87; facenet-pytorch itself selects above 0.9.

@@ -16,10 +16,9 @@ from .interfaces import Session
 from .onnx_graphs.batched import batched_graph
 from .onnx_graphs.folded_weights import folded_graph
 from .onnx_graphs.network import Network
-from .placement import Placement, RunsOn
+from .placement import Placement, RunsOn, placed_in_torch
 from .sessions.opening import open_batched
 from .sessions.torch_session import TorchSession
-from .torch_placement import placed_in_torch
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..utils.stages import listening
+from ..utils.metrics import listening
 from .timing import synchronise
 
 #: What is in none of the marked stages.

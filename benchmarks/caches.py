@@ -30,9 +30,8 @@ from fastface.pipeline.insightface_compat.results import CACHES, forget_results
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.content import image_key
 from fastface.utils.memory import resident_bytes
-from fastface.utils.metrics import METRICS
+from fastface.utils.metrics import METRICS, stage
 from fastface.utils.packs.read import read_pack
-from fastface.utils.stages import stage
 
 #: 4000 x 3000.
 TWELVE_MEGAPIXELS = (4000, 3000)

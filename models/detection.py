@@ -15,8 +15,8 @@ from ..utils.detectors import family_of
 from ..utils.detectors.candidates import Candidates
 from ..utils.images import ImageBatch
 from ..utils.letterbox import letterbox
+from ..utils.metrics import stage
 from ..utils.packs import ModelFile, ModelPack
-from ..utils.stages import stage
 from .inputs import network_input
 
 

@@ -12,8 +12,8 @@ from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
+from ..utils.metrics import stage
 from ..utils.packs import ModelFile, ModelPack
-from ..utils.stages import stage
 from ..utils.views import CropSource, CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face

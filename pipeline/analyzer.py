@@ -15,16 +15,16 @@ from torch import Tensor
 from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
 from ..backends.placement import Placement, RunsOn
-from ..backends.residency.batches import batch_of_work
+from ..backends.residency.idle_evictor import batch_of_work
 from ..utils.batching import faces_at_once, run_with_oom_retry
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
 from ..utils.isolation import engine_call
+from ..utils.metrics import stage
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.progress import Progress, part
-from ..utils.stages import stage
 from ..utils.views import CropSource
 from .detection_batches import detect_batches, detect_images
 from .listeners import listened_to

@@ -14,8 +14,8 @@ from ..backends.pending import Pending, read_together
 from ..utils.batching import images_at_once, run_with_oom_retry
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images, check_values
+from ..utils.metrics import stage
 from ..utils.progress import part
-from ..utils.stages import stage
 
 if TYPE_CHECKING:
     from ..models.multiview.types import MakeBatch

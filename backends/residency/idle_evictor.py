@@ -1,9 +1,11 @@
-"""`IdleEvictor`: lets go of models that nobody has used for a while."""
+"""When models go: after a while without use, or with the last image of a batch of work."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ...utils import shutdown
 from ...utils.errors import ProcessEnding
@@ -88,3 +90,25 @@ class IdleEvictor:
 
 
 watch = IdleEvictor()
+
+_batch_lock = threading.Lock()
+_batches_under_way = 0
+
+
+@contextmanager
+def batch_of_work() -> Iterator[None]:
+    """Encloses the work on a batch; batches may lie inside and beside one another.
+
+    With `keep_loaded` set to `batch`, every model is released when the last of them ends.
+    """
+    global _batches_under_way
+    with _batch_lock:
+        _batches_under_way += 1
+    try:
+        yield
+    finally:
+        with _batch_lock:
+            _batches_under_way -= 1
+            last = _batches_under_way == 0
+        if last and settings_or_defaults().keep_loaded == "batch":
+            model_registry.drop(model_registry.models(), idle_seconds=0)

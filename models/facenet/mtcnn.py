@@ -15,8 +15,8 @@ from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.memory import is_out_of_memory
+from ...utils.metrics import stage
 from ...utils.progress import part
-from ...utils.stages import stage
 from .proposals import propose, pyramid_scales
 from .refinement import finish, refine
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.residency.batches import batch_of_work
+from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.ahead import ahead
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces

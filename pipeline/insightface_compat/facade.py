@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from ...backends.interfaces import DetectionOptions
-from ...backends.residency.batches import batch_of_work
+from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.draw import draw_like_insightface
 from ...utils.embedding import require_space
 from ...utils.errors import ModelReplaced

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.backends.placement import Placement
+from fastface.backends.placement import Placement, _warn_once
 from fastface.backends.pytorch import TorchBackend
-from fastface.backends.torch_placement import _warn_once
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.packs import ModelFile
 from tests.backends.onnx_graphs.small_graphs import detector, embedder, model_of
@@ -29,7 +28,7 @@ def written(model, folder: Path, task: str = "recognition") -> ModelFile:
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     _warn_once.cache_clear()
-    monkeypatch.setattr("fastface.backends.torch_placement.torch_devices", lambda: ("cpu",))
+    monkeypatch.setattr("fastface.backends.placement.torch_devices", lambda: ("cpu",))
 
 
 def test_a_batch_runs_at_once(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_backend_that_can_not_be_made_stands_as_missing(
 
 @pytest.mark.parametrize(
     ("module", "expected"),
-    [("pytorch", {"torch"}), ("onnxruntime", {"onnxruntime"}), ("torch_placement", set())],
+    [("pytorch", {"torch"}), ("onnxruntime", {"onnxruntime"}), ("pending", set())],
 )
 def test_a_file_that_does_not_load_breaks_the_backends_it_declares_alone(
     fresh: None, monkeypatch: pytest.MonkeyPatch, module: str, expected: set[str]

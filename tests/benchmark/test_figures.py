@@ -15,8 +15,8 @@ from fastface.benchmark.stage_shares import REST, StageClock, stage_shares
 from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 from fastface.benchmark.timing import calls_a_turn, ratios, summary, timed
 from fastface.benchmark.transfers import bytes_to_host, count_copies
+from fastface.utils.metrics import stage
 from fastface.utils.packs.read import read_pack
-from fastface.utils.stages import stage
 
 CPU = torch.device("cpu")
 

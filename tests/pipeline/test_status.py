@@ -25,7 +25,7 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
         "pipeline.status",
         "pipeline.insightface_compat.facade",
         "pipeline.insightface_compat.batches",
-        "utils.stages",
+        "utils.metrics",
     ):
         monkeypatch.setattr(f"fastface.{name}.METRICS", metrics)
     return metrics

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastface.utils import stages
-from fastface.utils.metrics import QUANTILES, REMEMBERED, Clock, Metrics
-from fastface.utils.stages import listening, stage
+from fastface.utils import metrics as metrics_module
+from fastface.utils.metrics import QUANTILES, REMEMBERED, Clock, Metrics, listening, stage
 
 
 class TestClock:
@@ -74,7 +73,7 @@ class TestStages:
     @pytest.fixture(autouse=True)
     def metrics(self, monkeypatch: pytest.MonkeyPatch) -> Metrics:
         metrics = Metrics()
-        monkeypatch.setattr(stages, "METRICS", metrics)
+        monkeypatch.setattr(metrics_module, "METRICS", metrics)
         return metrics
 
     def test_every_stage_is_timed_with_what_lies_inside(self, metrics: Metrics):

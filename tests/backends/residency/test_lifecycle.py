@@ -10,7 +10,7 @@ import pytest
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.backends.residency import evictable_model, model_registry
-from fastface.backends.residency.batches import batch_of_work
+from fastface.backends.residency.idle_evictor import batch_of_work
 from fastface.backends.residency.model_registry import LoadedModel, ModelName
 from fastface.pipeline import lifecycle
 from fastface.pipeline.pool import forget_analyzers
