@@ -12,6 +12,7 @@ from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import model_states
+from ..utils.packs.licences import PACK_LICENCES
 from .base import Backend, Parameters
 from .facenet_networks.networks import (
     STAGES,
@@ -61,7 +62,7 @@ class FacenetBackend(Backend):
             name=MTCNN_PACK,
             folder=folder,
             models=(_as_it_is(ModelFile(stages[-1], "detection"), stages),),
-            licence="MIT (facenet-pytorch)",
+            licence=PACK_LICENCES[MTCNN_PACK].terms,
             origin="the facenet-pytorch wheel",
             det_threshold=_DET_THRESHOLD,
         )

@@ -16,6 +16,7 @@ from ..pipeline.choices import (
 from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
 from ..utils.packs import TASK_ORDER
+from ..utils.packs.licences import non_commercial_notice
 from ..utils.settings import settings_or_defaults
 from .pack_input import pack_input
 from .progress import reporter
@@ -147,9 +148,8 @@ class FastFaceLoader:
                     {
                         "default": False,
                         "tooltip": "On: a known pack that is not installed is downloaded from its "
-                        "authors (up to 0.4 GB). Mind its licence, which info states: the weights "
-                        "of InsightFace are for non-commercial research only. Off: nothing is ever "
-                        "downloaded.",
+                        "authors (up to 0.4 GB). Mind its licence, which info states. "
+                        f"{non_commercial_notice()} Off: nothing is ever downloaded.",
                     },
                 ),
             },

@@ -418,6 +418,7 @@ def tiny(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
     digest = hashlib.sha256(DETECTOR).hexdigest()
     pack = KnownPack(name="tiny", files={"det.onnx": digest, "rec.onnx": digest})
     monkeypatch.setattr(KnownPack, "url", file_server.url)
+    monkeypatch.setattr(KnownPack, "licence", "free")
     monkeypatch.setattr("fastface.pipeline.leftovers.KNOWN_PACKS", {"tiny": pack})
     return pack
 

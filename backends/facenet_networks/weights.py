@@ -12,6 +12,7 @@ import torch
 from ...utils import host
 from ...utils.download.fetch import download_file
 from ...utils.errors import ModelError
+from ...utils.packs.licences import PACK_LICENCES
 
 _log = logging.getLogger("FastFace")
 
@@ -31,14 +32,12 @@ class EmbeddingWeights:
         pack_name: Name of the pack they make together with MTCNN; of their embedding space too.
         file_name: As released.
         sha256: Hash of the released file, or None where no public source states it.
-        trained_on: Names the data.
         size_mb: Size in millions of bytes.
     """
 
     pack_name: str
     file_name: str
     sha256: str | None
-    trained_on: str
     size_mb: int
 
     @property
@@ -54,10 +53,8 @@ class EmbeddingWeights:
 
     @property
     def licence(self) -> str:
-        return (
-            f"MIT (facenet-pytorch); trained on {self.trained_on}, a data set for non-commercial "
-            "research: ask its authors before other uses"
-        )
+        """What they may be used for, in one line."""
+        return PACK_LICENCES[self.pack_name].terms
 
     @property
     def path(self) -> Path:
@@ -108,14 +105,12 @@ VGGFACE2 = EmbeddingWeights(
     pack_name="facenet-vggface2",
     file_name="20180402-114759-vggface2.pt",
     sha256="281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
-    trained_on="VGGFace2",
     size_mb=112,
 )
 CASIA_WEBFACE = EmbeddingWeights(
     pack_name="facenet-casia-webface",
     file_name="20180408-102900-casia-webface.pt",
     sha256=None,
-    trained_on="CASIA-WebFace",
     size_mb=116,
 )
 EMBEDDING_WEIGHTS = {weights.pack_name: weights for weights in (VGGFACE2, CASIA_WEBFACE)}

@@ -68,10 +68,10 @@ def test_the_list_of_packs_tells_which_are_to_be_downloaded(front_end: FrontEnd)
     assert labels == [
         "auto",
         "facenet-mtcnn",
-        "antelopev2 (to download)",
-        "buffalo_l (to download)",
+        "antelopev2 (to download; non-commercial)",
+        "buffalo_l (to download; non-commercial)",
     ]
     assert "Not installed here: antelopev2, " in declared["tooltip"]
     assert '"antelopev2"' in json.dumps(declared["to_download"])
     saved = json.dumps(front_end.page.evaluate(SERIALIZE))
-    assert "(to download)" not in saved
+    assert "(to download" not in saved

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from . import released
+from .licences import PACK_LICENCES
 
 RELEASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 
@@ -26,7 +27,6 @@ class KnownPack:
         size_mb: Size of the download in millions of bytes, or None.
         embedding_size: Numbers in one embedding, or None.
         used_by: Packs of ComfyUI that want it.
-        licence: What the weights may be used for.
     """
 
     name: str
@@ -35,7 +35,11 @@ class KnownPack:
     size_mb: float | None = None
     embedding_size: int | None = None
     used_by: tuple[str, ...] = ()
-    licence: str = released.INSIGHTFACE.licence
+
+    @property
+    def licence(self) -> str:
+        """What the weights may be used for, in one line."""
+        return PACK_LICENCES[self.name].terms
 
     @property
     def url(self) -> str:

@@ -51,9 +51,7 @@ def model_provenance(pack: ModelPack, model: ModelFile) -> Provenance:
     """Whose weights one model of a pack holds; see `provenance`."""
     if released := released_file(model):
         publisher = released.publisher
-        return Provenance(
-            f"{publisher.name}, {publisher.url} (contents verified)", publisher.licence
-        )
+        return Provenance(f"{publisher.name}, {publisher.url} (contents verified)", publisher.terms)
     known = KNOWN_PACKS.get(pack.name)
     if known is None or model.path.name not in known.files or pack.origin != ModelPack.origin:
         return Provenance(pack.origin, pack.licence)

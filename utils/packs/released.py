@@ -14,20 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-
-@dataclass(frozen=True)
-class Publisher:
-    """Who released model files.
-
-    Attributes:
-        name: Of the publisher, and of the release where there are several.
-        url: Where the files and their terms are.
-        licence: What the files may be used for.
-    """
-
-    name: str
-    url: str
-    licence: str
+from .licences import AURAFACE, INSIGHTFACE, Publisher
 
 
 @dataclass(frozen=True)
@@ -46,18 +33,6 @@ class ReleasedFile:
     size_bytes: int
     publisher: Publisher
 
-
-INSIGHTFACE = Publisher(
-    name="InsightFace",
-    url="https://github.com/deepinsight/insightface",
-    licence="InsightFace's pretrained models are for non-commercial research only; for other uses "
-    "ask InsightFace for a licence",
-)
-AURAFACE = Publisher(
-    name="AuraFace v1 by fal",
-    url="https://huggingface.co/fal/AuraFace-v1",
-    licence="Apache-2.0",
-)
 
 SCRFD_10G = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
 SCRFD_2_5G = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"

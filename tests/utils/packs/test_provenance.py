@@ -12,11 +12,10 @@ from fastface.utils import packs
 from fastface.utils.packs import ModelFile, ModelPack, checksums, provenance
 from fastface.utils.packs.checksums import content_sha256
 from fastface.utils.packs.known import KNOWN_PACKS
+from fastface.utils.packs.licences import AURAFACE, INSIGHTFACE
 from fastface.utils.packs.provenance import Provenance
 from fastface.utils.packs.read import RANDOM_WEIGHTS_MARKER, read_pack
 from fastface.utils.packs.released import (
-    AURAFACE,
-    INSIGHTFACE,
     RELEASED_FILES,
     RELEASED_SIZES,
     ReleasedFile,
