@@ -10,7 +10,7 @@ from typing import Any
 from ..utils.errors import FastFaceError
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.parity import Found
-from .plan import Entry
+from .plan import PlannedRun
 from .roofline import operations
 from .timing import quartiles, ratios, summary
 from .workloads import NETWORK
@@ -23,7 +23,7 @@ Turns = Sequence[Mapping[str, Any]]
 BASELINE = "insightface"
 
 
-def reasoned_row(entry: Entry, state: str, reason: str) -> Row:
+def reasoned_row(entry: PlannedRun, state: str, reason: str) -> Row:
     """A row without figures: `missing` or `failed` with the reason, or yet to be `measured`."""
     return {
         "contestant": entry.contestant,
@@ -54,7 +54,11 @@ def reasoned_row(entry: Entry, state: str, reason: str) -> Row:
 
 
 def finished_row(
-    entry: Entry, turns: Turns, inspected: Mapping[str, Any], found: Sequence[Found], batch: int
+    entry: PlannedRun,
+    turns: Turns,
+    inspected: Mapping[str, Any],
+    found: Sequence[Found],
+    batch: int,
 ) -> Row:
     """The figures of a row.
 
@@ -83,7 +87,9 @@ def finished_row(
     }
 
 
-def with_ratios(rows: Sequence[Row], turns: Mapping[int, Turns], entries: Sequence[Entry]) -> None:
+def with_ratios(
+    rows: Sequence[Row], turns: Mapping[int, Turns], entries: Sequence[PlannedRun]
+) -> None:
     """Adds to each row how many times as fast as insightface it is.
 
     That on the same device is the measure; where it did not run there, the one that ran. Rows whose

@@ -91,7 +91,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlannedRun:
     """One row of a case: who, where, how.
 
     Attributes:
@@ -122,15 +122,15 @@ def cases(options: Options) -> Iterator[Case]:
 
 def entries(
     case: Case, options: Options, everyone: Mapping[str, Implementation], pack: ModelPack
-) -> list[Entry]:
+) -> list[PlannedRun]:
     """The rows of a case; whoever can't take part has a row with the reason."""
-    rows: list[Entry] = []
+    rows: list[PlannedRun] = []
     for name in options.contestants or everyone:
         contestant = everyone[name]
         reason = contestant.why_unavailable() or contestant.why_unsupported(case.job, pack)
         if reason:
             own = contestant.own_weights()
-            rows.append(Entry(name, contestant.is_ours, "", "", "", reason, own))
+            rows.append(PlannedRun(name, contestant.is_ours, "", "", "", reason, own))
             continue
         for device in _devices_of(contestant, options.devices):
             rows += _rows_on(device, contestant, case, options)
@@ -139,9 +139,13 @@ def entries(
 
 def _rows_on(
     device: str, contestant: Implementation, case: Case, options: Options
-) -> Iterator[Entry]:
+) -> Iterator[PlannedRun]:
     row = partial(
-        Entry, contestant.name, contestant.is_ours, device, own_weights=contestant.own_weights()
+        PlannedRun,
+        contestant.name,
+        contestant.is_ours,
+        device,
+        own_weights=contestant.own_weights(),
     )
     offered = contestant.devices()
     if Device.parse(device).word not in offered:

@@ -11,7 +11,7 @@ from ..utils.errors import InvalidInput
 from ..utils.parity import Found, compare
 from .implementations import all_implementations
 from .inputs import fitted
-from .plan import Case, Entry, Options, entries
+from .plan import Case, Options, PlannedRun, entries
 from .process import ContestantFailed
 from .reference_checker import ReferenceChecker, on_cpu
 from .runner import Progress
@@ -82,7 +82,7 @@ class _Examination:
         self._workers = workers
         self._known: dict[str, Findings] = {}
 
-    def rows(self, way: Entry, reference: Entry | None) -> list[dict[str, Any]]:
+    def rows(self, way: PlannedRun, reference: PlannedRun | None) -> list[dict[str, Any]]:
         """A way's comparisons."""
         if way.reason:
             return [_silent(way, REFERENCE, "missing", way.reason)]
@@ -99,7 +99,7 @@ class _Examination:
             return [first]
         return [first, self._compared(way, BATCH, mine["single"], mine["batch"])]
 
-    def _findings(self, way: Entry) -> Findings:
+    def _findings(self, way: PlannedRun) -> Findings:
         """What somebody finds in each photo alone, and in each among companions."""
         if way.label in self._known:
             return self._known[way.label]
@@ -122,7 +122,7 @@ class _Examination:
         return self._known[way.label]
 
     def _compared(
-        self, way: Entry, against: str, right: Sequence[Found], mine: Sequence[Found]
+        self, way: PlannedRun, against: str, right: Sequence[Found], mine: Sequence[Found]
     ) -> dict[str, Any]:
         figures = compare(right, mine)
         worst = figures["worst_image"]
@@ -138,7 +138,7 @@ class _Examination:
         }
 
 
-def _silent(way: Entry, against: str, state: str, reason: str) -> dict[str, Any]:
+def _silent(way: PlannedRun, against: str, state: str, reason: str) -> dict[str, Any]:
     return {
         "label": way.label,
         "ours": way.is_ours,

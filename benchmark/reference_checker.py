@@ -10,7 +10,7 @@ import numpy as np
 
 from ..utils.parity import Found, compare
 from .implementation import Implementation
-from .plan import Case, Entry
+from .plan import Case, PlannedRun
 from .process import ContestantFailed, Worker
 from .weights import Weights
 from .workloads import JOBS, NETWORK
@@ -54,16 +54,21 @@ class ReferenceChecker:
         with self._start(detect, on_cpu(name, self._everyone[name]), pixels[:1], 0.5) as worker:
             return worker.ask("threshold", faces=faces)
 
-    def note(self, entry: Entry, found: Sequence[Found]) -> None:
+    def note(self, entry: PlannedRun, found: Sequence[Found]) -> None:
         """Remembers results that others will be held against."""
         if self._is_reference(entry):
             self._known[entry.contestant] = list(found)
 
-    def _is_reference(self, entry: Entry) -> bool:
+    def _is_reference(self, entry: PlannedRun) -> bool:
         return entry == on_cpu(entry.contestant, self._everyone[entry.contestant])
 
     def judge(
-        self, entry: Entry, case: Case, pixels: np.ndarray, threshold: float, found: Sequence[Found]
+        self,
+        entry: PlannedRun,
+        case: Case,
+        pixels: np.ndarray,
+        threshold: float,
+        found: Sequence[Found],
     ) -> dict[str, Any]:
         """Parity of a row: see `parity.compare`; where there is none, `verdict` says why."""
         if entry.variant == NETWORK:
@@ -97,7 +102,7 @@ class ReferenceChecker:
         return None
 
 
-def on_cpu(name: str, contestant: Implementation) -> Entry:
+def on_cpu(name: str, contestant: Implementation) -> PlannedRun:
     """The row of a contestant on the CPU in fp32."""
     own = contestant.own_weights()
-    return Entry(name, contestant.is_ours, "cpu", "fp32", own_weights=own)
+    return PlannedRun(name, contestant.is_ours, "cpu", "fp32", own_weights=own)

@@ -18,7 +18,7 @@ from .implementations import all_implementations
 from .inputs import batch_of
 from .machine import describe_machine, versions
 from .measure import Row, finished_row, reasoned_row, roofline_seconds, with_ratios
-from .plan import Case, Entry, Options, cases, entries
+from .plan import Case, Options, PlannedRun, cases, entries
 from .process import ContestantFailed, Worker
 from .reference_checker import ReferenceChecker
 from .roofline import has_rate
@@ -144,7 +144,7 @@ class _Measurement:
         self._step = steps.done
         self._shuffled = random.Random(0)  # noqa: S311  an order of turns
 
-    def case(self, case: Case, rows: Sequence[Entry]) -> dict[str, Any]:
+    def case(self, case: Case, rows: Sequence[PlannedRun]) -> dict[str, Any]:
         """Measures one comparison."""
         # A threshold gives random weights so many faces on one image, not on others.
         photos = self._photos[:1] if self._weights.random else self._photos
@@ -191,7 +191,7 @@ class _Measurement:
         self,
         stack: ExitStack,
         case: Case,
-        rows: Sequence[Entry],
+        rows: Sequence[PlannedRun],
         pixels: np.ndarray,
         threshold: float,
         measured: dict[int, Row],
@@ -217,7 +217,7 @@ class _Measurement:
         return workers
 
     def _take_turns(
-        self, workers: dict[int, Worker], rows: Sequence[Entry], measured: dict[int, Row]
+        self, workers: dict[int, Worker], rows: Sequence[PlannedRun], measured: dict[int, Row]
     ) -> dict[int, list[dict[str, Any]]]:
         """Every round each has one turn, in an order that is drawn anew."""
         turns: dict[int, list[dict[str, Any]]] = {place: [] for place in workers}
@@ -238,7 +238,7 @@ class _Measurement:
                 self._step()
         return turns
 
-    def _note_rate(self, worker: Worker, entry: Entry) -> None:
+    def _note_rate(self, worker: Worker, entry: PlannedRun) -> None:
         """Measures what a device can do in a precision, once."""
         where = {"device": entry.device, "precision": entry.precision}
         known = any(where.items() <= rate.items() for rate in self.rates)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .implementation import Setting
 from .machine import NoiseWatch
-from .plan import Case, Entry, Options
+from .plan import Case, Options, PlannedRun
 from .process import Worker
 from .weights import Weights
 
@@ -41,7 +41,7 @@ class Workers:
 
     @contextmanager
     def ready(
-        self, case: Case, entry: Entry, pixels: np.ndarray, threshold: float
+        self, case: Case, entry: PlannedRun, pixels: np.ndarray, threshold: float
     ) -> Iterator[Worker]:
         """A process in which a contestant is ready; see `begin`."""
         with self.bare() as worker:
@@ -49,7 +49,7 @@ class Workers:
             yield worker
 
     def begin(
-        self, worker: Worker, case: Case, entry: Entry, pixels: np.ndarray, threshold: float
+        self, worker: Worker, case: Case, entry: PlannedRun, pixels: np.ndarray, threshold: float
     ) -> dict[str, Any]:
         """Opens a contestant in a process and runs its job for the first time.
 

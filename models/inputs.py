@@ -11,7 +11,7 @@ from torch import Tensor
 from ..utils.errors import ModelError
 from ..utils.images import ImageBatch
 from ..utils.packs import ModelFile
-from ..utils.planes import colour_planes
+from ..utils.pixels import opencv_is_there
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
@@ -43,6 +43,36 @@ def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
             )
         _scale(planes, model.mean, model.std)
     return planes.to(dtype)
+
+
+def colour_planes(batch: ImageBatch, bgr: bool = False) -> Tensor:
+    """The channels of 8-bit images as planes.
+
+    Args:
+        batch: `[B,H,W,3]` uint8 on any device.
+        bgr: Whether the planes are blue, green, red; else they are red, green, blue.
+
+    Returns:
+        `[B,3,H,W]` float32 0..255 on the same device, in memory of its own.
+    """
+    pixels = batch.pixels
+    if pixels.device.type == "cpu" and opencv_is_there():
+        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), batch.bgr != bgr))
+    planes = pixels.permute(0, 3, 1, 2).float()
+    return planes.flip(1) if batch.bgr != bgr else planes
+
+
+def _planes_by_opencv(pixels: np.ndarray, reverse: bool) -> np.ndarray:
+    """In the calling thread, and with no more memory than the result, unlike `blobFromImages`:
+    what is taken and given back for every image costs more than the work itself.
+    """
+    import cv2
+
+    planes = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
+    for image, target in zip(pixels, planes, strict=True):
+        for plane, row in zip(cv2.split(image), target[::-1] if reverse else target, strict=True):
+            np.copyto(row, plane)
+    return planes
 
 
 def _scale(planes: Tensor, mean: float | tuple[float, float, float], std: float) -> None:

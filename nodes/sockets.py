@@ -18,7 +18,7 @@ from ..utils.errors import InvalidInput
 from ..utils.face_landmarks import frames_of_landmarks
 from ..utils.faces import Faces
 from ..utils.images import Images
-from ..utils.levels import extremes
+from ..utils.pixels import extremes
 from ..utils.progress import may_stop
 from ..utils.tracks.tracks import Tracks
 

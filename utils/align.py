@@ -11,8 +11,7 @@ from torch import Tensor
 from .cutting import cut_faces
 from .devices import uploaded, widest_float
 from .images import ImageBatch, Images
-from .levels import quantised
-from .resize import opencv_is_there
+from .pixels import opencv_is_there, quantised
 
 #: ArcFace's five points for a 112 x 112 crop. Source: insightface 2.1, `utils/face_align.py`.
 ARCFACE_TEMPLATE_112 = (

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .pixels import opencv_is_there
 from .progress import may_stop
-from .resize import opencv_is_there
 
 
 def summed_area_table(pixels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .arrays import in_order
 from .errors import InvalidInput
-from .levels import extremes, quantised
+from .pixels import extremes, quantised
 from .progress import may_stop
 
 _log = logging.getLogger("FastFace")

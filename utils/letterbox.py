@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .images import ImageBatch
-from .planes import black_images
+from .pixels import black_images
 from .resize import resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.

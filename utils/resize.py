@@ -7,14 +7,12 @@ formula.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from .devices import uploaded
-from .modules import has_module
+from .pixels import opencv_is_there
 
 #: OpenCV weighs pixels in steps of 1/2048.
 _STEPS = 2048
@@ -33,12 +31,6 @@ def resize_8bit(pixels: Tensor, target: Tensor) -> None:
         _by_opencv(pixels, target)
     else:
         target.copy_(resize_by_steps(pixels, (target.shape[1], target.shape[2])))
-
-
-@lru_cache(maxsize=1)
-def opencv_is_there() -> bool:
-    """Whether OpenCV is installed; what it does is done in torch where it is not."""
-    return has_module("cv2")
 
 
 def _by_opencv(pixels: Tensor, target: Tensor) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...utils.letterbox import Canvas
-from ...utils.planes import copy_within
+from ...utils.pixels import copy_within
 from .graph import Graph, Node
 
 #: Parts of canvases are rounded up to this, in pixels: fewer shapes to prepare for.

@@ -37,7 +37,7 @@ class Movable(Protocol):
         ...
 
 
-class Opened(Protocol):
+class OpenedModel(Protocol):
     """What can be managed."""
 
     device: torch.device
@@ -46,7 +46,7 @@ class Opened(Protocol):
     def runs_on(self) -> RunsOn: ...
 
 
-Kind = TypeVar("Kind", bound=Opened)
+Kind = TypeVar("Kind", bound=OpenedModel)
 
 
 @runtime_checkable

@@ -31,7 +31,7 @@ _SCORE_CENTRE, _SCORE_SPREAD = -3.0, 0.7
 
 
 @dataclass(frozen=True)
-class Scrfd:
+class ScrfdLayers:
     """Layers of one SCRFD.
 
     Attributes:
@@ -59,7 +59,7 @@ class Scrfd:
     stem: int | None = None
 
 
-SCRFD_10G = Scrfd(
+SCRFD_10G = ScrfdLayers(
     name="scrfd_10g_bnkps",
     stem=56,
     stage_blocks=(3, 4, 2, 3),
@@ -69,7 +69,7 @@ SCRFD_10G = Scrfd(
     head=80,
     outputs=("448", "471", "494", "451", "474", "497", "454", "477", "500"),
 )
-SCRFD_500M = Scrfd(
+SCRFD_500M = ScrfdLayers(
     name="scrfd_500m_bnkps",
     stage_blocks=(2, 3, 2, 6),
     channels=(16, 16, 40, 72, 152, 288),
@@ -80,7 +80,7 @@ SCRFD_500M = Scrfd(
 )
 
 
-def scrfd(layers: Scrfd) -> Any:
+def scrfd(layers: ScrfdLayers) -> Any:
     """An SCRFD as exported from torch: normalisations folded, 2-D outputs, any height and width.
 
     Args:
@@ -103,7 +103,7 @@ def scrfd(layers: Scrfd) -> Any:
     )
 
 
-def _residual_backbone(net: GraphBuilder, layers: Scrfd) -> list[Signal]:
+def _residual_backbone(net: GraphBuilder, layers: ScrfdLayers) -> list[Signal]:
     """ResNetV1e: three small convolutions first, pooling where blocks halve the size."""
     stem = layers.stem or 0
     x = net.relu(net.conv(net.input, stem // 2, stride=2))
@@ -136,7 +136,7 @@ def _residual_block(net: GraphBuilder, x: Signal, channels: int, stride: int) ->
     return net.relu(net.sum(branch, x))
 
 
-def _mobile_backbone(net: GraphBuilder, layers: Scrfd) -> list[Signal]:
+def _mobile_backbone(net: GraphBuilder, layers: ScrfdLayers) -> list[Signal]:
     first, second, *stages = layers.channels
     x = net.relu(net.conv(net.input, first, stride=2))
     x = _separable(net, x, second)
@@ -181,7 +181,7 @@ def _resized(net: GraphBuilder, x: Signal, like: Signal) -> Signal:
     )
 
 
-def _head(net: GraphBuilder, x: Signal, layers: Scrfd) -> tuple[Signal, Signal, Signal]:
+def _head(net: GraphBuilder, x: Signal, layers: ScrfdLayers) -> tuple[Signal, Signal, Signal]:
     """Scores, boxes and landmarks of one level."""
     for _ in range(layers.head_layers):
         x = net.relu(net.conv(x, layers.head)) if layers.stem else _separable(net, x, layers.head)

@@ -16,9 +16,9 @@ from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
-from ...utils.planes import colour_planes
 from ...utils.progress import may_stop
 from ...utils.views import CropSource, whole_images
+from ..inputs import colour_planes
 
 #: Images whose sums are held at once.
 _IMAGES_AT_ONCE = 4

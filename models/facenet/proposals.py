@@ -28,7 +28,7 @@ _PIXELS_ON_GPU = 8_000_000
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Proposals:
     """Boxes that may hold a face.
 
     Attributes:
@@ -44,8 +44,8 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, rows: Tensor) -> Candidates:
-        return Candidates(self.boxes[rows], self.scores[rows], self.image_index[rows])
+    def __getitem__(self, rows: Tensor) -> Proposals:
+        return Proposals(self.boxes[rows], self.scores[rows], self.image_index[rows])
 
 
 def pyramid_scales(size_hw: tuple[int, int], min_face_size: int, factor: float) -> list[float]:
@@ -74,7 +74,7 @@ def normalised(pixels: Tensor) -> Tensor:
     return pixels.sub_(127.5).mul_(0.0078125)
 
 
-def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float) -> Candidates:
+def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float) -> Proposals:
     """What PNet takes for faces, all levels of all images together.
 
     Args:
@@ -105,7 +105,7 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
             image_index.append(image + first_image)
             level_index.append(torch.full_like(image, level))
             advance(shares[level] + (shares[level + 1] - shares[level]) * done)
-    found = Candidates(torch.cat(boxes), torch.cat(scores), torch.cat(image_index))
+    found = Proposals(torch.cat(boxes), torch.cat(scores), torch.cat(image_index))
     offset = torch.cat(offsets)
     # Level by level: groups of like size are suppressed together.
     group = torch.cat(level_index) * images + found.image_index
@@ -114,7 +114,7 @@ def propose(pnet: Session, table: Tensor, scales: list[float], threshold: float)
     keep = suppress_groups(found.boxes, found.scores, found.image_index, images, _NMS_OF_IMAGE)
     found, offset = found[keep], offset[keep]
     sides = (found.boxes[:, 2:] - found.boxes[:, :2]).repeat(1, 2)
-    return Candidates(found.boxes + offset * sides, found.scores, found.image_index)
+    return Proposals(found.boxes + offset * sides, found.scores, found.image_index)
 
 
 def _source_hw(table: Tensor) -> tuple[int, int]:

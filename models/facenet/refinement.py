@@ -9,7 +9,7 @@ from ...backends.interfaces import Session
 from ...utils.area import area_crops
 from ...utils.progress import advance
 from ...utils.suppression import overlap_of_smaller, suppress_groups
-from .proposals import Candidates, normalised
+from .proposals import Proposals, normalised
 
 _NMS_THRESHOLD = 0.7
 RNET_SIDE, ONET_SIDE = 24, 48
@@ -19,7 +19,7 @@ _PIXELS_ON_CPU = 40_000
 _PIXELS_ON_GPU = 8_000_000
 
 
-def refine(rnet: Session, table: Tensor, found: Candidates, threshold: float) -> Candidates:
+def refine(rnet: Session, table: Tensor, found: Proposals, threshold: float) -> Proposals:
     """What RNet still takes for faces, by image, best first; boxes moved, not yet square.
 
     Args:
@@ -37,15 +37,15 @@ def refine(rnet: Session, table: Tensor, found: Candidates, threshold: float) ->
     offsets, probability = _looked_at(rnet, table, found, pixels, RNET_SIDE)
     score = probability[:, 1]
     passed = (score > threshold).nonzero()[:, 0]
-    found = Candidates(found.boxes[passed], score[passed], found.image_index[passed])
+    found = Proposals(found.boxes[passed], score[passed], found.image_index[passed])
     keep = suppress_groups(found.boxes, found.scores, found.image_index, len(table), _NMS_THRESHOLD)
     found = found[keep]
-    return Candidates(moved(found.boxes, offsets[passed[keep]]), found.scores, found.image_index)
+    return Proposals(moved(found.boxes, offsets[passed[keep]]), found.scores, found.image_index)
 
 
 def finish(
-    onet: Session, table: Tensor, found: Candidates, threshold: float
-) -> tuple[Candidates, Tensor]:
+    onet: Session, table: Tensor, found: Proposals, threshold: float
+) -> tuple[Proposals, Tensor]:
     """What ONet still takes for faces, by image, best first, and their landmarks `[N,5,2]`.
 
     Args:
@@ -65,7 +65,7 @@ def finish(
     # All x come before all y.
     shares = points[passed].view(-1, 2, 5).mT
     landmarks = shares * _sides(boxes)[:, None] + boxes[:, None, :2] - 1
-    found = Candidates(moved(boxes, offsets[passed]), score[passed], found.image_index[passed])
+    found = Proposals(moved(boxes, offsets[passed]), score[passed], found.image_index[passed])
     keep = suppress_groups(
         found.boxes,
         found.scores,
@@ -115,16 +115,16 @@ def _sides(boxes: Tensor) -> Tensor:
     return boxes[:, 2:] - boxes[:, :2] + 1
 
 
-def _squares(table: Tensor, found: Candidates) -> tuple[Candidates, Tensor]:
+def _squares(table: Tensor, found: Proposals) -> tuple[Proposals, Tensor]:
     """The squares around boxes that show something, and their whole pixels."""
     boxes = squared(found.boxes)
     pixels = whole_pixels(boxes, (table.shape[1] - 1, table.shape[2] - 1))
     rows = (pixels[:, 2:] > pixels[:, :2]).all(1).nonzero()[:, 0]
-    return Candidates(boxes[rows], found.scores[rows], found.image_index[rows]), pixels[rows]
+    return Proposals(boxes[rows], found.scores[rows], found.image_index[rows]), pixels[rows]
 
 
 def _looked_at(
-    network: Session, table: Tensor, found: Candidates, pixels: Tensor, side: int
+    network: Session, table: Tensor, found: Proposals, pixels: Tensor, side: int
 ) -> list[Tensor]:
     """The results of a network for crops of whole pixels."""
     step = (_PIXELS_ON_CPU if table.device.type == "cpu" else _PIXELS_ON_GPU) // side**2

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.letterbox import fitted_size, stretch
-from ...utils.planes import black_images
+from ...utils.pixels import black_images
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from .addons import DEFAULT_LIVENESS_THRESHOLD, NORMAL_MODE
 from .batches import analyze_batch, describe_batch
 from .face import Face, imported_class
 from .face_order import FaceOrder
-from .image_faces import Chosen, chosen_faces, faces_of_image
+from .image_faces import ChosenFaces, chosen_faces, faces_of_image
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
 from .offered_tasks import OfferedTasks
 from .portable import Portable
@@ -277,7 +277,9 @@ class FaceAnalysis(Portable):
             call.images, call.faces = 1, len(faces)
             return faces
 
-    def chosen(self, img: np.ndarray, key: bytes, found: Found, limit: int, metric: str) -> Chosen:
+    def chosen(
+        self, img: np.ndarray, key: bytes, found: Found, limit: int, metric: str
+    ) -> ChosenFaces:
         """Which of the faces that were found in an image callers get; see `chosen_faces`."""
         return chosen_faces(self, img, key, found, limit, metric)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .facade import FaceAnalysis
 
 
-class Chosen(NamedTuple):
+class ChosenFaces(NamedTuple):
     """The faces of an image as far as they are known, and the rows of those that callers get."""
 
     frame: LazyImageFaces
@@ -63,7 +63,7 @@ def _found(
 
 def chosen_faces(
     app: FaceAnalysis, img: np.ndarray, key: bytes, found: Found, limit: int, metric: str
-) -> Chosen:
+) -> ChosenFaces:
     """Which of the faces of an image callers get.
 
     Args:
@@ -90,7 +90,7 @@ def chosen_faces(
     rows = app.order.rows(record.faces, embed, limit or app.max_faces, metric, key)
     offered = list(range(len(boxes))) if rows is None else rows.tolist()
     frame.offer(offered)
-    return Chosen(frame, offered)
+    return ChosenFaces(frame, offered)
 
 
 def _face(

@@ -12,7 +12,7 @@ from fastface.backends.base import GraphBackend
 from fastface.backends.interfaces import CanvasSession, Session
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
+from fastface.benchmark.synthetic_models.detectors import ScrfdLayers, scrfd
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
@@ -20,7 +20,7 @@ from tests.backends.onnx_graphs.small_graphs import embedder
 
 BACKENDS = ("onnxruntime", "torch", "openvino")
 
-_DETECTOR = Scrfd(
+_DETECTOR = ScrfdLayers(
     name="scrfd_tiny",
     stage_blocks=(1, 1, 1, 1),
     channels=(8, 8, 8, 16, 16, 16),

@@ -14,7 +14,7 @@ from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 from fastface.backends.onnx_graphs.graph import graph_of, read_model
 from fastface.backends.onnx_graphs.network import Network
 from fastface.benchmark.synthetic_models import packs as stand_ins
-from fastface.benchmark.synthetic_models.detectors import Scrfd, scrfd
+from fastface.benchmark.synthetic_models.detectors import ScrfdLayers, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age
 from fastface.benchmark.synthetic_models.packs import SYNTHETIC_PACKS
 from fastface.benchmark.synthetic_models.recognizers import iresnet
@@ -78,7 +78,7 @@ def test_iresnet50_as_large_as_the_released_file() -> None:
 def test_scrfd_has_the_nodes_and_weights_of_a_released_one(test_data: Path) -> None:
     released = onnx.load(test_data / "models" / "scrfd_2.5g_bnkps.onnx")
     made = scrfd(
-        Scrfd(
+        ScrfdLayers(
             name="scrfd_2.5g_bnkps",
             stem=24,
             stage_blocks=(3, 5, 3, 2),

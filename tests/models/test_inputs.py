@@ -3,11 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.models.inputs import network_input, square_side
-from fastface.utils import planes
+from fastface.models import inputs
+from fastface.models.inputs import colour_planes, network_input, square_side
 from fastface.utils.errors import ModelError
 from fastface.utils.images import ImageBatch
-from fastface.utils.planes import colour_planes
 from tests.models.fake_network import model_of
 
 #: Every level once in each channel, in other places.
@@ -36,7 +35,7 @@ def test_leaves_the_pixels_alone():
 
 def test_opencv_and_torch_agree(monkeypatch: pytest.MonkeyPatch):
     by_opencv = colour_planes(LEVELS)
-    monkeypatch.setattr(planes, "opencv_is_there", lambda: False)
+    monkeypatch.setattr(inputs, "opencv_is_there", lambda: False)
     assert torch.equal(colour_planes(LEVELS), by_opencv) and torch.equal(by_opencv, PLANES)
 
 

@@ -76,7 +76,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenAnchors:
     """Which anchors of each image are looked at further.
 
     Attributes:
@@ -99,7 +99,7 @@ class Chosen:
         return Candidates(boxes, self.scores, self.present, self.passed, landmarks)
 
 
-def choose_best(scores: Tensor, threshold: float, most: int | None) -> Chosen:
+def choose_best(scores: Tensor, threshold: float, most: int | None) -> ChosenAnchors:
     """The anchors with the highest scores.
 
     Args:
@@ -115,4 +115,4 @@ def choose_best(scores: Tensor, threshold: float, most: int | None) -> Chosen:
     # Not by score alone: a NaN would count as the best of all.
     ranked = scores.masked_fill(~passes, -1.0)
     anchor = ranked.topk(min(most, scores.shape[1]), sorted=False).indices.sort(1).values
-    return Chosen(anchor, scores.gather(1, anchor), passes.gather(1, anchor), passed)
+    return ChosenAnchors(anchor, scores.gather(1, anchor), passes.gather(1, anchor), passed)

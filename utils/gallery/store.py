@@ -37,7 +37,7 @@ _MOST_READINGS = 20
 
 
 @dataclass(frozen=True)
-class Segment:
+class VectorFile:
     """A file of vectors: its name, SHA-256 and number of rows."""
 
     file: str
@@ -48,7 +48,7 @@ class Segment:
 @dataclass(frozen=True)
 class _Stored:
     gallery: Gallery
-    segments: tuple[Segment, ...]
+    segments: tuple[VectorFile, ...]
     content: bytes
 
 
@@ -174,7 +174,7 @@ class GalleryStore:
             )
         try:
             segments = tuple(
-                Segment(str(each["file"]), str(each["sha256"]), int(each["rows"]))
+                VectorFile(str(each["file"]), str(each["sha256"]), int(each["rows"]))
                 for each in document["segments"]
             )
             parts = [self._vectors(segment) for segment in segments]
@@ -192,7 +192,7 @@ class GalleryStore:
             raise self._damaged(file, repr(error)) from error
         return _Stored(Gallery(identities, vectors, space, facts), segments, content)
 
-    def _vectors(self, segment: Segment) -> Tensor:
+    def _vectors(self, segment: VectorFile) -> Tensor:
         """Vectors `[rows,D]` of a file whose content is what was written."""
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -235,12 +235,12 @@ class GalleryStore:
                 with contextlib.suppress(OSError):  # the next change tries again
                     path.unlink()
 
-    def _add_segment(self, vectors: Tensor) -> Segment:
+    def _add_segment(self, vectors: Tensor) -> VectorFile:
         from safetensors.torch import save
 
         content = save({_TENSOR: vectors.contiguous()}, {"format": _FORMAT})
         sha256 = hashlib.sha256(content).hexdigest()
-        segment = Segment(f"vectors-{sha256[:16]}.safetensors", sha256, len(vectors))
+        segment = VectorFile(f"vectors-{sha256[:16]}.safetensors", sha256, len(vectors))
         write_whole(self.folder / segment.file, content)
         return segment
 
@@ -260,7 +260,7 @@ def _identity(document: dict[str, Any], rows: int) -> Identity:
     return Identity(checked_name(document["name"]), samples, str(document.get("notes", "")))
 
 
-def _told(gallery: Gallery, segments: tuple[Segment, ...]) -> dict[str, Any]:
+def _told(gallery: Gallery, segments: tuple[VectorFile, ...]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "version": _VERSION,

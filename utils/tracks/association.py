@@ -40,7 +40,7 @@ _LIKENESS_GAIN = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Detections:
+class FilmDetections:
     """All faces of a film as arrays on the host, by frame.
 
     Attributes:
@@ -73,7 +73,7 @@ class _Open:
             if value is not None:
                 setattr(self, name, value[rows])
 
-    def begin(self, ids: np.ndarray, seen: Detections, rows: np.ndarray, time: float) -> None:
+    def begin(self, ids: np.ndarray, seen: FilmDetections, rows: np.ndarray, time: float) -> None:
         self.ids = np.concatenate((self.ids, ids))
         self.centres = np.concatenate((self.centres, seen.centres[rows]))
         self.velocities = np.concatenate((self.velocities, np.zeros((len(rows), 2))))
@@ -87,7 +87,9 @@ class _Open:
         elapsed = (time - self.times)[:, None]
         return self.centres + self.velocities * _MOTION_S * -np.expm1(-elapsed / _MOTION_S)
 
-    def go_on(self, tracks: np.ndarray, seen: Detections, rows: np.ndarray, time: float) -> None:
+    def go_on(
+        self, tracks: np.ndarray, seen: FilmDetections, rows: np.ndarray, time: float
+    ) -> None:
         """Alpha-beta filter: the seen place counts wholly, the velocity follows."""
         elapsed = np.maximum(time - self.times[tracks], 1e-3)[:, None]
         missed_by = seen.centres[rows] - self.expected(time)[tracks]
@@ -104,7 +106,7 @@ class _Open:
             self.directions[tracks] = mean / np.maximum(lengths, 1e-12)
 
 
-def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
+def follow(seen: FilmDetections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     """Follows faces from frame to frame.
 
     In each frame the sure faces choose first among the tracks, then the weak ones among those that
@@ -156,7 +158,7 @@ def follow(seen: Detections, times: np.ndarray, cuts: Set[int]) -> np.ndarray:
     return ids
 
 
-def _most_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) -> bool:
+def _most_go_on(tracks: _Open, seen: FilmDetections, rows: np.ndarray, time: float) -> bool:
     """Whether most faces go on where they were, as the same people, so that there is no cut.
 
     Without embeddings two faces have to; one may be anybody's.
@@ -176,7 +178,7 @@ def _most_go_on(tracks: _Open, seen: Detections, rows: np.ndarray, time: float) 
 
 
 def _likeness(
-    tracks: _Open, seen: Detections, rows: np.ndarray, time: float
+    tracks: _Open, seen: FilmDetections, rows: np.ndarray, time: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """How well faces go on with tracks, and how their boxes overlap: `[T,n]` each.
 
@@ -201,7 +203,7 @@ def _likeness(
 
 
 def _within_reach(
-    tracks: _Open, seen: Detections, rows: np.ndarray, elapsed: np.ndarray
+    tracks: _Open, seen: FilmDetections, rows: np.ndarray, elapsed: np.ndarray
 ) -> np.ndarray:
     """Whether faces can have moved from where tracks were last seen: `[T,n]`."""
     reach = np.minimum(_REACH + _REACH_PER_S * elapsed, _MOST_REACH)

@@ -11,7 +11,7 @@ import torch
 from ..devices import uploaded
 from ..errors import InvalidInput
 from ..faces import Faces
-from .association import SURE_SCORE, Detections, follow
+from .association import SURE_SCORE, FilmDetections, follow
 from .frontal import frontal
 from .identity import join_by_person, rows_by_id, split_by_person
 from .rows import Directions, OrderedRows
@@ -83,7 +83,7 @@ def link(
     if faces.embeddings is not None:
         values = faces.embeddings.detach().cpu().numpy()
         embeddings, directions = OrderedRows(values, order), Directions(values, order)
-    seen = Detections(
+    seen = FilmDetections(
         starts=np.searchsorted(image, np.arange(count + 1)),
         centres=(boxes[:, :2] + boxes[:, 2:]) / 2,
         sizes=np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3),

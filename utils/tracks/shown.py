@@ -15,7 +15,7 @@ from ..draw import annotate, draw_keypoints
 from ..errors import ModelError
 from ..faces import Faces
 from ..images import ImageBatch
-from ..levels import quantised
+from ..pixels import quantised
 from ..progress import advance, may_stop
 from ..resize import resize_8bit
 from ..video.frames import Frames

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..levels import quantised
+from ..pixels import quantised
 
 #: Rows and columns of the small pictures.
 _SMALL_HW = (36, 64)

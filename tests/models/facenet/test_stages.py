@@ -14,7 +14,7 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import RunsOn
 from fastface.models.facenet import proposals, refinement
 from fastface.models.facenet.mtcnn import Mtcnn
-from fastface.models.facenet.proposals import Candidates, level_size, pyramid_scales
+from fastface.models.facenet.proposals import Proposals, level_size, pyramid_scales
 from fastface.models.facenet.refinement import (
     finish,
     moved,
@@ -112,7 +112,7 @@ class Sure:
 def test_boxes_that_show_nothing_are_dropped():
     # The library leaves out their crops and then fails: it has more boxes than answers.
     table = summed_area_table(torch.zeros(1, 70, 100, 3, dtype=torch.uint8))
-    found = Candidates(
+    found = Proposals(
         ODD_BOXES, torch.linspace(1, 0.5, len(ODD_BOXES)), torch.zeros(len(ODD_BOXES)).long()
     )
     network = Sure(landmarks=False)

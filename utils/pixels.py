@@ -1,12 +1,24 @@
-"""From floating pictures to 8-bit levels, and how far their values reach."""
+"""Small work on pixels: in the calling thread where they lie on the CPU, in torch elsewhere.
+
+On the CPU it is too small to share: torch's threads, once woken, compete with those of the network
+that runs next. OpenCV and numpy do it there, with the same results.
+"""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .resize import opencv_is_there
+from .modules import has_module
+
+
+@lru_cache(maxsize=1)
+def opencv_is_there() -> bool:
+    """Whether OpenCV is installed; what it does is done in torch where it is not."""
+    return has_module("cv2")
 
 
 def quantised(pixels: Tensor) -> Tensor:
@@ -37,3 +49,20 @@ def extremes(pixels: Tensor) -> Tensor:
         values = pixels.float().numpy()
         return torch.tensor([float(values.min()), float(values.max())], dtype=torch.float32)
     return torch.stack(torch.aminmax(pixels)).float()
+
+
+def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """Black images `[B,H,W,3]` uint8."""
+    if device.type == "cpu":
+        # In the calling thread: the work is too small to share, and torch's threads, once woken,
+        # compete with those of the network that runs next.
+        return torch.from_numpy(np.zeros(shape, dtype=np.uint8))
+    return torch.zeros(shape, dtype=torch.uint8, device=device)
+
+
+def copy_within(target: Tensor, source: Tensor) -> None:
+    """Copies numbers into a tensor of the same type on the same device; sizes of 1 are repeated."""
+    if target.device.type == "cpu" and target.dtype != torch.bfloat16:  # which numpy hasn't got
+        np.copyto(target.numpy(), source.numpy())  # in the calling thread; see `black_images`
+    else:
+        target.copy_(source)

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastface.utils import levels
-from fastface.utils.levels import extremes, quantised
+from fastface.utils.pixels import extremes, quantised
 from tests.utils.properties import steady
 
 pytest.importorskip("cv2")
@@ -19,7 +18,7 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 def by_torch(pixels: torch.Tensor) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(levels, "opencv_is_there", lambda: False)
+        patch.setattr(pixels, "opencv_is_there", lambda: False)
         return quantised(pixels)
 
 
