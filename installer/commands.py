@@ -27,6 +27,7 @@ Commands:
   test [PYTEST ARGS]    run ruff, the type checker and the tests
   fuzz [OPTIONS]        give every part odd input for a minute, count what breaks; fuzz --help
   bench [OPTIONS]       measure speed and answers against everyone installed; bench --help
+  album PATH...         find and name the faces in folders of pictures and films; album --help
   engine --pack NAME    build TensorRT engines of a model pack; engine --help
   doctor [--json]       say what is installed, what works, what is wrong and what mends it
   help                  print this
@@ -74,6 +75,7 @@ def dispatch(arguments: list[str]) -> int:
         "test": run_tests,
         "fuzz": run_fuzz,
         "bench": run_bench,
+        "album": run_album,
         "engine": run_engine,
         "doctor": run_doctor,
         "help": show_help,
@@ -103,7 +105,8 @@ def refuse(reason: str) -> int:
     """
     sys.stderr.write(
         f"{reason} Commands: demo [PHOTO], test [PYTEST ARGS], fuzz [OPTIONS], bench [OPTIONS], "
-        "engine [OPTIONS], doctor [--json], help; without one, what is missing is installed.\n"
+        "album PATH..., engine [OPTIONS], doctor [--json], help; without one, what is missing is "
+        "installed.\n"
     )
     return 2
 
@@ -124,6 +127,11 @@ def run_demo(arguments: list[str]) -> int:
 def run_bench(arguments: list[str]) -> int:
     """Measures this pack against everyone else who is installed."""
     return run_with_pack("bench", arguments, with_tests=True)
+
+
+def run_album(arguments: list[str]) -> int:
+    """Finds the faces of folders."""
+    return run_with_pack("album", arguments, with_tests=False)
 
 
 def run_engine(arguments: list[str]) -> int:

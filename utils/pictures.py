@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .decoding import DAMAGED, upright_rgb
 from .errors import InvalidInput
 from .files import write_whole
 
 #: What to do where a command's results can't be written.
 USE_OUTPUT = "choose another folder with --output"
-
-
-#: What else Pillow raises on damaged files, found by damaging some, and Python on odd paths.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-)
+#: Side of a thumbnail in sides of the face's box, and the quality of its JPEG.
+_THUMBNAIL_EXPANSION, _THUMBNAIL_QUALITY = 1.5, 80
 
 
 def packaged_photo() -> Path:
@@ -47,44 +35,20 @@ def packaged_photo() -> Path:
 
 
 def read_picture(file: Path) -> np.ndarray:
-    """Reads a picture: `[H,W,3]` uint8 RGB.
-
-    Of 16-bit grey the upper 8 bits are taken, as Pillow and OpenCV do with 16-bit colours.
+    """Reads a picture: `[H,W,3]` uint8 RGB, as `upright_rgb` says.
 
     Raises:
         InvalidInput: It can't be read, or holds numbers that are no 8- or 16-bit levels.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(file) as opened:
-            # Phones store the turn beside the pixels.
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith(("I", "F")):
-                return _from_wide_levels(np.asarray(upright), file)
-            return np.array(upright.convert("RGB"))
-    except InvalidInput:
-        raise
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
+            return upright_rgb(opened)[0]
+    except InvalidInput as error:
         raise InvalidInput(f"{file} can't be read as a picture: {error}") from error
-
-
-def _from_wide_levels(levels: np.ndarray, file: Path) -> np.ndarray:
-    """Grey levels of more than 8 bits, which Pillow's own conversion would cut off at 255.
-
-    Args:
-        levels: `[H,W]`, whole numbers of 0..65535, or floating ones of 0..1.
-        file: Where they are from.
-    """
-    if levels.dtype.kind == "f":
-        levels = np.rint(levels * 65535.0)
-    # Written so that NaN is refused too.
-    if levels.size and not (levels.min() >= 0 and levels.max() <= 65535):
-        raise InvalidInput(
-            f"{file} has grey levels that are neither of 16 bits nor floating 0..1; save it as an "
-            "8-bit picture"
-        )
-    return np.repeat((levels.astype(np.uint16) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{file} can't be read as a picture: {error}") from error
 
 
 def write_picture(file: Path, picture: np.ndarray) -> None:
@@ -103,3 +67,27 @@ def write_picture(file: Path, picture: np.ndarray) -> None:
     content = io.BytesIO()
     Image.fromarray(picture).save(content, kind)
     write_whole(file, content.getvalue(), USE_OUTPUT)
+
+
+def square_thumbnail(pixels: np.ndarray, box_xyxy: Sequence[float], side: int) -> bytes:
+    """A small square around a box as a JPEG; black where it reaches beyond the picture.
+
+    Args:
+        pixels: `[H,W,3]` uint8 RGB.
+        box_xyxy: In pixels; may reach beyond the picture.
+        side: Of the thumbnail, in pixels.
+    """
+    from PIL import Image
+
+    left, top, right, bottom = box_xyxy
+    half = max(right - left, bottom - top, 2.0) * _THUMBNAIL_EXPANSION / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    x0, y0, x1, y1 = (round(value) for value in (x - half, y - half, x + half, y + half))
+    inside = pixels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
+    square = Image.new("RGB", (x1 - x0, y1 - y0))
+    if inside.size:
+        square.paste(Image.fromarray(inside), (max(0, -x0), max(0, -y0)))
+    square = square.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    content = io.BytesIO()
+    square.save(content, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return content.getvalue()

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+
+#: Categories of characters that begin lines, move the cursor, or turn the text around them.
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+#: Joins emoji into one.
+_JOINER = "\u200d"
 
 
 def readable(text: str) -> str:
@@ -14,6 +20,19 @@ def readable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""Readable text in one line, whatever is in it: a line break is shown as `\n`.
+
+    A name of a file may hold what makes two lines of a list's one, or moves a terminal's cursor.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _UNSEEN and character != _JOINER
+        else character
+        for character in readable(text)
+    )
 
 
 class ReadableRecords(logging.Filter):

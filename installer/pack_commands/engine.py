@@ -17,9 +17,9 @@ from ...pipeline.engine_building import BuildRequest, build_pack, listing, summa
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.images import Images
 from ...utils.pictures import read_picture
+from .comfyui import comfyui_around
 
 _log = logging.getLogger("FastFace")
-_PACK_FOLDER = Path(__file__).resolve().parents[2]
 _MB = 1 << 20
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        comfyui = options.comfyui or _comfyui_around()
+        comfyui = options.comfyui or comfyui_around()
         store = EngineStore(comfyui / "user" / "__fastface" / "tensorrt" if comfyui else None)
         if options.list:
             _log.info("%s", listing(store))
@@ -91,13 +91,6 @@ def _request(options: argparse.Namespace) -> BuildRequest:
         Images.from_comfy(pictures) if pictures else None,
         options.device,
     )
-
-
-def _comfyui_around() -> Path | None:
-    """The ComfyUI whose `custom_nodes` this pack lies in."""
-    folder = _PACK_FOLDER.parent
-    is_one = folder.name == "custom_nodes" and (folder.parent / "main.py").is_file()
-    return folder.parent if is_one else None
 
 
 class _Meter:

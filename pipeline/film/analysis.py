@@ -15,7 +15,6 @@ from ...utils.ahead import ahead
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.isolation import engine_call
-from ...utils.packs.checksums import content_of
 from ...utils.progress import Progress, heard_by
 from ...utils.tracks.linking import link
 from ...utils.tracks.tracks import FilmSource, Tracks
@@ -23,6 +22,7 @@ from ...utils.video.frames import Frames
 from ...utils.video.scenes import cuts
 from ...utils.video.selection import Selection
 from ..insightface_compat.facade import FaceAnalysis
+from ..result_key import describing_tasks, result_key
 from .chunks import Chunk, chunks_of, frames_at_once
 from .full import EveryFrame
 from .segments import SEGMENT_FRAMES, FilmStore, GrowingSegment, Segment, films_folder
@@ -35,7 +35,6 @@ ACCURACIES = (EXACT, FAST)
 #: How often it is said how far a film is, in seconds: on the node, and in the log.
 _SHOW_SECONDS = 1.0
 _LOG_SECONDS = 15.0
-_RECOGNITION = "recognition"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +91,7 @@ def analyze_film(
         OutOfMemory: Not even one frame fits into the memory that is left.
     """
     wanted = selection.numbers(frames.times)
-    tasks = [_RECOGNITION] if _describes(face_analysis) else []
+    tasks = describing_tasks(face_analysis)
     every = 1
     if accuracy == FAST:
         every = full_every(frames.times[wanted])
@@ -112,12 +111,6 @@ def analyze_film(
     return run.result(frames, every, time.monotonic() - started)
 
 
-def _describes(face_analysis: FaceAnalysis) -> bool:
-    """Whether its pack says who somebody is, and that was not left out."""
-    allowed = face_analysis.tasks is None or _RECOGNITION in face_analysis.tasks
-    return allowed and _RECOGNITION in face_analysis.analyzer.pack.tasks
-
-
 def _store(
     face_analysis: FaceAnalysis,
     frames: Frames,
@@ -129,20 +122,10 @@ def _store(
     content = frames.content
     if content is None:
         return None
-    analyzer, options = face_analysis.analyzer, face_analysis.options()
-    pack = analyzer.pack
     key: dict[str, Any] = {
+        **result_key(face_analysis, tasks),
         "film": content,
         "times": [float(frames.times[0]), float(frames.times[-1]), len(frames.times)],
-        "models": {task: content_of(pack.model(task)) for task in ("detection", *tasks)},
-        "backend": [analyzer.backend.name, analyzer.placement.device, analyzer.placement.precision],
-        "detection": [
-            [list(size) for size in options.sizes_wh],
-            options.threshold,
-            options.nms_threshold,
-            options.robust,
-            face_analysis.max_faces,
-        ],
         "frames": [
             selection.every_nth,
             selection.frames,
@@ -150,7 +133,6 @@ def _store(
             selection.end_seconds,
         ],
         "full_every": every,
-        "persons": [person.fingerprint for person in face_analysis.order.persons],
     }
     return FilmStore(films_folder(), key)
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...utils import host
 from ...utils.checksummed_file import DamagedFile, Key, read_checksummed, write_checksummed
-from ...utils.errors import FileError, InvalidInput
+from ...utils.errors import FileError
 from ...utils.faces import Faces
+from ...utils.faces_file import faces_from_bytes, faces_to_bytes
 from ...utils.settings import settings
 from ...utils.video.scenes import LOOKED_BACK, change, is_cut
 from .chunks import Chunk
@@ -33,11 +33,10 @@ from .chunks import Chunk
 _log = logging.getLogger("FastFace")
 
 #: Part of every key; another number where the same frames would give other results.
-VERSION = 1
+VERSION = 2
 #: Frames after which what was found is written down.
 SEGMENT_FRAMES = 60
 _SUFFIX = ".faces"
-_SIZES = "image_sizes"
 _OWN = ("numbers", "times", "changes", "last_small")
 
 
@@ -66,17 +65,8 @@ class Segment:
 
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
-        from safetensors.torch import save
-
-        tensors: dict[str, Tensor] = {
-            name: tensor.contiguous() for name, tensor in self.faces.tensors()
-        }
-        tensors |= {name: torch.from_numpy(getattr(self, name)) for name in _OWN}
-        tensors[_SIZES] = torch.tensor(self.faces.image_sizes, dtype=torch.int64).reshape(-1, 2)
-        facts = {"is_last": str(int(self.is_last))}
-        if self.faces.embedding_space is not None:
-            facts["embedding_space"] = self.faces.embedding_space
-        return save(tensors, {"facts": json.dumps(facts)})
+        own = {name: torch.from_numpy(getattr(self, name)) for name in _OWN}
+        return faces_to_bytes(self.faces, own, {"is_last": self.is_last})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Segment:
@@ -85,24 +75,12 @@ class Segment:
         Raises:
             DamagedFile: It is something else.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
+        faces, tensors, facts = faces_from_bytes(content)
         try:
-            tensors = load(content)
-            length = int.from_bytes(content[:8], "little")
-            facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
-            own = {name: tensors.pop(name).numpy() for name in _OWN}
-            sizes = tuple((height, width) for height, width in tensors.pop(_SIZES).tolist())
-            faces = Faces(
-                **tensors,  # pyright: ignore[reportArgumentType]
-                image_sizes=sizes,
-                embedding_space=facts.get("embedding_space"),
-                image_list=tuple(tensors["image_index"].tolist()),
-            )
-            return cls(faces=faces, is_last=facts["is_last"] == "1", **own)
-        except (SafetensorError, InvalidInput, LookupError, TypeError, ValueError) as error:
-            raise DamagedFile(f"a segment of a film can't be read ({error})") from error
+            own = {name: tensors[name].numpy() for name in _OWN}
+            return cls(faces=faces, is_last=bool(facts["is_last"]), **own)
+        except LookupError as error:
+            raise DamagedFile(f"a segment of a film lacks {error}") from error
 
 
 class GrowingSegment:

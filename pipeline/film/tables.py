@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ...utils.errors import BackendUnavailable
+from ...utils.faces import Faces
 from ...utils.files import replacing
 from ...utils.modules import has_module
 from ...utils.progress import may_stop
@@ -62,15 +63,12 @@ def _rows(tracks: Tracks) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     faces = tracks.faces.to("cpu")
     ids = tracks.ids.tolist()
     scores, boxes = faces.scores.tolist(), faces.boxes
-    landmarks = faces.landmarks
+    points = points_of(faces)
     images, row = faces.images_of_faces(), 0
     for place, frame in enumerate(tracks.frames):
         may_stop()
         found = []
         while row < len(images) and images[row] == place:
-            points: Sequence[float | None] = [None] * (2 * len(POINTS))
-            if landmarks is not None:
-                points = landmarks[row].flatten().tolist()
             values = (
                 frame,
                 tracks.times[place],
@@ -79,11 +77,21 @@ def _rows(tracks: Tracks) -> Iterator[tuple[int, list[dict[str, Any]]]]:
                 tracks.names.get(ids[row]),
                 scores[row],
                 *boxes[row].tolist(),
-                *points,
+                *points[row],
             )
             found.append(dict(zip(COLUMNS, values, strict=True)))
             row += 1
         yield place, found
+
+
+def points_of(faces: Faces) -> Sequence[Sequence[float | None]]:
+    """For each face x and y of the points of `POINTS`; None each where it has no landmarks.
+
+    `faces`: on the CPU.
+    """
+    if faces.landmarks is None:
+        return [[None] * (2 * len(POINTS))] * len(faces)
+    return faces.landmarks.flatten(1).tolist()
 
 
 def _write_csv(path: Path, tracks: Tracks) -> None:

@@ -14,6 +14,8 @@ from installer import commands
 from installer.environment import EnvironmentFailed
 from installer.remedies import INSTALL_SCRIPT
 
+COMMANDS = ("demo", "test", "fuzz", "bench", "album", "engine", "doctor")
+
 
 class FakeRun:
     """Stands in for every program that would be run."""
@@ -68,7 +70,7 @@ def test_what_is_not_understood_is_refused_with_the_list(
 ) -> None:
     assert commands.run(arguments) == 2
     refusal = capsys.readouterr().err
-    assert all(word in refusal for word in ("demo", "test", "fuzz", "bench", "engine", "doctor"))
+    assert all(word in refusal for word in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["help"], ["--help"], ["-h"], ["demo", "-h"]])
@@ -79,7 +81,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", ["demo", "test", "fuzz", "bench"])
+@pytest.mark.parametrize("command", ["demo", "test", "fuzz", "bench", "album"])
 def test_the_environment_is_made_and_used(
     command: str, fake: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +94,7 @@ def test_the_environment_is_made_and_used(
     monkeypatch.setattr(commands, "ensure", ensure)
     fake.status["env-python"] = 5
     assert commands.run([command, "a b"]) == 5
-    assert wanted == [command != "demo"]
+    assert wanted == [command not in ("demo", "album")]
     assert fake.commands == [["env-python", str(INSTALL_SCRIPT), command, "--here", "a b"]]
 
 

@@ -1,0 +1,254 @@
+"""`python install.py album PATH...`: finds and names the faces in folders of pictures and films."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, Listener, analyze_album
+from ...pipeline.album.people import AlbumPeople
+from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
+from ...pipeline.album.table import FORMATS, write_album
+from ...pipeline.choices import AUTO
+from ...pipeline.insightface_compat.facade import FaceAnalysis
+from ...pipeline.loading import DETECTION_MODES, describe_loaded, load_face_analysis
+from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.files import write_whole
+from ...utils.gallery.places import gallery_store
+from ...utils.gallery.store import GalleryStore
+from ...utils.modules import has_module
+from ...utils.pictures import USE_OUTPUT
+from ...utils.text import one_line, readable
+from .comfyui import comfyui_around
+
+_log = logging.getLogger("FastFace")
+_OUTPUT = Path("album_output")
+#: Files that were not analysed, as many as are printed; all are in the results.
+_MOST_LISTED = 20
+#: Pixels of the longer side above which `--fast` has JPEGs decoded smaller, for a detector of 640.
+_ENOUGH_SIDE = 1280
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Analyses an album.
+
+    Returns:
+        0, with files left out too; 1 when it could not be done.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _run(options)
+    except FastFaceError as error:
+        _log.error("%s", error)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python install.py album",
+        description=__doc__,
+        epilog="The results: faces.parquet or faces.jsonl, album.json (what was left out, and "
+        "why), and parts/, by which a later run goes on where this one ended.",
+    )
+    limits = ReadingLimits()
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders and files")
+    parser.add_argument("--output", type=Path, default=_OUTPUT, help="folder for the results")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help=f"by default {FORMATS[0]} where pyarrow is installed, else {FORMATS[1]}",
+    )
+    parser.add_argument("--gallery", help="names known people: a gallery's name or folder")
+    parser.add_argument(
+        "--threshold", type=float, default=0.3, help="lowest similarity to a known person"
+    )
+    parser.add_argument("--pack", default=AUTO, help="model pack (default: the best installed)")
+    parser.add_argument("--backend", default=AUTO)
+    parser.add_argument("--device", default=AUTO)
+    parser.add_argument("--precision", default=AUTO)
+    parser.add_argument("--detection", choices=DETECTION_MODES, default=DETECTION_MODES[0])
+    parser.add_argument("--det-size", type=int)
+    parser.add_argument("--det-threshold", type=float, default=0.0)
+    parser.add_argument(
+        "--film-every",
+        type=float,
+        default=AlbumOptions().film_seconds,
+        metavar="SECONDS",
+        help="looks at a frame of films every so many seconds; 0 leaves films out (default: 1)",
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help=f"decodes JPEGs at 1/2, 1/4 or 1/8 where {_ENOUGH_SIDE} pixels are left: faces of "
+        "less than about 20 pixels in the large picture may be missed",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=limits.most_pixels / 1e6,
+        help="larger pictures are left out, or decoded smaller if they are JPEGs; decoding takes "
+        "up to 11 bytes a pixel (default: %(default)g)",
+    )
+    parser.add_argument("--threads", type=int, default=limits.threads, help="that decode; 0: auto")
+    parser.add_argument("--follow-links", action="store_true", help="else links are left out")
+    parser.add_argument("--fresh", action="store_true", help="uses nothing of an earlier run")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from PIL import Image
+
+    # The limit is the one above, and says what to do.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    kind = options.format or FORMATS[0 if has_module("pyarrow") else 1]
+    gallery = None if options.gallery is None else _gallery(options.gallery)
+    face_analysis = _loaded(options)
+    limits = ReadingLimits(
+        int(options.max_megapixels * 1e6),
+        _ENOUGH_SIDE if options.fast else None,
+        options.follow_links,
+        options.threads,
+    )
+    chosen = AlbumOptions(options.film_every, limits, resume=not options.fresh)
+    _log.info("%s", describe_loaded(face_analysis))
+    with _bar() as show:
+        album = analyze_album(face_analysis, options.paths, options.output, chosen, show)
+    _write(album, face_analysis, options, kind, gallery)
+    return 0
+
+
+def _loaded(options: argparse.Namespace) -> FaceAnalysis:
+    comfyui = comfyui_around()
+    return load_face_analysis(
+        model_pack=options.pack,
+        backend=options.backend,
+        device=options.device,
+        precision=options.precision,
+        detection=options.detection,
+        det_size=options.det_size,
+        det_threshold=options.det_threshold,
+        extra_roots=(comfyui / "models" / "insightface",) if comfyui else (),
+    )
+
+
+def _gallery(name: str) -> GalleryStore:
+    """The gallery of a name, in ComfyUI's models or those of the working folder, or of a folder."""
+    comfyui = comfyui_around()
+    places = [Path(name)]
+    if comfyui:
+        places.insert(0, comfyui / "models" / "fastface" / "galleries" / name)
+    for store in map(GalleryStore, places):
+        if store.exists():
+            return store
+    store = gallery_store(name)
+    if not store.exists():
+        raise InvalidInput(
+            f"got the gallery {name!r}, which is neither in ComfyUI's models/fastface/galleries "
+            "nor the folder of one; FastFace Gallery Add makes them"
+        )
+    return store
+
+
+def _write(
+    album: Album,
+    face_analysis: FaceAnalysis,
+    options: argparse.Namespace,
+    kind: str,
+    gallery: GalleryStore | None,
+) -> None:
+    people = AlbumPeople(album, gallery, options.threshold)
+    analyzer = face_analysis.analyzer
+    facts = {"album": album.root.name, "pack": analyzer.pack.name}
+    if analyzer.embedding_space:
+        facts["embedding_space"] = analyzer.embedding_space
+    facts = {name: readable(value) for name, value in facts.items()}
+    table = options.output / f"faces.{kind}"
+    dim = album.embedding_dim
+    write_album(table, ((each, people.names(each)) for each in album.records()), kind, dim, facts)
+    left_out = [(record.path, record.problem) for record in album.records() if record.problem]
+    document = {
+        **facts,
+        "files": len(album.files),
+        "faces": album.faces,
+        "left_out": [{"path": path, "reason": why} for path, why in left_out],
+    }
+    content = readable(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    write_whole(options.output / "album.json", content.encode(), USE_OUTPUT)
+    _report(album, left_out)
+    _log.info("results: %s", one_line(str(table.resolve())))
+
+
+def _report(album: Album, left_out: Sequence[tuple[str, str]]) -> None:
+    """Says in a few lines what came of it."""
+    progress = album.progress
+    _log.info(
+        "%d files: %d of earlier runs, %d pictures and frames analysed in %.1f s (%.1f a second); "
+        "%d faces in all",
+        progress.files,
+        progress.kept,
+        progress.images,
+        progress.seconds,
+        progress.images_per_second,
+        album.faces,
+    )
+    others = sum(why == OTHER_FILE for _, why in left_out)
+    if others:
+        _log.info("%d files are neither pictures nor films", others)
+    told = [(path, why) for path, why in left_out if why != OTHER_FILE]
+    if told:
+        _log.info("%d could not be analysed:", len(told))
+    for path, why in told[:_MOST_LISTED]:
+        _log.info("  %s: %s", one_line(path), one_line(why))
+    if len(told) > _MOST_LISTED:
+        _log.info("  and %d more, see album.json", len(told) - _MOST_LISTED)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Listener]:
+    """A bar with images a second and the time left, where somebody sees it."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield _Lines().show
+        return
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    with tqdm(total=0, unit="file", bar_format="{l_bar}{bar}| {postfix}") as bar:
+
+        def show(progress: AlbumProgress) -> None:
+            bar.total, bar.n = progress.files, round(progress.done, 2)
+            bar.set_postfix_str(_status(progress), refresh=False)
+            bar.update(0)
+            bar.refresh()
+
+        yield show
+
+
+class _Lines:
+    """A line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = 0.0
+
+    def show(self, progress: AlbumProgress) -> None:
+        if progress.seconds - self._said >= 10:
+            self._said = progress.seconds
+            _log.info("%s", _status(progress))
+
+
+def _status(progress: AlbumProgress) -> str:
+    left = progress.seconds_left
+    shown = "" if left is None else f", {int(left) // 60}:{int(left) % 60:02d} left"
+    return (
+        f"{int(progress.done)} of {progress.files} files, "
+        f"{progress.images_per_second:.3g} images/s{shown}, {progress.faces} faces, "
+        f"{progress.problems} left out"
+    )
