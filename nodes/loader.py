@@ -172,6 +172,17 @@ class FastFaceLoader:
                         "loaded even so.",
                     },
                 ),
+                "other_embeddings": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "On: InstantID, IPAdapter FaceID and PuLID may read embeddings "
+                        "of AuraFace, which are as long as InsightFace's and other numbers: for "
+                        "models that were trained with them. Off: they are refused, with the "
+                        "reason. Those of SFace and of the facenet packs always are. The FastFace "
+                        "nodes take all.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
@@ -212,6 +223,7 @@ class FastFaceLoader:
         download_missing: bool,
         mtcnn: MtcnnParameters | None = None,
         heads: str | None = None,
+        other_embeddings: bool | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         face_analysis = load_face_analysis(
@@ -229,6 +241,7 @@ class FastFaceLoader:
             on_download=reporter(node_id),
             mtcnn=mtcnn,
             heads=ALL if heads is None else heads,
+            other_embeddings=bool(other_embeddings),
         )
         info = host.redacted(describe_loaded(face_analysis))
         return {"ui": host.node_text(info), "result": (face_analysis, face_analysis, info)}

@@ -24,6 +24,7 @@ from ..utils.isolation import engine_call
 from ..utils.metrics import stage
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
+from ..utils.packs.provenance import arcface_refusal
 from ..utils.progress import Progress, part
 from ..utils.views import CropSource
 from .detection_batches import detect_batches, detect_images
@@ -121,6 +122,19 @@ class Analyzer:
         """
         content = self._contents.get("recognition")
         return self.pack.embedding_space if content is None else self.pack.space_of(content)
+
+    def embedding_refusal(self, other_embeddings: bool) -> str | None:
+        """Why InstantID, IPAdapter and PuLID must not read its embeddings, or None.
+
+        Args:
+            other_embeddings: See `arcface_refusal`.
+
+        Raises:
+            ModelError: The recognition file can't be read, or was replaced since the pack was read.
+        """
+        return self.backend.embedding_refusal(self.pack) or arcface_refusal(
+            self.pack, other_embeddings
+        )
 
     def retire(self) -> bool:
         """Notes that another one has taken its place; whether nobody did before."""

@@ -175,8 +175,8 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
 def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
     """Installed packs with a detector, read one after the other; a damaged one is passed over."""
     installed = find_packs(extra_roots)
-    preferred = [name for name in KNOWN_PACKS if name in installed]
-    for name in dict.fromkeys((*preferred, *installed)):
+    # What InstantID, IPAdapter and PuLID were trained with comes first, what they can't use last.
+    for name in sorted(installed, key=_preference):
         try:
             pack = load_pack(name, extra_roots)
         except ModelError as error:
@@ -184,6 +184,14 @@ def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:
             continue
         if "detection" in pack.tasks:
             yield pack
+
+
+def _preference(name: str) -> int:
+    known = list(KNOWN_PACKS)
+    of_insightface = [each for each in known if KNOWN_PACKS[each].is_insightfaces]
+    if name in of_insightface:
+        return known.index(name)
+    return len(known) + (name in KNOWN_PACKS)
 
 
 def _can_run(pack: ModelPack) -> bool:

@@ -50,6 +50,7 @@ def load_face_analysis(
     download_missing: bool = False,
     on_download: Callable[[int, int], None] | None = None,
     mtcnn: MtcnnParameters | None = None,
+    other_embeddings: bool = False,
 ) -> FaceAnalysis:
     """Makes a facade of its own over models that are shared.
 
@@ -72,6 +73,8 @@ def load_face_analysis(
         download_missing: Whether a known pack that is not there may be downloaded.
         on_download: Called with bytes done and bytes in all.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
+        other_embeddings: Whether InstantID, IPAdapter and PuLID may read embeddings that are made
+            like InsightFace's and are not, such as AuraFace's.
 
     Raises:
         InvalidInput: A value is not one of those above, or an environment variable is wrong.
@@ -90,7 +93,16 @@ def load_face_analysis(
     )
     tasks = _tasks(heads)
     return load_for_pack(
-        pack, options, backend, device, precision, max_faces, strict, tasks=tasks, mtcnn=mtcnn
+        pack,
+        options,
+        backend,
+        device,
+        precision,
+        max_faces,
+        strict,
+        tasks=tasks,
+        mtcnn=mtcnn,
+        other_embeddings=other_embeddings,
     )
 
 
@@ -105,6 +117,7 @@ def load_for_pack(
     strict: bool = False,
     tasks: Sequence[str] | None = None,
     mtcnn: MtcnnParameters | None = None,
+    other_embeddings: bool = False,
 ) -> FaceAnalysis:
     """`load_face_analysis` for a pack that was found already.
 
@@ -113,6 +126,7 @@ def load_for_pack(
         options: Detection settings to begin with.
         tasks: Tasks of the pack to offer besides detection; None offers all that the settings do.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
+        other_embeddings: See `load_face_analysis`.
     """
     chosen, why = choose_backend(backend, pack, device, precision)
     if mtcnn is not None:
@@ -123,9 +137,17 @@ def load_for_pack(
     if strict or placement.device != "cpu":
         # Another device may turn out not to work; the CPU is what all others fall back to.
         analyzer.model("detection")
-    refusal = chosen.embedding_refusal(pack)
+    refusal = analyzer.embedding_refusal(other_embeddings)
     limit = max_faces or settings().max_faces
-    return FaceAnalysis(analyzer, options, limit, refusal, why, _offered(tasks))
+    return FaceAnalysis(
+        analyzer,
+        options,
+        limit,
+        refusal,
+        why,
+        _offered(tasks),
+        other_embeddings=other_embeddings,
+    )
 
 
 def _offered(tasks: Sequence[str] | None) -> Sequence[str] | None:
@@ -196,6 +218,8 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     ]
     if "recognition" in pack.tasks:
         lines.append(f"embeddings: comparable within {analyzer.embedding_space}")
+    if face_analysis.embedding_refusal:
+        lines.append(f"refused to InstantID, IPAdapter, PuLID: {face_analysis.embedding_refusal}")
     return readable("\n".join(lines))
 
 

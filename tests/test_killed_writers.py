@@ -456,6 +456,34 @@ def test_a_pack_is_downloaded_and_unpacked(
     check_at_every_moment(writer, folder, monkeypatch, 30)
 
 
+def test_a_pack_of_single_files_is_downloaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file_server: FileServer
+) -> None:
+    file_server.content = DETECTOR
+    digest = hashlib.sha256(DETECTOR).hexdigest()
+    names = ("det.onnx", "rec.onnx")
+    pack = KnownPack(
+        name="tiny",
+        files=dict.fromkeys(names, digest),
+        urls=dict.fromkeys(names, file_server.url),
+    )
+    monkeypatch.setattr(KnownPack, "licence", "free")
+    monkeypatch.setattr("fastface.pipeline.leftovers.KNOWN_PACKS", {"tiny": pack})
+
+    def check(done: bool) -> None:
+        for name in names:
+            whole_file(f"packs/tiny/{name}", DETECTOR)(done)
+        assert Path("packs/tiny/det.onnx").exists() == Path("packs/tiny/rec.onnx").exists()
+
+    writer = Writer(
+        lambda: download_pack(pack, Path("packs")),
+        check,
+        {f"packs/tiny/{name}" for name in names},
+        kept=frozenset(f"packs/tiny.{name}.part{note}" for name in names for note in ("", ".json")),
+    )
+    check_at_every_moment(writer, folder, monkeypatch, 30)
+
+
 def test_a_file_of_weights_is_downloaded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, file_server: FileServer
 ) -> None:

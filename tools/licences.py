@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Documents with the table, relative to the root.
-DOCUMENTS = ("README.md", "web/docs/FastFaceLoader.md")
+#: Documents with the table, relative to the root -> whether theirs has two columns.
+DOCUMENTS = {"README.md": False, "web/docs/FastFaceLoader.md": True}
 BEGIN = "<!-- licences: made by python -m tools.licences -->"
 END = "<!-- licences: end -->"
 
@@ -36,11 +36,10 @@ def main() -> None:
     import_pack("fastface")
     from fastface.utils.packs.licences import licence_table
 
-    for name in DOCUMENTS:
+    for name, narrow in DOCUMENTS.items():
         path = ROOT / name
-        path.write_text(
-            with_table(path.read_text(encoding="utf-8"), licence_table()), encoding="utf-8"
-        )
+        text = with_table(path.read_text(encoding="utf-8"), licence_table(narrow=narrow))
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class FaceAnalysis(Portable):
         why: Why this backend was chosen, for people.
         order: Which of the faces that are found callers get, and in what order.
         embedding_refusal: Why `embedding` can't be read from these faces, if it can't.
+        other_embeddings: Whether the user allows embeddings that are made like InsightFace's.
         absent_fields: Why faces lack the fields of tasks that are not offered, by field.
         habits: What its callers read of faces.
         addons: insightface 2.x's, by name; none to begin with.
@@ -76,8 +77,9 @@ class FaceAnalysis(Portable):
     """
 
     _made_anew: ClassVar = {"habits": AccessPredictor, "model_package": None}
-    #: That of objects that were pickled before there was another.
+    #: Those of objects that were pickled before there were others.
     order = FaceOrder()
+    other_embeddings = False
 
     def __init__(
         self,
@@ -88,6 +90,8 @@ class FaceAnalysis(Portable):
         why: str = "as given",
         tasks: Sequence[str] | None = None,
         order: FaceOrder | None = None,
+        *,
+        other_embeddings: bool = False,
     ) -> None:
         """
         Args:
@@ -98,6 +102,7 @@ class FaceAnalysis(Portable):
             why: Why this backend was chosen, for people.
             tasks: Tasks of the pack that are offered besides detection; None offers all.
             order: See the attribute; by default the detector's order, best score first.
+            other_embeddings: See the attribute.
         """
         self.analyzer = analyzer
         self.max_faces = max_faces
@@ -118,6 +123,7 @@ class FaceAnalysis(Portable):
         self.liveness_mode = NORMAL_MODE
         self.liveness_threshold = DEFAULT_LIVENESS_THRESHOLD
         self.embedding_refusal = embedding_refusal
+        self.other_embeddings = other_embeddings
         self.absent_fields = self.offered.reasons_of_absence(analyzer.pack, self.models)
         self.habits = AccessPredictor()
 
@@ -145,6 +151,7 @@ class FaceAnalysis(Portable):
             self.why,
             self.tasks,
             self.order.narrowed(person),
+            other_embeddings=self.other_embeddings,
         )
 
     @property
@@ -245,7 +252,11 @@ class FaceAnalysis(Portable):
     def renew(self, old: Analyzer) -> Analyzer:
         """Moves on to the files that are there now, unless it did already; gives the analyzer."""
         if self.analyzer is old:
-            self.analyzer = renewed(old)
+            analyzer = renewed(old)
+            self.embedding_refusal = analyzer.embedding_refusal(self.other_embeddings)
+            if self.embedding_refusal:
+                self.models.pop("recognition", None)
+            self.analyzer = analyzer
         return self.analyzer
 
     @engine_call()

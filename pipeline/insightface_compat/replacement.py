@@ -15,6 +15,7 @@ from ...backends.registry import all_backends, refused_by_settings
 from ...utils.devices import Device
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.packs.find import load_pack
+from ...utils.packs.licences import INSIGHTFACE, PACK_LICENCES
 from ...utils.settings import settings
 from ..choices import AUTO
 from ..loading import load_for_pack
@@ -85,7 +86,15 @@ def _ours(
     options = DetectionOptions(AUTO_SIZES, nms_threshold=pack.nms_threshold)
     tasks = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
     device = _device(providers, provider_options)
-    app = load_for_pack(pack, options, device=device, tasks=None if tasks is None else list(tasks))
+    known = PACK_LICENCES.get(pack.name)
+    app = load_for_pack(
+        pack,
+        options,
+        device=device,
+        tasks=None if tasks is None else list(tasks),
+        # Whoever names a pack of others by its name wants what it holds.
+        other_embeddings=known is not None and known.publishers != (INSIGHTFACE,),
+    )
     app.liveness_mode = liveness_mode
     if liveness_threshold is not None:
         app.liveness_threshold = liveness_threshold

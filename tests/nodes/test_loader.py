@@ -40,7 +40,13 @@ def test_auto_comes_first():
 
 def test_the_engine_takes_every_input():
     taken = inspect.signature(loading.load_face_analysis).parameters
-    assert set(defaults()) | {"mtcnn", "heads", "extra_roots", "on_download"} == set(taken)
+    assert set(defaults()) | {
+        "mtcnn",
+        "heads",
+        "other_embeddings",
+        "extra_roots",
+        "on_download",
+    } == set(taken)
 
 
 class TestValidate:

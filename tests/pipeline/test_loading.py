@@ -137,6 +137,12 @@ class TestPack:
         world.install("buffalo_l")
         assert load_face_analysis().analyzer.pack.name == "buffalo_l"
 
+    def test_auto_takes_what_instantid_refuses_last(self, world: World):
+        world.install("auraface")
+        assert load_face_analysis().analyzer.pack.name == "auraface"
+        world.install("mine")
+        assert load_face_analysis().analyzer.pack.name == "mine"
+
     def test_auto_passes_over_what_is_damaged_or_finds_no_faces(
         self, world: World, caplog: pytest.LogCaptureFixture
     ):

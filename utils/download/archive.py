@@ -203,6 +203,22 @@ def _require_content(staging: Path, expected_sha256: Mapping[str, str | None]) -
             raise _Refused(f"the sha256 of {name!r} is {got}, expected {expected}")
 
 
+def move_into(target_folder: Path, files: Mapping[str, Path]) -> None:
+    """Puts files into a folder in one step, or each in one where the folder is there already.
+
+    Args:
+        target_folder: Where they go; its parent exists, on the files' own disk.
+        files: Name of each -> the file, which is gone afterwards.
+
+    Raises:
+        DownloadError: The disk can't be written.
+    """
+    with disk_errors(target_folder.parent), unfinished_folder(target_folder.parent) as staging:
+        for name, path in files.items():
+            path.replace(staging / name)
+        _move(staging, target_folder)
+
+
 def _move(staging: Path, target_folder: Path) -> None:
     """Puts files that are on the disk already where they belong, with their names."""
     if not target_folder.exists():

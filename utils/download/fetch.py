@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import DownloadError, ModelError
 from ..locks import left_locked
-from .archive import remove_leftovers, unpack_zip
+from .archive import move_into, remove_leftovers, unpack_zip
 from .disk import disk_errors, exclusive, file_sha256, lock_file
 from .transfer import Progress, Transfer
 
@@ -21,7 +21,11 @@ UNPACKED_RATIO = 1.25
 
 
 class DownloadablePack(Protocol):
-    """What a download needs to know of a pack; `files` maps file names to their sha256 or None."""
+    """What a download needs to know of a pack.
+
+    `files` maps file names to their sha256 or None, `urls` to their addresses; without these all
+    are in the zip at `url`, whose hash is `sha256`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -35,6 +39,8 @@ class DownloadablePack(Protocol):
     def size_mb(self) -> float | None: ...
     @property
     def files(self) -> Mapping[str, str | None]: ...
+    @property
+    def urls(self) -> Mapping[str, str]: ...
 
 
 def download_file(
@@ -82,10 +88,10 @@ def download_pack(
     on_progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Path:
-    """Downloads and unpacks a known pack that the user chose.
+    """Downloads a known pack that the user chose, and unpacks it where it is a zip.
 
-    A zip that is already in `models_root` under the name `<pack>.zip` is used instead. The zip is
-    removed once its content is in place.
+    What is already in `models_root` is used instead: a zip under the name `<pack>.zip`, single
+    files under `<pack>.<file>`. It is removed once its content is in place.
 
     Args:
         known: The pack.
@@ -102,11 +108,13 @@ def download_pack(
     """
     folder = models_root / known.name
     archive = models_root / f"{known.name}.zip"
+    with disk_errors(models_root):
+        models_root.mkdir(parents=True, exist_ok=True)
+    if known.urls:
+        return _download_files(known, models_root, on_progress or _unreported, notify)
     transfer = Transfer(
         known.url, archive, on_progress or _unreported, TIMEOUT_SECONDS, UNPACKED_RATIO
     )
-    with disk_errors(models_root):
-        models_root.mkdir(parents=True, exist_ok=True)
     with exclusive(archive, transfer.report_waiting):
         remove_leftovers(folder)
         if known.files and not _missing_files(known, folder):
@@ -129,16 +137,56 @@ def download_pack(
     return folder
 
 
+def _download_files(
+    known: DownloadablePack,
+    models_root: Path,
+    on_progress: Progress,
+    notify: Callable[[str], None] | None,
+) -> Path:
+    """`download_pack` of a pack whose files are to be had one by one.
+
+    The folder gets them when all are there and verified: a pack is never half there.
+    """
+    folder = models_root / known.name
+    transfers = _transfers(known, models_root, on_progress)
+    first = next(iter(transfers.values()))
+    with exclusive(folder, first.report_waiting):
+        missing = _missing_files(known, folder)
+        if missing:
+            _show_notice(known, folder, notify)
+            whole = {name: _whole(transfers[name], known.files[name]) for name in missing}
+            move_into(folder, whole)
+        with disk_errors(models_root):
+            for transfer in transfers.values():
+                transfer.discard()
+                transfer.target.unlink(missing_ok=True)
+    return folder
+
+
+def _transfers(
+    known: DownloadablePack, models_root: Path, on_progress: Progress
+) -> dict[str, Transfer]:
+    return {
+        name: Transfer(url, models_root / f"{known.name}.{name}", on_progress, TIMEOUT_SECONDS)
+        for name, url in known.urls.items()
+    }
+
+
 def clear_killed_download(known: DownloadablePack, models_root: Path) -> None:
     """Removes what a killed `download_pack` left that the next one could not go on from.
 
     Costs a look at one name where nothing was left.
     """
+    folder = models_root / known.name
     archive = models_root / f"{known.name}.zip"
-    with left_locked(lock_file(archive)) as left:
+    with left_locked(lock_file(folder if known.urls else archive)) as left:
         if not left:
             return
-        folder = models_root / known.name
+        if known.urls:
+            is_there = all((folder / name).exists() for name in known.files)
+            for transfer in _transfers(known, models_root, _unreported).values():
+                transfer.discard() if is_there else transfer.discard_useless()
+            return
         remove_leftovers(folder)
         if known.files and all((folder / name).exists() for name in known.files):
             with disk_errors(models_root):
@@ -159,6 +207,12 @@ def _unreported(done_bytes: int, total_bytes: int) -> None:
 
 def _obtain(transfer: Transfer, sha256: str | None) -> None:
     """Leaves the verified file at the target, downloaded if it isn't there."""
+    if _whole(transfer, sha256) != transfer.target:
+        transfer.put_in_place()
+
+
+def _whole(transfer: Transfer, sha256: str | None) -> Path:
+    """The verified file: the target, if it is there already, or the part, downloaded."""
     target = transfer.target
     if target.exists():
         transfer.discard_useless()
@@ -166,7 +220,7 @@ def _obtain(transfer: Transfer, sha256: str | None) -> None:
             raise DownloadError(
                 f"{target} has the sha256 {got}, expected {sha256}; delete it and run again"
             )
-        return
+        return target
     transfer.complete_part()
     if got := _wrong_hash(transfer.part, sha256):
         transfer.discard()
@@ -174,7 +228,7 @@ def _obtain(transfer: Transfer, sha256: str | None) -> None:
             f"what arrived has the sha256 {got}, expected {sha256}, and was deleted; run again, "
             "and if the hash stays wrong, the file on the server is not the released one"
         )
-    transfer.put_in_place()
+    return transfer.part
 
 
 def _wrong_hash(path: Path, expected: str | None) -> str | None:
@@ -204,7 +258,8 @@ def _show_notice(
 ) -> None:
     size = f" ({known.size_mb:,.0f} MB)" if known.size_mb else ""
     notice = (
-        f"downloading {known.name}{size} from {known.url} to {folder}; "
+        f"downloading {known.name}{size} from {known.url or ', '.join(known.urls.values())} to "
+        f"{folder}; "
         f"licence of these weights: {known.licence}"
     )
     logger.info(notice)

@@ -74,7 +74,7 @@ def classify(path: Path, header: GraphHeader) -> ModelFile | None:
     if family:
         mean, std = family.mean, family.std
     else:
-        mean, std = _normalisation(task, header.node_names)
+        mean, std = _normalisation(task, header.node_names, header.op_types)
     return ModelFile(
         path=path,
         task=task,
@@ -110,11 +110,15 @@ def _attribute_task(values: int | None) -> str | None:
     return "genderage" if values == _GENDER_AGE_VALUES else f"attribute_{values}"
 
 
-def _normalisation(task: str, node_names: tuple[str, ...]) -> tuple[float, float]:
+def _normalisation(
+    task: str, node_names: tuple[str, ...], op_types: tuple[str, ...]
+) -> tuple[float, float]:
     """Mean and standard deviation; MXNet graphs subtract and scale themselves."""
     subtracts = any(name.startswith(("Sub", "_minus")) for name in node_names)
     multiplies = any(name.startswith(("Mul", "_mul")) for name in node_names)
     if task == "recognition":
-        return (0.0, 1.0) if subtracts and multiplies else (127.5, 127.5)
+        # SFace's nodes have no names that tell: the first two scale the image.
+        itself = tuple(op for op in op_types if op != "Constant")[:2] == ("Sub", "Mul")
+        return (0.0, 1.0) if itself or (subtracts and multiplies) else (127.5, 127.5)
     scales = "bn_data" in node_names[:_BN_DATA_NODES]
     return (0.0, 1.0) if scales or (subtracts and multiplies) else (127.5, 128.0)

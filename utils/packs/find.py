@@ -160,10 +160,9 @@ def _how_to_get(name: str, root: Path) -> str:
     known = KNOWN_PACKS.get(name)
     if known:
         size = f" ({known.size_mb:,.0f} MB)" if known.size_mb else ""
-        return (
-            f"To install it, unpack {known.url}{size} into {root / name}. Mind the licence: "
-            f"{known.licence}"
-        )
+        files = ", ".join(f"{url} as {file}" for file, url in known.urls.items())
+        how = f"put {files}{size} into" if files else f"unpack {known.url}{size} into"
+        return f"To install it, {how} {root / name}. Mind the licence: {known.licence}"
     return (
         f"Packs to download: {', '.join(KNOWN_PACKS)}; or put a folder with .onnx files into "
         f"{root}, or name a folder in the environment variable {MODELS_VARIABLE}"

@@ -1,7 +1,8 @@
-"""The model packs InsightFace releases: where they are, what is in them, what they may be used for.
+"""Model packs that can be downloaded: where they are, what is in them.
 
 Hashes are given where public sources state them: of the files, and of the zips, for the release
-`v0.7`, and for `model-zoo` too where it is antelopev2, buffalo_l or buffalo_sc.
+`v0.7`, and for `model-zoo` too where it is antelopev2, buffalo_l or buffalo_sc. Those of OpenCV Zoo
+and of AuraFace are of the revisions that the addresses name.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from . import released
-from .licences import PACK_LICENCES
+from .licences import INSIGHTFACE, PACK_LICENCES
 
 RELEASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
+_OPENCV_ZOO_URL = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+    "47534e27c9851bb1128ccc0102f1145e27f23f98/models"
+)
+_YUNET_URL = f"{_OPENCV_ZOO_URL}/face_detection_yunet/face_detection_yunet_2026may.onnx"
+_SFACE_URL = f"{_OPENCV_ZOO_URL}/face_recognition_sface/face_recognition_sface_2021dec.onnx"
+_AURAFACE_URL = (
+    "https://huggingface.co/fal/AuraFace-v1/resolve/af6d057c9b0ec4071d4c49c80e3539258798b609/"
+    "glintr100.onnx"
+)
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,9 @@ class KnownPack:
     """A pack that can be downloaded.
 
     Attributes:
-        name: Name of the pack, of its folder and, with `.zip`, of the file to download.
+        name: Name of the pack, of its folder and, with `.zip`, of the zip to download.
         files: Names of the files it must hold, each with its SHA-256 where known.
+        urls: Where each file is, by its name; empty where all of them are in one zip.
         sha256: SHA-256 of the zip, or None.
         size_mb: Size of the download in millions of bytes, or None.
         embedding_size: Numbers in one embedding, or None.
@@ -31,6 +43,7 @@ class KnownPack:
 
     name: str
     files: Mapping[str, str | None] = field(hash=False)
+    urls: Mapping[str, str] = field(default_factory=dict, hash=False)
     sha256: str | None = None
     size_mb: float | None = None
     embedding_size: int | None = None
@@ -42,9 +55,14 @@ class KnownPack:
         return PACK_LICENCES[self.name].terms
 
     @property
+    def is_insightfaces(self) -> bool:
+        """Whether InsightFace released it, so that its embeddings are what others expect."""
+        return PACK_LICENCES[self.name].publishers == (INSIGHTFACE,)
+
+    @property
     def url(self) -> str:
-        """Where the zip is."""
-        return f"{RELEASE_URL}/{self.name}.zip"
+        """Where the zip is; empty where its files are to be had one by one."""
+        return "" if self.urls else f"{RELEASE_URL}/{self.name}.zip"
 
 
 _PACKS = (
@@ -111,7 +129,34 @@ _PACKS = (
     ),
     KnownPack(name="raccoon_s", files={"manifest.json": None}),
     KnownPack(name="raccoon_l", files={"manifest.json": None}),
+    KnownPack(
+        name="yunet-sface",
+        files={
+            "face_detection_yunet_2026may.onnx": released.YUNET_2026,
+            "face_recognition_sface_2021dec.onnx": released.SFACE_2021,
+        },
+        urls={
+            "face_detection_yunet_2026may.onnx": _YUNET_URL,
+            "face_recognition_sface_2021dec.onnx": _SFACE_URL,
+        },
+        size_mb=38.9,
+        embedding_size=128,
+    ),
+    # AuraFace's own release comes with InsightFace's detector, which is not free.
+    KnownPack(
+        name="auraface",
+        files={
+            "face_detection_yunet_2026may.onnx": released.YUNET_2026,
+            "auraface_v1.onnx": released.AURAFACE_RESNET_100,
+        },
+        urls={
+            "face_detection_yunet_2026may.onnx": _YUNET_URL,
+            "auraface_v1.onnx": _AURAFACE_URL,
+        },
+        size_mb=260.9,
+        embedding_size=512,
+    ),
 )
 
-#: Name of each pack InsightFace releases -> the pack.
+#: Name of each pack that can be downloaded -> the pack.
 KNOWN_PACKS: Mapping[str, KnownPack] = MappingProxyType({pack.name: pack for pack in _PACKS})

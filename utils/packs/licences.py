@@ -82,6 +82,18 @@ AURAFACE = Publisher(
     licence="Apache-2.0",
     commercial=True,
 )
+YUNET = Publisher(
+    name="YuNet by Shiqi Yu, OpenCV Zoo",
+    url="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
+    licence="MIT",
+    commercial=True,
+)
+SFACE = Publisher(
+    name="SFace by Yaoyao Zhong, OpenCV Zoo",
+    url="https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface",
+    licence="Apache-2.0",
+    commercial=True,
+)
 FACENET_MTCNN = Publisher(
     name="facenet-pytorch",
     url="https://github.com/timesler/facenet-pytorch",
@@ -118,6 +130,8 @@ _TABLE = (
             "raccoon_l",
         )
     ),
+    PackLicence("yunet-sface", (YUNET, SFACE)),
+    PackLicence("auraface", (YUNET, AURAFACE)),
     PackLicence("facenet-mtcnn", (FACENET_MTCNN,)),
     PackLicence("facenet-vggface2", (FACENET_VGGFACE2,)),
     PackLicence("facenet-casia-webface", (FACENET_CASIA_WEBFACE,)),
@@ -138,11 +152,21 @@ def non_commercial_notice() -> str:
     return f"Not for commercial use: {', '.join(names)}."
 
 
-def licence_table() -> str:
-    """The table as Markdown, with packs of the same terms in one row."""
+def licence_table(*, narrow: bool = False) -> str:
+    """The table as Markdown, with packs of the same terms in one row.
+
+    Args:
+        narrow: In two columns, for ComfyUI's help, which is 306 pixels wide.
+    """
     rows: dict[tuple[Publisher, ...], list[str]] = {}
     for row in PACK_LICENCES.values():
         rows.setdefault(row.publishers, []).append(f"`{row.pack}`")
+    if narrow:
+        lines = ["| packs | whose, and on which terms |", "| --- | --- |"]
+        for publishers, packs in rows.items():
+            terms = _joined(f"{p.name}: {p.terms}, <{p.url}>" for p in publishers)
+            lines.append(f"| {', '.join(packs)} | {terms} |")
+        return "\n".join(lines)
     lines = [
         "| pack | authors | licence | commercial use | source |",
         "| --- | --- | --- | --- | --- |",

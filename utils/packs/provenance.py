@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from . import ModelFile, ModelPack
 from .checksums import content_bytes, content_of
 from .known import KNOWN_PACKS
-from .released import RELEASED_FILES, RELEASED_SIZES, ReleasedFile
+from .licences import PACK_LICENCES
+from .released import RELEASED_FILES, RELEASED_SIZES, ArcFaceUse, ReleasedFile
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,51 @@ def model_provenance(pack: ModelPack, model: ModelFile) -> Provenance:
     known = KNOWN_PACKS.get(pack.name)
     if known is None or model.path.name not in known.files or pack.origin != ModelPack.origin:
         return Provenance(pack.origin, pack.licence)
+    authors = PACK_LICENCES[known.name].authors
     if known.files[model.path.name]:
         return Provenance(
-            f"named like InsightFace's {known.name}, but not what was released under that name",
+            f"unknown: named like {known.name} of {authors}, but not what was released under that "
+            "name",
             pack.licence,
         )
     return Provenance(
-        f"named like InsightFace's {known.name}; contents not verified",
+        f"unknown: named like {known.name} of {authors}; contents not verified",
         f"{pack.licence}; if it is the released file: {known.licence}",
+    )
+
+
+def arcface_refusal(pack: ModelPack, other_embeddings: bool) -> str | None:
+    """Why nodes that need InsightFace's embeddings must not read those of a pack, or None.
+
+    Only of networks that are known by their content: what nobody is known to have released, such as
+    a conversion of InsightFace's own, is given as it is.
+
+    Args:
+        pack: The weights.
+        other_embeddings: Whether the user allows those that are made like InsightFace's.
+
+    Raises:
+        ModelError: The recognition file can't be read, or was replaced since the pack was read.
+    """
+    if "recognition" not in pack.tasks:
+        return None
+    model = pack.model("recognition")
+    others = [each for each in RELEASED_FILES.values() if each.arcface_use is not ArcFaceUse.YES]
+    if content_bytes(model) not in {each.size_bytes for each in others}:
+        return None  # spares reading the large files of InsightFace's packs
+    content = content_of(model)
+    released = next((each for each in others if each.sha256 == content), None)
+    if released is None or (other_embeddings and released.arcface_use is ArcFaceUse.ASKED):
+        return None
+    allowed = ""
+    if released.arcface_use is ArcFaceUse.ASKED:
+        allowed = ", or turn on other_embeddings there for a model that was trained with these"
+    return (
+        f"these faces were recognised by {released.publisher.name} ({model.path.name}), whose "
+        "embeddings are not InsightFace's: only those of space "
+        f"{pack.space_of(content)!r} can be compared with them, as FastFace Embed gives them; "
+        "InstantID, IPAdapter FaceID and PuLID were trained with InsightFace's: choose a "
+        f"model_pack such as antelopev2 or buffalo_l in FastFaceLoader{allowed}"
     )
 
 

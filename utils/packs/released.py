@@ -5,16 +5,27 @@ for the recognition network they are InsightFace's, byte for byte.
 
 Source: for InsightFace's, the list in its own server (`insightface_server/models/packages.py`) and
 the Git LFS pointers of mirrors on Hugging Face; for AuraFace, those of fal/AuraFace-v1 and projects
-that pin its file. Every hash and size stands in two of them at least that do not copy each other.
+that pin its file; for YuNet and SFace, those of OpenCV Zoo and projects that pin its files. Every
+hash and size stands in two of them at least that do not copy each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
 
-from .licences import AURAFACE, INSIGHTFACE, Publisher
+from .licences import AURAFACE, INSIGHTFACE, SFACE, YUNET, Publisher
+
+
+class ArcFaceUse(Enum):
+    """Whether nodes that were trained with InsightFace's embeddings may read those of a network."""
+
+    YES = "yes"
+    #: Of the same length and made alike, but other numbers: only where the user says so.
+    ASKED = "asked"
+    NO = "no"
 
 
 @dataclass(frozen=True)
@@ -26,12 +37,14 @@ class ReleasedFile:
         sha256: Of the file.
         size_bytes: Of the file: another size spares reading it.
         publisher: Who released it.
+        arcface_use: For recognition, see `ArcFaceUse`.
     """
 
     name: str
     sha256: str
     size_bytes: int
     publisher: Publisher
+    arcface_use: ArcFaceUse = ArcFaceUse.YES
 
 
 SCRFD_10G = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
@@ -43,6 +56,9 @@ MOBILE_FACENET = "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb
 LANDMARK_3D_68 = "df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc"
 LANDMARK_2D_106 = "f001b856447c413801ef5c42091ed0cd516fcd21f2d6b79635b1e733a7109dbf"
 GENDER_AGE = "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb"
+YUNET_2026 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
+YUNET_2023 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+SFACE_2021 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 AURAFACE_RESNET_100 = "a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60"
 
 _FILES = (
@@ -55,7 +71,10 @@ _FILES = (
     ReleasedFile("1k3d68", LANDMARK_3D_68, 143_607_619, INSIGHTFACE),
     ReleasedFile("2d106det", LANDMARK_2D_106, 5_030_888, INSIGHTFACE),
     ReleasedFile("genderage", GENDER_AGE, 1_322_532, INSIGHTFACE),
-    ReleasedFile("auraface_v1", AURAFACE_RESNET_100, 260_694_151, AURAFACE),
+    ReleasedFile("yunet_2026may", YUNET_2026, 229_738, YUNET),
+    ReleasedFile("yunet_2023mar", YUNET_2023, 232_589, YUNET),
+    ReleasedFile("sface_2021dec", SFACE_2021, 38_696_353, SFACE, ArcFaceUse.NO),
+    ReleasedFile("auraface_v1", AURAFACE_RESNET_100, 260_694_151, AURAFACE, ArcFaceUse.ASKED),
 )
 
 #: Content of each file, as `content_sha256` gives it -> the file.

@@ -18,6 +18,7 @@ class FileServer:
     Attributes:
         url: Address of the file.
         content: The file.
+        by_path: Other files, at these paths.
         headers: Validators sent with the file.
         honours_range: Whether Range is obeyed, if If-Range allows it.
         cuts: For each coming request, the bytes after which the connection ends; None: no cut.
@@ -33,6 +34,7 @@ class FileServer:
 
     url: str = ""
     content: bytes = b""
+    by_path: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
     honours_range: bool = True
     cuts: list[int | None] = field(default_factory=list)
@@ -56,7 +58,7 @@ class FileServer:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        body = self.content
+        body = content = self.by_path.get(request.path, self.content)
         version = request.headers.get("If-Range", "")
         unchanged = version in self.headers.values() and not version.startswith("W/")
         partial = wanted is not None and self.honours_range and unchanged
@@ -64,8 +66,8 @@ class FileServer:
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) + self.range_shift
             body = body[start:]
             request.send_response(206)
-            last = len(self.content) - 1
-            request.send_header("Content-Range", f"bytes {start}-{last}/{len(self.content)}")
+            last = len(content) - 1
+            request.send_header("Content-Range", f"bytes {start}-{last}/{len(content)}")
         else:
             request.send_response(200)
         if self.repeats_validators or not partial:

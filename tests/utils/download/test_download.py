@@ -29,6 +29,7 @@ class Known:
     files: Mapping[str, str | None] = field(
         default_factory=lambda: {"det.onnx": hashlib.sha256(DETECTOR).hexdigest()}
     )
+    urls: Mapping[str, str] = field(default_factory=dict)
 
 
 def zipped(**files: bytes) -> bytes:
@@ -180,3 +181,64 @@ def test_interrupted_download_of_a_pack_goes_on(names_in, file_server, root: Pat
     assert names_in(root) == ["tiny"]
     assert sum(path.stat().st_size for path in (root / "tiny").iterdir()) == len(DETECTOR) * 20
     assert all(wanted is None or wanted != "bytes=0-" for wanted in file_server.ranges)
+
+
+RECOGNIZER = bytes(reversed(DETECTOR))
+
+
+class TestSingleFiles:
+    """A pack whose files are to be had one by one."""
+
+    @pytest.fixture
+    def known(self, file_server) -> Known:
+        base = file_server.url.rpartition("/")[0]
+        file_server.by_path = {"/a/det.onnx": DETECTOR, "/b/glintr100.onnx": RECOGNIZER}
+        return Known(
+            url="",
+            files={
+                "det.onnx": hashlib.sha256(DETECTOR).hexdigest(),
+                "rec.onnx": hashlib.sha256(RECOGNIZER).hexdigest(),
+            },
+            urls={"det.onnx": f"{base}/a/det.onnx", "rec.onnx": f"{base}/b/glintr100.onnx"},
+        )
+
+    def hold(self, folder: Path, names_in) -> None:
+        assert names_in(folder) == ["det.onnx", "rec.onnx"]
+        assert (folder / "det.onnx").read_bytes() == DETECTOR
+        assert (folder / "rec.onnx").read_bytes() == RECOGNIZER
+
+    def test_all_arrive_and_nothing_else_stays(
+        self, names_in, known: Known, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO, "FastFace"):
+            folder = download_pack(known, root)
+        self.hold(folder, names_in)
+        assert names_in(root) == ["tiny"]
+        assert known.licence in caplog.text and known.urls["rec.onnx"] in caplog.text
+
+    def test_it_is_never_half_there(self, names_in, file_server, known: Known, root: Path) -> None:
+        file_server.by_path["/b/glintr100.onnx"] = b"another network"
+        with pytest.raises(DownloadError, match="the file on the server is not the released one"):
+            download_pack(known, root)
+        assert "tiny" not in names_in(root)
+        file_server.by_path["/b/glintr100.onnx"] = RECOGNIZER
+        before = len(file_server.ranges)
+        self.hold(download_pack(known, root), names_in)
+        assert len(file_server.ranges) == before + 1, "the first file had arrived"
+
+    def test_what_is_there_is_verified_and_not_downloaded(
+        self, names_in, file_server, known: Known, root: Path
+    ) -> None:
+        (root / "tiny").mkdir(parents=True)
+        (root / "tiny" / "det.onnx").write_bytes(DETECTOR)
+        (root / "tiny.rec.onnx").write_bytes(RECOGNIZER)  # where the offline error says
+        self.hold(download_pack(known, root), names_in)
+        assert file_server.ranges == [] and names_in(root) == ["tiny"]
+
+    def test_anothers_file_is_named_and_kept(self, file_server, known: Known, root: Path) -> None:
+        (root / "tiny").mkdir(parents=True)
+        (root / "tiny" / "rec.onnx").write_bytes(b"the user's own")
+        with pytest.raises(ModelError, match="is not the released file of tiny"):
+            download_pack(known, root)
+        assert (root / "tiny" / "rec.onnx").read_bytes() == b"the user's own"
+        assert file_server.ranges == []

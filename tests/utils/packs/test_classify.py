@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,23 @@ def header(inputs: Sequence[Sequence[int | None]], outputs: Sequence[Sequence[in
 )
 def test_refuses_what_stops_insightface_with_an_error(inputs, outputs):
     assert task_of(header(inputs, outputs)) is None
+
+
+@pytest.mark.parametrize(
+    ("op_types", "scaling"),
+    [
+        (("Sub", "Mul", "Conv"), (0.0, 1.0)),
+        (("Constant", "Sub", "Constant", "Mul", "Conv"), (0.0, 1.0)),
+        (("Conv", "Sub", "Mul"), (127.5, 127.5)),
+    ],
+)
+def test_a_graph_that_scales_first_gets_pixels(op_types, scaling, tmp_path):
+    """SFace's nodes have no names that say it."""
+    graph = replace(
+        header([CROP], [(1, 128)]), op_types=op_types, node_names=("n",) * len(op_types)
+    )
+    model = classify(tmp_path / "sface.onnx", graph)
+    assert model is not None and (model.task, model.mean, model.std) == ("recognition", *scaling)
 
 
 def test_describes_the_file(write_onnx, tmp_path):

@@ -393,9 +393,17 @@ def test_a_wrong_manifest_stops_the_pack_and_a_damaged_file_its_task(write_onnx,
 @pytest.mark.parametrize("pack", KNOWN_PACKS.values(), ids=KNOWN_PACKS)
 def test_known_packs_can_be_downloaded_and_checked(pack):
     assert KNOWN_PACKS[pack.name] is pack
-    assert pack.url.startswith("https://") and pack.url.endswith(f"/model-zoo/{pack.name}.zip")
-    assert "non-commercial" in pack.licence
+    if pack.urls:
+        assert not pack.url and set(pack.urls) == set(pack.files)
+        assert all(
+            url.startswith("https://") and url.endswith(".onnx") for url in pack.urls.values()
+        )
+        assert all(pack.files.values()) and pack.size_mb
+    else:
+        assert pack.url.startswith("https://")
+        assert pack.url.endswith(f"/model-zoo/{pack.name}.zip")
+        assert (pack.sha256 is None) == (pack.size_mb is None)
+        assert "non-commercial" in pack.licence
     assert pack.files
     for sha256 in (pack.sha256, *pack.files.values()):
         assert sha256 is None or re.fullmatch("[0-9a-f]{64}", sha256)
-    assert (pack.sha256 is None) == (pack.size_mb is None)

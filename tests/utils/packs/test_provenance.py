@@ -11,8 +11,8 @@ import pytest
 from fastface.utils import packs
 from fastface.utils.packs import ModelFile, ModelPack, checksums, provenance
 from fastface.utils.packs.checksums import content_sha256
-from fastface.utils.packs.known import KNOWN_PACKS
-from fastface.utils.packs.licences import AURAFACE, INSIGHTFACE
+from fastface.utils.packs.known import KNOWN_PACKS, KnownPack
+from fastface.utils.packs.licences import AURAFACE, INSIGHTFACE, PACK_LICENCES
 from fastface.utils.packs.provenance import Provenance
 from fastface.utils.packs.read import RANDOM_WEIGHTS_MARKER, read_pack
 from fastface.utils.packs.released import (
@@ -88,7 +88,9 @@ def test_auraface_in_antelopev2s_clothes(folder: Path, monkeypatch: pytest.Monke
 def test_a_known_name_proves_nothing(folder: Path) -> None:
     pack = read_pack("antelopev2", folder)
     told = provenance.provenance(pack)
-    assert "named like InsightFace's antelopev2, but not what was released" in told.origin
+    assert told.origin.startswith(
+        "unknown: named like antelopev2 of InsightFace, but not what was released"
+    )
     assert "non-commercial" not in told.licence and told.licence.startswith("unknown: ask")
     assert (pack.embedding_space or "").startswith("custom@")
 
@@ -101,7 +103,7 @@ def test_what_has_no_published_hash_is_not_vouched_for(
     write_onnx(folder / "1k3d68.onnx", [(1, 3, 192, 192)], [(1, 3309)])
     assert KNOWN_PACKS["buffalo_s"].files["1k3d68.onnx"] is None
     told = provenance.provenance(read_pack("buffalo_s", folder))
-    assert told.origin == "named like InsightFace's buffalo_s; contents not verified"
+    assert told.origin == "unknown: named like buffalo_s of InsightFace; contents not verified"
     assert re.match("unknown: .*; if it is the released file: .*non-commercial", told.licence)
 
 
@@ -165,15 +167,25 @@ class TestReleased:
     def test_each_file_can_be_recognised(self) -> None:
         for sha256, file in RELEASED_FILES.items():
             assert sha256 == file.sha256 and re.fullmatch("[0-9a-f]{64}", sha256)
-            assert file.size_bytes > 1_000_000
+            assert file.size_bytes > 100_000
         assert {file.size_bytes for file in RELEASED_FILES.values()} == RELEASED_SIZES
 
-    def test_known_packs_hold_insightfaces_files(self) -> None:
+    @pytest.mark.parametrize("pack", KNOWN_PACKS.values(), ids=KNOWN_PACKS)
+    def test_known_packs_hold_the_files_of_their_publishers(self, pack: KnownPack) -> None:
+        publishers = PACK_LICENCES[pack.name].publishers
+        released = [RELEASED_FILES[sha256] for sha256 in pack.files.values() if sha256]
+        assert {file.publisher for file in released} <= set(publishers)
+        if pack.urls:
+            assert [file.publisher for file in released] == list(publishers)
+            size_mb = sum(file.size_bytes for file in released) / 1e6
+            assert pack.size_mb == pytest.approx(size_mb, abs=0.05)
+
+    def test_every_file_of_insightface_is_in_a_known_pack(self) -> None:
         hashes = {h for pack in KNOWN_PACKS.values() for h in pack.files.values() if h}
-        assert all(RELEASED_FILES[sha256].publisher is INSIGHTFACE for sha256 in hashes)
-        assert hashes == {
+        of_insightface = {
             sha256 for sha256, file in RELEASED_FILES.items() if file.publisher is INSIGHTFACE
         }
+        assert of_insightface <= hashes
 
     def test_auraface_is_its_own(self) -> None:
         (auraface,) = [f for f in RELEASED_FILES.values() if f.publisher is AURAFACE]
