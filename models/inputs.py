@@ -78,7 +78,7 @@ def _planes_by_opencv(pixels: np.ndarray, reverse: bool) -> np.ndarray:
 def _scale(planes: Tensor, mean: float | tuple[float, float, float], std: float) -> None:
     """In place: twice the memory would cost more time than the arithmetic."""
     if planes.device.type == "cpu":
-        # In the calling thread, for the reason given in `black_images`.
+        # In the calling thread, for the reason given in `utils/pixels.py`.
         values = planes.numpy()
         np.subtract(values, np.asarray(mean, dtype=np.float32).reshape(-1, 1, 1), out=values)
         if math.frexp(std)[0] == 0.5:

@@ -112,7 +112,7 @@ def _fill(images: Tensor, rgb: tuple[int, int, int], bgr: bool) -> None:
     """Fills images `[B,H,W,3]` uint8, RGB or BGR, with a colour."""
     colour = rgb[::-1] if bgr else rgb
     if images.device.type == "cpu":
-        images.numpy()[:] = colour  # in the calling thread; see `black_images`
+        images.numpy()[:] = colour  # in the calling thread; see `pixels.py`
     else:
         for channel, value in enumerate(colour):
             images[..., channel].fill_(value)

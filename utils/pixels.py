@@ -31,9 +31,7 @@ def quantised(pixels: Tensor) -> Tensor:
 
 
 def _by_opencv(pixels: Tensor) -> Tensor:
-    """In one pass and in the calling thread: torch's threads, once woken, compete with those of the
-    network that runs next.
-    """
+    """In one pass."""
     import cv2
 
     values = np.ascontiguousarray(pixels.float().numpy())
@@ -54,8 +52,6 @@ def extremes(pixels: Tensor) -> Tensor:
 def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
     """Black images `[B,H,W,3]` uint8."""
     if device.type == "cpu":
-        # In the calling thread: the work is too small to share, and torch's threads, once woken,
-        # compete with those of the network that runs next.
         return torch.from_numpy(np.zeros(shape, dtype=np.uint8))
     return torch.zeros(shape, dtype=torch.uint8, device=device)
 
@@ -63,6 +59,6 @@ def black_images(shape: tuple[int, int, int, int], device: torch.device) -> Tens
 def copy_within(target: Tensor, source: Tensor) -> None:
     """Copies numbers into a tensor of the same type on the same device; sizes of 1 are repeated."""
     if target.device.type == "cpu" and target.dtype != torch.bfloat16:  # which numpy hasn't got
-        np.copyto(target.numpy(), source.numpy())  # in the calling thread; see `black_images`
+        np.copyto(target.numpy(), source.numpy())
     else:
         target.copy_(source)

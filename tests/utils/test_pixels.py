@@ -18,7 +18,7 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 def by_torch(pixels: torch.Tensor) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pixels, "opencv_is_there", lambda: False)
+        patch.setattr("fastface.utils.pixels.opencv_is_there", lambda: False)
         return quantised(pixels)
 
 
