@@ -27,6 +27,7 @@ SECONDS_TO_IMPORT = 180
 #: What users add themselves; nothing is missing without them.
 EXTRA_NEEDS = (
     Need("openvino", "openvino", "the openvino backend"),
+    Need("pillow_heif", "pillow-heif", "HEIC photos"),
     Need("faiss", "faiss-cpu", "quick search in large galleries", variants="faiss-"),
     Need("pyarrow", "pyarrow", "Parquet files"),
     Need("tensorrt", "tensorrt", "the tensorrt backend", variants="tensorrt-cu"),

@@ -47,6 +47,7 @@ USES = (
     Use("FastFace Tracks", "keypoints", ("cv2",)),
     Use("FastFace Tracks", "films", ("av",)),
     Use("FastFace Gallery Search", "thousands of people", ("faiss",)),
+    Use("FastFace Gallery Edit", "HEIC photos", ("pillow_heif",)),
     Use("FastFace Video", "write parquet", ("pyarrow",)),
 )
 

@@ -25,7 +25,9 @@ from .insightface_compat.facade import FaceAnalysis
 
 #: What ReActor embeds with: the recognition network of buffalo_l.
 REACTOR_SPACE = f"{RELEASED_FILES[RESNET_50].name}@{RESNET_50[:SPACE_DIGITS]}"
-_PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
+_PHOTOS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+)
 #: A number behind a person's name: `anna_2`, `anna (3)`, `anna-04`, `anna 5`.
 _NUMBER = re.compile(r"[ _-]*(?:\(\d+\)|\d+)$")
 #: Photos that are decoded and analysed together.

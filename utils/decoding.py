@@ -98,7 +98,7 @@ def open_picture(
             # Image.open refuses what has many pixels, though they would not all be decoded.
             opened: Image.Image = JpegImagePlugin.JpegImageFile(file)
         else:
-            _require_reader(kind)
+            require_reader(kind)
             opened = Image.open(file, formats=_FORMATS[kind])
     except BackendUnavailable:
         raise
@@ -135,7 +135,12 @@ def _reduction(width: int, height: int, most_pixels: int, enough_side: int | Non
     return max([least, *(each for each in _REDUCTIONS if max(width, height) >= enough_side * each)])
 
 
-def _require_reader(kind: FileKind) -> None:
+def require_reader(kind: FileKind) -> None:
+    """Makes sure that pictures of a kind can be read.
+
+    Raises:
+        BackendUnavailable: What reads them is not installed.
+    """
     from PIL import features
 
     if kind is FileKind.HEIC:

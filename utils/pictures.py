@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .decoding import DAMAGED, upright_rgb
-from .errors import InvalidInput
+from .decoding import DAMAGED, require_reader, upright_rgb
+from .errors import BackendUnavailable, InvalidInput
+from .file_kinds import SIGNATURE_BYTES, kind_of
 from .files import write_whole
 
 #: What to do where a command's results can't be written.
@@ -43,9 +44,11 @@ def read_picture(file: Path) -> np.ndarray:
     from PIL import Image
 
     try:
+        with file.open("rb") as start:
+            require_reader(kind_of(start.read(SIGNATURE_BYTES)))
         with Image.open(file) as opened:
             return upright_rgb(opened)[0]
-    except InvalidInput as error:
+    except (InvalidInput, BackendUnavailable) as error:
         raise InvalidInput(f"{file} can't be read as a picture: {error}") from error
     except (*DAMAGED, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{file} can't be read as a picture: {error}") from error

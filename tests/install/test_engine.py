@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastface.backends.trt.engines import EngineStore
-from fastface.installer.pack_commands import comfyui, engine
+from fastface.installer.pack_commands import comfyui as around
+from fastface.installer.pack_commands import engine
 from fastface.pipeline import engine_building
 from fastface.utils import host
 from fastface.utils.pictures import write_picture
@@ -86,7 +87,7 @@ def test_engines_of_a_comfyui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     assert not list(EngineStore().folder.glob("*.engine"))
     # From within its custom_nodes it needs no name.
     (comfyui / "main.py").write_text("")
-    monkeypatch.setattr(comfyui, "_PACK_FOLDER", comfyui / "custom_nodes" / "pack")
+    monkeypatch.setattr(around, "_PACK_FOLDER", comfyui / "custom_nodes" / "pack")
     said.clear()
     assert engine.main(["--list"]) == 0 and "embedder.onnx" in said.text
 
