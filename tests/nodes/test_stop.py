@@ -142,7 +142,11 @@ def test_every_node_that_reads_pixels_or_faces_is_here():
         for socket, *_ in node.INPUT_TYPES().get(kind, {}).values()
         if socket in ("IMAGE", "FASTFACE_FACES")
     }
-    assert reading - others <= set(LONG_NODES)
+    missing = reading - others - set(LONG_NODES)
+    assert not missing, (
+        f"give {sorted(missing)} a row in LONG_NODES (how often it asks at least whether to go on) "
+        "and in `inputs`"
+    )
 
 
 def test_large_crops_are_checked_one_by_one():
