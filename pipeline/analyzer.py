@@ -233,11 +233,11 @@ class Analyzer:
             return self._describe(images, faces, tasks)
 
     def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[str]) -> Faces:
-        at_once = faces_at_once()
         total = len(tasks) * len(faces)
         done = 0
         for task in tasks:
             head = self._head(task)
+            at_once = faces_at_once(head.runs_on.device.startswith("cpu"))
             parts: list[dict[str, Tensor]] = []
             for start in range(0, len(faces), at_once):
                 some = faces if len(faces) <= at_once else faces[start : start + at_once]

@@ -31,7 +31,10 @@ class Divisible(Protocol):
 _MOST_ON_CPU = 4
 _PIXELS_ON_CPU = 640 * 640
 _MOST_ON_GPU = 64
-_MOST_FACES = 32
+#: Engines keep the memory of the largest batch: on two cores sixteen crops at a time, with half of
+#: it, are as fast as thirty-two.
+_MOST_FACES_ON_CPU = 16
+_MOST_FACES_ON_GPU = 32
 
 #: Memory that a detector takes for each pixel of its canvas while it runs, in bytes: measured on
 #: SCRFD-10G in fp32, with room to spare.
@@ -63,9 +66,10 @@ def images_at_once(device: torch.device, size_wh: tuple[int, int], image_pixels:
     return max(1, min(most, int(planned / each)))
 
 
-def faces_at_once() -> int:
-    """How many faces a network is given at a time."""
-    return min(_MOST_FACES, settings().batch_size or _MOST_FACES)
+def faces_at_once(on_cpu: bool) -> int:
+    """How many faces a network is given at a time, on the CPU or elsewhere."""
+    most = _MOST_FACES_ON_CPU if on_cpu else _MOST_FACES_ON_GPU
+    return min(most, settings().batch_size or most)
 
 
 def run_with_oom_retry(batch: Part, run: Callable[[Part], Result]) -> list[Result]:

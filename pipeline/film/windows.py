@@ -25,6 +25,9 @@ _PLACE_STEP = 8
 #: Batches of windows are filled up to multiples of it: engines keep something of every shape that
 #: they have met, and windows come in any number.
 _BATCH_STEP = 8
+#: Pixels of a batch of windows at most: those of one frame. Larger batches are no faster on the
+#: CPU, and engines keep the memory that the largest one took.
+_BATCH_PIXELS = 640 * 640
 #: A face that is larger at the detector's scale is looked for at half of it, or a quarter.
 _MOST_FACE = 112.0
 
@@ -102,9 +105,20 @@ def faces_in_windows(
     fixed = analyzer.fixed_size_wh
     for side, ones in cuts.items():
         across = 1 if fixed is None else max(1, min(fixed) // side)
-        for cut, sighting in _found(analyzer, scaled, list(ones), across, options):
-            found.setdefault(cut.place, []).append(sighting)
+        squares = list(ones)
+        # A network of one size always takes the same memory for an image.
+        most = _windows_at_once(side) if across == 1 else len(squares)
+        for start in range(0, len(squares), most):
+            some = squares[start : start + most]
+            for cut, sighting in _found(analyzer, scaled, some, across, options):
+                found.setdefault(cut.place, []).append(sighting)
     return found
+
+
+def _windows_at_once(side: int) -> int:
+    """How many windows of a side in pixels a batch has at most."""
+    fitting = _BATCH_PIXELS // side**2
+    return max(1, fitting // _BATCH_STEP) * _BATCH_STEP
 
 
 class _ScaledFrames:

@@ -100,7 +100,8 @@ def test_the_user_may_set_fewer_and_less(monkeypatch: pytest.MonkeyPatch) -> Non
     assert images_at_once(cpu, *canvas) == 4
     monkeypatch.delenv("FASTFACE_GPU_MEM_LIMIT")
     monkeypatch.setenv("FASTFACE_BATCH_SIZE", "3")
-    assert images_at_once(gpu, *canvas) == images_at_once(cpu, *canvas) == faces_at_once() == 3
+    assert images_at_once(gpu, *canvas) == images_at_once(cpu, *canvas) == 3
+    assert faces_at_once(on_cpu=True) == faces_at_once(on_cpu=False) == 3
     monkeypatch.setenv("FASTFACE_BATCH_SIZE", "1000")
     assert (images_at_once(gpu, *canvas), images_at_once(cpu, *canvas)) == (free, 4)
 

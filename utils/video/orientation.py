@@ -52,7 +52,12 @@ def orientation_of(frame: Any) -> Orientation:
         FFmpeg, libavutil/display.h: the matrix `(a b u; c d v; x y w)` shows the stored place
         `(p, q)` at `(a p + c q + x, b p + d q + y)`.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    from av.sidedata.sidedata import SideDataContainer
+
+    # `frame.side_data` keeps what it made in the frame, which that holds in turn: such frames, with
+    # all their pixels, stay in memory until Python's garbage collector comes by.
+    container: Any = SideDataContainer  # its stub shows no constructor
+    data = container(frame).get("DISPLAYMATRIX")
     if data is None or len(matrix := bytes(data)) != _MATRIX_BYTES:
         return Orientation()
     a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(matrix, np.int32))

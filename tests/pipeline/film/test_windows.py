@@ -84,6 +84,31 @@ def test_a_network_of_one_size_gets_many_windows_at_once(
         assert all(count == 1 and min(size) > 256 for count, size in sizes)
 
 
+def test_many_windows_take_no_more_at_once_than_a_frame(
+    app: FaceAnalysis, test_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Engines keep what their largest batch took, and films have shots with many faces."""
+    pixels, batches = photo(test_data), []
+    real = type(app.analyzer).detect
+
+    def counted(self, images, options, *further):
+        (height, width), *_ = images.sizes_hw
+        batches.append((len(images), height * width))
+        return real(self, images, options, *further)
+
+    monkeypatch.setattr(type(app.analyzer), "detect", counted)
+    whole = app.analyzer.detect(Images.from_comfy(pixels), app.options()).to("cpu")
+    batches.clear()
+    windows = [Window(place, box, 2.0) for box in whole.boxes.numpy() for place in range(30)]
+    found = faces_in_windows(
+        app.analyzer, pixels.expand(30, -1, -1, -1), windows, DetectionOptions()
+    )
+    assert all(len(found[place]) >= 6 for place in range(30)), "of every batch"
+    if app.analyzer.fixed_size_wh is None:
+        assert len(batches) > 4
+        assert all(count * each <= 640 * 640 or count == 8 for count, each in batches)
+
+
 def test_faces_of_any_size_fit_a_window(app: FaceAnalysis):
     pixels = torch.full((1, 720, 1280, 3), 90, dtype=torch.uint8)
     boxes = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +19,15 @@ from fastface.utils.video.film import FilmFile
 from fastface.utils.video.frames import ImageFrames
 from fastface.utils.video.selection import Selection
 from tests.utils.video.made import SIZE_HW, film, number_in, numbered, turned
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    """Python's, which would free frames that hold themselves, some time."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def all_of(opened: FilmFile) -> list[tuple[int, int, float]]:
@@ -107,6 +118,17 @@ def test_frames_are_turned_as_players_do(turn: tuple[int, int, int, int]):
 
         with av.open(io.BytesIO(content)) as container:
             assert opened.rotation == next(container.decode(video=0)).rotation % 360
+
+
+def test_frames_that_were_read_are_let_go_at_once(no_garbage_collector: None):
+    import av
+
+    wide = [np.zeros((360, 640, 3), np.uint8)] * 40
+    for content in (film(wide), turned(film(wide), 0, 1, -1, 0)):
+        opened = FilmFile(content)
+        for _ in opened.read(np.arange(40)):
+            there = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+            assert there < 12
 
 
 def test_times_are_those_of_the_frames():
