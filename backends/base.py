@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
+from ..utils.packs.detector_files import with_detector
 from ..utils.packs.read import read_pack
 from .interfaces import DetectionOptions, Detector, Head, Session
 from .onnx_graphs.foreign import foreign_graph
@@ -101,7 +102,16 @@ class Backend(ABC):
         Raises:
             ModelError: It is not there any more, or nothing in it is usable.
         """
-        return read_pack(pack.name, pack.folder)
+        read = read_pack(pack.name, pack.folder)
+        if pack.detector is None:
+            return read
+        # One that gave no landmarks keeps to whether the pack's own is asked for them.
+        return with_detector(
+            read,
+            pack.detector.name,
+            pack.model("detection").path,
+            second_look=pack.detector.landmarks_from is not None,
+        )
 
     def with_parameters(self, parameters: Parameters) -> Backend:
         """This backend with what the user set.

@@ -77,6 +77,11 @@ class InsightFaceBackend(Backend):
             )
         if not any(pack.folder.glob("*.onnx")):
             return f"{pack.folder} holds no ONNX files"
+        if pack.detector is not None:
+            return (
+                f"insightface loads the folder {pack.folder} as it is, with its own detector; "
+                "choose another backend for another one"
+            )
         families = {model.family for model in pack.models if model.task == "detection"}
         if families - {Scrfd.name}:
             return (

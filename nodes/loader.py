@@ -8,7 +8,10 @@ from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.placement import PRECISIONS
 from ..pipeline.choices import (
     AUTO,
+    PACKS_OWN,
     backend_names,
+    detector_file_states,
+    detector_names,
     device_names,
     pack_file_states,
     pack_names,
@@ -183,13 +186,32 @@ class FastFaceLoader:
                         "nodes take all.",
                     },
                 ),
+                "detector": (
+                    detector_names(host.insightface_roots(), host.detector_folders()),
+                    {
+                        "default": PACKS_OWN,
+                        "tooltip": "What finds the faces. Any detector that is here can serve in "
+                        "place of the pack's own: one of another pack, or a file of "
+                        "models/ultralytics/bbox or models/fastface/detectors. If it gives boxes "
+                        "alone, the pack's own detector looks for the landmarks in them, and boxes "
+                        "in which it finds no face are left out; with heads `detection` they stay. "
+                        "det_threshold 0 takes what suits it.",
+                    },
+                ),
             },
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model_pack: Any = None) -> bool | str:
+    def VALIDATE_INPUTS(cls, model_pack: Any = None, detector: Any = None) -> bool | str:
         # None: the value comes from another node and is checked when it is there.
+        if detector is not None and detector != PACKS_OWN:
+            there = detector_names(host.insightface_roots(), host.detector_folders())
+            if detector not in there:
+                return (
+                    f"the detector {quoted(detector)} is not here; put it into ComfyUI/models/"
+                    f"fastface/detectors or ultralytics/bbox, or choose one of {', '.join(there)}"
+                )
         names = pack_names(host.insightface_roots())
         if model_pack is None or (isinstance(model_pack, str) and model_pack in names):
             return True
@@ -201,13 +223,16 @@ class FastFaceLoader:
         )
 
     @classmethod
-    def IS_CHANGED(cls, model_pack: Any = None, **_inputs: Any) -> str:
+    def IS_CHANGED(cls, model_pack: Any = None, detector: Any = None, **_inputs: Any) -> str:
         # A pack that was installed meanwhile changes what `auto` means, and files that were
         # replaced are to be loaded.
         roots = host.insightface_roots()
         # What comes from another node is not there yet, and what is no name is refused later.
         pack = model_pack if isinstance(model_pack, str) else AUTO
-        return "\n".join((*pack_names(roots), *pack_file_states(pack, roots)))
+        lines = [*pack_names(roots), *pack_file_states(pack, roots)]
+        if isinstance(detector, str) and detector != PACKS_OWN:
+            lines += detector_file_states(detector, roots, host.detector_folders())
+        return "\n".join(lines)
 
     def load(
         self,
@@ -224,6 +249,7 @@ class FastFaceLoader:
         mtcnn: MtcnnParameters | None = None,
         heads: str | None = None,
         other_embeddings: bool | None = None,
+        detector: str | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
         face_analysis = load_face_analysis(
@@ -242,6 +268,8 @@ class FastFaceLoader:
             mtcnn=mtcnn,
             heads=ALL if heads is None else heads,
             other_embeddings=bool(other_embeddings),
+            detector=PACKS_OWN if detector is None else detector,
+            detector_folders=host.detector_folders(),
         )
         info = host.redacted(describe_loaded(face_analysis))
         return {"ui": host.node_text(info), "result": (face_analysis, face_analysis, info)}

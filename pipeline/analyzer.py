@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The first pass as a share of the work of a search in images without a sure face.
 _FIRST_PASS_SHARE = 0.05
+#: The boxes as a share of the work where their landmarks are found by another detector.
+_BOXES_SHARE = 0.5
 
 _serials = itertools.count()
 
@@ -57,6 +59,8 @@ class Analyzer:
         self._models: dict[str, Detector | Head] = {}
         #: Content of each model that was opened.
         self._contents: dict[str, str] = {}
+        #: Of the pack's own detector, where that finds the landmarks for another one's boxes.
+        self._landmarks: Analyzer | None = None
         self._retired = False
         self._lock = threading.RLock()
 
@@ -89,7 +93,9 @@ class Analyzer:
         # Without the lock, which somebody may hold for as long as opening another model takes.
         opened = tuple(self._models.items())
         away = [task for task, model in opened if not self.backend.is_open(model)]
-        return not any(is_replaced(self.pack.model(task)) for task in away)
+        if any(is_replaced(self.pack.model(task)) for task in away):
+            return False
+        return self._landmarks is None or self._landmarks.is_current()
 
     def takes_over(self, pack: ModelPack) -> bool:
         """Whether it is the analyzer for a pack that was read later, which is its pack then.
@@ -103,6 +109,9 @@ class Analyzer:
         with self._lock:
             if pack == self.pack:
                 return True
+            own = pack.detector and pack.detector.landmarks_from
+            if self._landmarks is not None and not (own and self._landmarks.takes_over(own)):
+                return False
             if _without_files(pack) != _without_files(self.pack):
                 return False
             contents = self._contents.items()
@@ -147,6 +156,11 @@ class Analyzer:
         with self._lock:
             return {task: model.runs_on for task, model in self._models.items()}
 
+    def landmarks_run_on(self) -> RunsOn | None:
+        """What the detector runs on that finds landmarks in another one's boxes, once opened."""
+        landmarks = self._landmarks
+        return None if landmarks is None else landmarks.runs_on().get("detection")
+
     @engine_call()
     @batch_of_work()
     def detect(
@@ -171,6 +185,16 @@ class Analyzer:
             return self._detect(images, options)
 
     def _detect(self, images: Images, options: DetectionOptions) -> Faces:
+        own = self.pack.detector and self.pack.detector.landmarks_from
+        if own is None:
+            return self._detect_once(images, options)
+        with part(0.0, _BOXES_SHARE):
+            found = self._detect_once(images, options)
+        with part(_BOXES_SHARE, 1.0):
+            return self._with_landmarks(images, found, options, own)
+
+    def _detect_once(self, images: Images, options: DetectionOptions) -> Faces:
+        """What the detector finds, and only that."""
         detector = self._detector()
         if not options.robust:
             return detect_images(detector, images, options)
@@ -180,6 +204,30 @@ class Analyzer:
             found = detect_images(detector, images, options)
         with part(_FIRST_PASS_SHARE, 1.0):
             return search_wider(images, found, options, partial(detect_batches, detector))
+
+    def _with_landmarks(
+        self, images: Images, found: Faces, options: DetectionOptions, own: ModelPack
+    ) -> Faces:
+        """Faces with the landmarks that the pack's own detector sees in their boxes.
+
+        Those in whose box it sees no face are left out: they could not be aligned.
+        """
+        from ..models.multiview.inside_boxes import BoxesOfImages  # see `model`
+
+        boxes = BoxesOfImages(found.boxes.cpu(), tuple(found.images_of_faces()))
+        near = _with_thresholds(options, own)
+        seen, rows = self._landmarks_of(own).inside(images, boxes, near)
+        kept = found[torch.tensor(rows, dtype=torch.int64, device=found.device)]
+        points = Faces.empty(images.sizes_hw, found.device).landmarks
+        if seen.landmarks is not None:
+            points = seen.landmarks.to(found.device)
+        return kept.with_fields(landmarks=points)
+
+    def _landmarks_of(self, own: ModelPack) -> Analyzer:
+        with self._lock:
+            if self._landmarks is None:
+                self._landmarks = Analyzer(own, self.backend, self.placement)
+            return self._landmarks
 
     @engine_call()
     @batch_of_work()
@@ -201,12 +249,21 @@ class Analyzer:
         Returns:
             Faces on the model's device, in the boxes' order, and the number of the box of each.
         """
+        with listened_to(on_progress, len(boxes)):
+            own = self.pack.detector and self.pack.detector.landmarks_from
+            if own is None:
+                return self.inside(images, boxes, options)
+            return self._landmarks_of(own).inside(images, boxes, _with_thresholds(options, own))
+
+    def inside(
+        self, images: Images, boxes: BoxesOfImages, options: DetectionOptions
+    ) -> tuple[Faces, list[int]]:
+        """`detect_inside` for whoever is listened to already."""
         from ..models.multiview.inside_boxes import faces_inside  # see `model`
 
-        with listened_to(on_progress, len(boxes)):
-            detector = self._detector()
-            find = partial(detect_batches, detector)
-            return faces_inside(images, boxes, options, find, detector.device)
+        detector = self._detector()
+        find = partial(detect_batches, detector)
+        return faces_inside(images, boxes, options, find, detector.device)
 
     @engine_call()
     @batch_of_work()
@@ -289,7 +346,16 @@ class Analyzer:
 
 
 def _without_files(pack: ModelPack) -> ModelPack:
-    return replace(pack, models=tuple(replace(model, files=()) for model in pack.models))
+    detector = pack.detector
+    if detector is not None and detector.landmarks_from is not None:
+        detector = replace(detector, landmarks_from=_without_files(detector.landmarks_from))
+    models = tuple(replace(model, files=()) for model in pack.models)
+    return replace(pack, models=models, detector=detector)
+
+
+def _with_thresholds(options: DetectionOptions, pack: ModelPack) -> DetectionOptions:
+    """Options for the detector of a pack, of those for another one, whose scores mean another."""
+    return replace(options, threshold=pack.det_threshold, nms_threshold=pack.nms_threshold)
 
 
 def _columns(head: Head, images: CropSource, faces: Faces) -> dict[str, Tensor]:

@@ -15,6 +15,13 @@ from ..backends.registry import all_backends, get_backend, refused_by_settings
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
+from ..utils.packs.checksums import model_states
+from ..utils.packs.detector_files import (
+    PACKS_OWN,
+    DetectorFolders,
+    find_detectors,
+    with_detector,
+)
 from ..utils.packs.find import (
     find_packs,
     load_pack,
@@ -86,6 +93,46 @@ def pack_file_states(name: str, extra_roots: Sequence[Path] = ()) -> list[str]:
         for pack, files in sorted(states.items())
         for state in files
     ]
+
+
+def detector_names(
+    extra_roots: Sequence[Path] = (), folders: DetectorFolders | None = None
+) -> list[str]:
+    """What `detector` can be: the pack's own, or any that is found; see `find_detectors`."""
+    return [PACKS_OWN, *find_detectors(extra_roots, folders)]
+
+
+def detector_file_states(
+    name: str, extra_roots: Sequence[Path] = (), folders: DetectorFolders | None = None
+) -> list[str]:
+    """Name, size and time of a detector's files, a line each; empty where it is not there."""
+    path = find_detectors(extra_roots, folders).get(name)
+    states = () if path is None else model_states(path)
+    return [f"{name} {state.path.name} {state.size} {state.mtime_ns}" for state in states]
+
+
+def with_chosen_detector(
+    pack: ModelPack,
+    name: str,
+    extra_roots: Sequence[Path],
+    folders: DetectorFolders | None,
+    second_look: bool,
+) -> ModelPack:
+    """A pack with the detector of a name; see `with_detector`.
+
+    Raises:
+        InvalidInput: There is none of that name, or the pack takes no other.
+        ModelError: Its file is damaged.
+    """
+    if name == PACKS_OWN:
+        return pack
+    found = find_detectors(extra_roots, folders)
+    if name not in found:
+        raise InvalidInput(
+            f"got detector {name!r}, expected one of {', '.join((PACKS_OWN, *found))}; put its "
+            "file into ComfyUI/models/fastface/detectors or models/ultralytics/bbox"
+        )
+    return with_detector(pack, name, found[name], second_look=second_look)
 
 
 def backend_names() -> list[str]:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.interfaces import DetectionOptions
+from ..utils.detectors import has_landmarks
 from ..utils.detectors.scrfd import Scrfd
 from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_ORDER, ModelPack
+from ..utils.packs.detector_files import PACKS_OWN, DetectorFolders
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
 from ..utils.text import readable
@@ -22,6 +24,7 @@ from .choices import (
     choose_pack,
     choose_placement,
     device_names,
+    with_chosen_detector,
 )
 from .insightface_compat.facade import FaceAnalysis
 from .insightface_compat.sizes import AUTO_SIZES
@@ -50,6 +53,8 @@ def load_face_analysis(
     download_missing: bool = False,
     on_download: Callable[[int, int], None] | None = None,
     mtcnn: MtcnnParameters | None = None,
+    detector: str = PACKS_OWN,
+    detector_folders: DetectorFolders | None = None,
     other_embeddings: bool = False,
 ) -> FaceAnalysis:
     """Makes a facade of its own over models that are shared.
@@ -73,6 +78,8 @@ def load_face_analysis(
         download_missing: Whether a known pack that is not there may be downloaded.
         on_download: Called with bytes done and bytes in all.
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
+        detector: Name of another detector than the pack's own, see `find_detectors`.
+        detector_folders: Where single files of detectors lie, by label.
         other_embeddings: Whether InstantID, IPAdapter and PuLID may read embeddings that are made
             like InsightFace's and are not, such as AuraFace's.
 
@@ -86,12 +93,15 @@ def load_face_analysis(
         raise InvalidInput(f"got device {device!r}, expected one of {device_names()}")
     if max_faces < 0:
         raise InvalidInput(f"got max_faces {max_faces}, expected 0 (no limit) or more")
+    tasks = _tasks(heads)
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
+    # Of a detector without landmarks the boxes are all that is wanted then.
+    only_boxes = tasks == ("detection",)
+    pack = with_chosen_detector(pack, detector, extra_roots, detector_folders, not only_boxes)
     det_size = chosen.det_size if det_size is None else det_size
     options = _detection_options(
         detection, det_size, det_threshold or pack.det_threshold, pack.nms_threshold
     )
-    tasks = _tasks(heads)
     return load_for_pack(
         pack,
         options,
@@ -198,6 +208,18 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
         lines.append(f"{task}: {f'runs on {where}' if where else later}")
         if where and where.note:
             lines.append(f"  note: {where.note}")
+    if pack.detector is not None:
+        lines.append(f"detector: {pack.detector.name} ({pack.model('detection').path})")
+        own = pack.detector.landmarks_from
+        if own is not None:
+            where = analyzer.landmarks_run_on()
+            lines.append(
+                f"landmarks: {own.model('detection').path.name} of {own.name} looks into each box; "
+                "boxes in which it finds no face are left out; "
+                + (f"runs on {where}" if where else later)
+            )
+        elif not has_landmarks(pack.model("detection")):
+            lines.append("this detector gives no landmarks: faces have no embedding")
     family = pack.model("detection").family
     if family not in (None, Scrfd.name):
         # What its scores mean depends on it, and the file's name says nothing.

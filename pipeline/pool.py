@@ -28,7 +28,11 @@ def shared_analyzer(pack: ModelPack, backend: Backend, placement: Placement) -> 
     Raises:
         ModelError: A file that was loaded before can't be read.
     """
-    key = (pack.name, pack.folder, backend.name, backend.parameters, placement)
+    detector = pack.detector and (
+        pack.model("detection").path,
+        pack.detector.landmarks_from is not None,
+    )
+    key = (pack.name, pack.folder, detector, backend.name, backend.parameters, placement)
     while True:
         with _lock:
             known = _analyzers.get(key)

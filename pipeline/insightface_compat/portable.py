@@ -17,6 +17,7 @@ from ...backends.placement import Placement
 from ...backends.registry import get_backend
 from ...utils import host
 from ...utils.packs import ModelPack
+from ...utils.packs.detector_files import find_detectors, with_detector
 from ...utils.packs.find import load_pack
 from ...utils.packs.read import read_pack
 from ..analyzer import Analyzer
@@ -154,11 +155,21 @@ class _SharedModels:
     def __reduce__(self) -> tuple[Any, ...]:
         pack, backend = self._analyzer.pack, self._analyzer.backend
         found = (pack.name, str(pack.folder), backend.name, backend.parameters)
-        return _shared_models, (*found, self._analyzer.placement)
+        detector = pack.detector and (
+            pack.detector.name,
+            str(pack.model("detection").path),
+            pack.detector.landmarks_from is not None,
+        )
+        return _shared_models, (*found, self._analyzer.placement, detector)
 
 
 def _shared_models(
-    pack: str, folder: str, backend: str, parameters: Any, placement: Placement
+    pack: str,
+    folder: str,
+    backend: str,
+    parameters: Any,
+    placement: Placement,
+    detector: tuple[str, str, bool] | None = None,
 ) -> Analyzer:
     """The shared models that a pickle names.
 
@@ -169,7 +180,15 @@ def _shared_models(
     chosen = get_backend(backend)
     if parameters is not None:
         chosen = chosen.with_parameters(parameters)
-    return shared_analyzer(_pack(pack, Path(folder), chosen), chosen, placement)
+    found = _pack(pack, Path(folder), chosen)
+    if detector is not None:
+        name, file, second_look = detector
+        path = Path(file)
+        if not path.is_file():  # on another machine, or after it was moved
+            detectors = find_detectors(host.insightface_roots(), host.detector_folders())
+            path = detectors.get(name, path)
+        found = with_detector(found, name, path, second_look=second_look)
+    return shared_analyzer(found, chosen, placement)
 
 
 def _pack(name: str, folder: Path, backend: Backend) -> ModelPack:

@@ -44,6 +44,8 @@ def test_the_engine_takes_every_input():
         "mtcnn",
         "heads",
         "other_embeddings",
+        "detector",
+        "detector_folders",
         "extra_roots",
         "on_download",
     } == set(taken)

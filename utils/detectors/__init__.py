@@ -54,6 +54,11 @@ def family_of(model: ModelFile) -> DetectorFamily:
     return family
 
 
+def has_landmarks(model: ModelFile) -> bool:
+    """Whether a detector gives five landmarks a face; raises as `family_of`."""
+    return family_of(model).has_landmarks(model)
+
+
 def known_detectors() -> str:
     """What graphs of detectors look like that are known here, in one line for people."""
     return "; ".join(f"{family.name} ({family.graphs})" for family in detector_families().values())

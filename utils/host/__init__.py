@@ -95,6 +95,30 @@ def model_folders(key: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(folder) for folder in (*first, own, *registered)))
 
 
+def detector_folders() -> dict[str, tuple[Path, ...]]:
+    """Where single files of face detectors lie: of this pack, and those of Ultralytics' nodes.
+
+    Returns:
+        `detectors`: models/fastface/detectors; `bbox`: models/ultralytics/bbox, with what an
+        `extra_model_paths.yaml` and other packs registered for it. Empty outside ComfyUI.
+    """
+    if not in_comfyui():
+        return {}
+    import folder_paths
+
+    registered = folder_paths.folder_names_and_paths
+    own = models_folder()
+    boxes = [own / "ultralytics" / "bbox"]
+    if "ultralytics_bbox" in registered:
+        boxes += map(Path, folder_paths.get_folder_paths("ultralytics_bbox"))
+    if "ultralytics" in registered:
+        boxes += [Path(each) / "bbox" for each in folder_paths.get_folder_paths("ultralytics")]
+    return {
+        "detectors": (own / "fastface" / "detectors",),
+        "bbox": tuple(dict.fromkeys(boxes)),
+    }
+
+
 def models_folder() -> Path:
     """ComfyUI's own folder of models; outside ComfyUI, `models` in the working folder."""
     if not in_comfyui():

@@ -99,6 +99,20 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class OtherDetector:
+    """Of a pack whose detector is not its own.
+
+    Attributes:
+        name: Of the detector, as users choose it.
+        landmarks_from: The pack with its own detector, which is shown what is in the boxes, since
+            the other one gives no landmarks; None where it does, or the pack's gives none either.
+    """
+
+    name: str
+    landmarks_from: ModelPack | None = None
+
+
+@dataclass(frozen=True)
 class ModelPack:
     """A folder of weights that belong together.
 
@@ -113,6 +127,7 @@ class ModelPack:
         nms_threshold: Overlap above which the weaker of two faces goes with this detector, 0..1.
         left_out: Why other files of the folder are not among the models, a line each.
         space: Name of its embeddings, for people; by default that of the network.
+        detector: Given where its detector is another one than its folder's.
     """
 
     name: str
@@ -124,6 +139,7 @@ class ModelPack:
     nms_threshold: float = 0.4
     left_out: tuple[str, ...] = ()
     space: str | None = None
+    detector: OtherDetector | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -36,6 +36,9 @@ def provenance(pack: ModelPack) -> Provenance:
         ModelError: A file can't be read, or was replaced since the pack was read.
     """
     by_task = {model.task: model_provenance(pack, model) for model in pack.models}
+    own = pack.detector and pack.detector.landmarks_from
+    if own is not None:
+        by_task["landmarks"] = model_provenance(own, own.model("detection"))
     return Provenance(
         _joined(by_task, lambda each: each.origin), _joined(by_task, lambda each: each.licence)
     )
@@ -53,6 +56,8 @@ def model_provenance(pack: ModelPack, model: ModelFile) -> Provenance:
     if released := released_file(model):
         publisher = released.publisher
         return Provenance(f"{publisher.name}, {publisher.url} (contents verified)", publisher.terms)
+    if pack.detector is not None and model.task == "detection":
+        return Provenance(f"file {model.path.name}, of unknown origin", ModelPack.licence)
     known = KNOWN_PACKS.get(pack.name)
     if known is None or model.path.name not in known.files or pack.origin != ModelPack.origin:
         return Provenance(pack.origin, pack.licence)
