@@ -14,6 +14,7 @@ from pathlib import Path
 from ...pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, Listener, analyze_album
 from ...pipeline.album.people import AlbumPeople
 from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
+from ...pipeline.album.sheet import write_sheet
 from ...pipeline.album.table import FORMATS, write_album
 from ...pipeline.choices import AUTO
 from ...pipeline.insightface_compat.facade import FaceAnalysis
@@ -54,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python install.py album",
         description=__doc__,
-        epilog="The results: faces.parquet or faces.jsonl, album.json (what was left out, and "
-        "why), and parts/, by which a later run goes on where this one ended.",
+        epilog="The results: faces.parquet or faces.jsonl, people.html (who was found), album.json "
+        "(counts, and what was left out and why), and parts/, by which a later run goes on where "
+        "this one ended.",
     )
     limits = ReadingLimits()
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders and files")
@@ -173,30 +175,42 @@ def _write(
     dim = album.embedding_dim
     write_album(table, ((each, people.names(each)) for each in album.records()), kind, dim, facts)
     left_out = [(record.path, record.problem) for record in album.records() if record.problem]
+    write_sheet(options.output / "people.html", album, people)
     document = {
         **facts,
         "files": len(album.files),
         "faces": album.faces,
+        "people": [
+            {
+                "person": each.number,
+                "name": each.name,
+                "faces": len(each.faces),
+                "files": each.files,
+            }
+            for each in people.people
+        ],
         "left_out": [{"path": path, "reason": why} for path, why in left_out],
     }
     content = readable(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     write_whole(options.output / "album.json", content.encode(), USE_OUTPUT)
-    _report(album, left_out)
-    _log.info("results: %s", one_line(str(table.resolve())))
+    _report(album, people, left_out)
+    for result in (table, options.output / "people.html"):
+        _log.info("results: %s", one_line(str(result.resolve())))
 
 
-def _report(album: Album, left_out: Sequence[tuple[str, str]]) -> None:
+def _report(album: Album, people: AlbumPeople, left_out: Sequence[tuple[str, str]]) -> None:
     """Says in a few lines what came of it."""
     progress = album.progress
     _log.info(
         "%d files: %d of earlier runs, %d pictures and frames analysed in %.1f s (%.1f a second); "
-        "%d faces in all",
+        "%d faces in all, of %d people",
         progress.files,
         progress.kept,
         progress.images,
         progress.seconds,
         progress.images_per_second,
         album.faces,
+        len(people.people),
     )
     others = sum(why == OTHER_FILE for _, why in left_out)
     if others:

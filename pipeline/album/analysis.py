@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...backends.residency.batches import batch_of_work
+from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.errors import BackendUnavailable, FileError, InvalidInput, OutOfMemory
 from ...utils.faces import Faces
 from ...utils.file_kinds import FileKind

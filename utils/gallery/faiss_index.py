@@ -38,16 +38,20 @@ _LIKENESS = 0.6
 
 
 class FaissIndex:
-    """Vectors of length 1, ready to be searched.
+    """Vectors of length 1, or of any where it is exact, ready to be searched.
 
     Attributes:
         lists, probes: Inverted lists, and how many of them a search looks at; 0 where it is exact.
     """
 
-    def __init__(self, faiss: ModuleType, units: np.ndarray) -> None:
-        """`units`: `[N,D]` float32, N at least 1."""
+    def __init__(self, faiss: ModuleType, units: np.ndarray, is_exact: bool = False) -> None:
+        """
+        Args:
+            units: `[N,D]` float32, N at least 1.
+            is_exact: Whether all are compared, however many they are.
+        """
         self.lists = self.probes = 0
-        index = _listed(faiss, units) if len(units) >= LISTED_FROM else None
+        index = _listed(faiss, units) if len(units) >= LISTED_FROM and not is_exact else None
         if index is None:
             index = faiss.IndexFlatIP(units.shape[1])
             index.add(units)

@@ -6,6 +6,9 @@ import numpy as np
 
 #: Where the nose is between eyes and mouth of a face that looks ahead.
 _NOSE_HEIGHT = 0.57
+#: Least `frontal` of a face that can be recognised: to recognition networks profiles, hair and what
+#: is no face at all are one person.
+RECOGNISABLE = 0.25
 
 
 def frontal(landmarks: np.ndarray) -> np.ndarray:

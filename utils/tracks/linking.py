@@ -12,16 +12,13 @@ from ..devices import uploaded
 from ..errors import InvalidInput
 from ..faces import Faces
 from .association import SURE_SCORE, FilmDetections, follow
-from .frontal import frontal
+from .frontal import RECOGNISABLE, frontal
 from .identity import join_by_person, rows_by_id, split_by_person
 from .rows import Directions, OrderedRows
 from .tracks import NO_TRACK, FilmSource, Tracks
 
 #: Least cosine of the mean embeddings of two pieces of one person.
 SAME_PERSON = 0.4
-#: Least `frontal` of a face that can be recognised: to recognition networks profiles, hair and what
-#: is no face at all are one person.
-_RECOGNISABLE = 0.25
 #: A track that was never sure counts from so many faces on, of those that look ahead, or of all.
 _LEAST_FACING, _LEAST_FACES = 3, 10
 
@@ -93,7 +90,7 @@ def link(
     facing = np.ones(len(scores), bool)
     if faces.landmarks is not None:
         landmarks = faces.landmarks.detach().cpu().double().numpy()[order]
-        facing = frontal(landmarks) >= _RECOGNISABLE
+        facing = frontal(landmarks) >= RECOGNISABLE
     ids = follow(seen, np.asarray(times, np.float64), scenes)
     if embeddings is not None:
         ids = split_by_person(ids, boxes, embeddings)
