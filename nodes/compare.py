@@ -15,7 +15,7 @@ from ..utils.embedding import cosine_similarities
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb, quantised
 from ..utils.similarity_picture import PAIR_PX, Group, draw_matrix, shows_faces
-from .sockets import CATEGORY, FACES, faces_of, similarity_input
+from .sockets import CATEGORY, FACES_INPUT, faces_of, similarity_input
 from .texts import counted, faces_in, with_text
 
 #: Side of what is shown of a face over the longer side of its box.
@@ -50,9 +50,12 @@ class FastFaceCompare:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "faces_a": (FACES, {"tooltip": "Faces with embeddings, from FastFace Embed."}),
+                "faces_a": (
+                    FACES_INPUT,
+                    {"tooltip": "Faces with embeddings, from FastFace Embed."},
+                ),
                 "faces_b": (
-                    FACES,
+                    FACES_INPUT,
                     {"tooltip": "Faces with embeddings, made with the same model pack."},
                 ),
                 "threshold": similarity_input(

@@ -18,6 +18,7 @@ from .sockets import (
     FACE_ANALYSIS,
     FACE_ANALYSIS_TOOLTIP,
     FACES,
+    FACES_INPUT,
     FACES_TOOLTIP,
     given_or_found,
     image_input,
@@ -66,7 +67,7 @@ class FastFaceEmbed:
                     },
                 ),
             },
-            "optional": {"faces": (FACES, {"tooltip": FACES_TOOLTIP})},
+            "optional": {"faces": (FACES_INPUT, {"tooltip": FACES_TOOLTIP})},
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 

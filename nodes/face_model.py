@@ -24,7 +24,7 @@ from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
     FACE_ANALYSIS_TOOLTIP,
-    FACES,
+    FACES_INPUT,
     given_or_found,
     image_input,
 )
@@ -72,7 +72,7 @@ class FastFaceFaceModel:
             },
             "optional": {
                 "faces": (
-                    FACES,
+                    FACES_INPUT,
                     {
                         "tooltip": "Optional. The faces of these very images that are the person, "
                         "from FastFace Select: all of them count. Not connected: the largest of "

@@ -14,7 +14,7 @@ from ..utils.gallery.contents import Addition, Gallery, with_added
 from ..utils.gallery.places import gallery_store
 from ..utils.packs.checksums import content_of
 from ..utils.packs.provenance import model_provenance
-from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES, faces_of, readable_images
+from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, readable_images
 from .texts import counted, with_text
 
 GALLERY_TOOLTIP = (
@@ -64,7 +64,7 @@ class FastFaceGalleryAdd:
             },
             "optional": {
                 "faces": (
-                    FACES,
+                    FACES_INPUT,
                     {
                         "tooltip": "Faces of this one person, in one or several photos, from "
                         "FastFace Embed; or from FastFace Select, with images and faceanalysis."

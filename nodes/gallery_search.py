@@ -18,6 +18,7 @@ from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
     FACES,
+    FACES_INPUT,
     list_or_blocked,
     or_blocked,
     similarity_input,
@@ -63,7 +64,7 @@ class FastFaceGallerySearch:
             "required": {
                 "gallery": ("STRING", {"default": "my gallery", "tooltip": GALLERY_TOOLTIP}),
                 "faces": (
-                    FACES,
+                    FACES_INPUT,
                     {
                         "tooltip": "From FastFace Embed with which = all; or from FastFace Detect "
                         "or Select, with images and faceanalysis."

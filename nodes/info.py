@@ -12,7 +12,7 @@ from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.report import face_records, image_texts
-from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES, faces_of, list_or_blocked
+from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked
 from .texts import faces_in, with_text
 
 #: What tells something for people, and the fields of `Faces` that it fills in.
@@ -52,7 +52,7 @@ class FastFaceInfo:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "faces": (FACES, {"tooltip": "From FastFace Detect, Select, Embed or Gate."})
+                "faces": (FACES_INPUT, {"tooltip": "From FastFace Detect, Select, Embed or Gate."})
             },
             "optional": {
                 "images": (

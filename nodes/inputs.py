@@ -18,7 +18,7 @@ from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.progress import heard_by
 from .progress import listener
-from .sockets import SOCKETS
+from .sockets import FACES_INPUT, SOCKETS, faces_given
 from .texts import quoted
 
 _REMEDY = "change it, or the node that is connected to it"
@@ -33,8 +33,9 @@ def checked(node: type) -> type:
 
     INT, FLOAT, BOOLEAN, STRING and lists of choices are checked by what is declared; the types of
     `SOCKETS` by their own checks; others are handed on. Numbers of numpy, and whole numbers that
-    came as floats, arrive as Python's own. Whatever the function calls may say how far it is, see
-    `utils/progress.py`: that moves the node's progress bar, and ends it when the user presses stop.
+    came as floats, arrive as Python's own; of tracks on an input for faces, their faces. Whatever
+    the function calls may say how far it is, see `utils/progress.py`: that moves the node's
+    progress bar, and ends it when the user presses stop.
 
     Args:
         node: A node class; its method named by `FUNCTION` is replaced.
@@ -57,7 +58,7 @@ def checked(node: type) -> type:
 
 
 def check_inputs(declared: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
-    """Checks a node's inputs, and replaces foreign numbers by Python's own.
+    """Checks a node's inputs, and replaces foreign numbers by Python's own and tracks by faces.
 
     Args:
         declared: As `INPUT_TYPES` gives it.
@@ -81,6 +82,8 @@ def _checked(name: str, value: Any, socket: Any, options: dict[str, Any]) -> Any
         return _choice(name, value, socket)
     if socket in _WIDGETS:
         return _WIDGETS[socket](name, value, options)
+    if socket == FACES_INPUT:
+        value = faces_given(value)
     if socket in SOCKETS:
         SOCKETS[socket](value, name)
     return value

@@ -18,7 +18,7 @@ from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
     FACE_ANALYSIS_TOOLTIP,
-    FACES,
+    FACES_INPUT,
     FACES_TOOLTIP,
     given_or_found,
     image_input,
@@ -57,7 +57,7 @@ class FastFaceKeypoints:
                 "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
                 "images": image_input("The keypoint images have their size."),
             },
-            "optional": {"faces": (FACES, {"tooltip": FACES_TOOLTIP})},
+            "optional": {"faces": (FACES_INPUT, {"tooltip": FACES_TOOLTIP})},
             "hidden": {"node_id": "UNIQUE_ID"},
         }
 

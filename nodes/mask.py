@@ -14,7 +14,7 @@ from ..utils.faces import Faces
 from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
-from .sockets import CATEGORY, FACE_ANALYSIS, FACES, faces_of, list_or_blocked, or_blocked
+from .sockets import CATEGORY, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked, or_blocked
 from .texts import faces_in, with_text
 
 _OUTLINE_TASK = "landmark_2d_106"
@@ -51,7 +51,7 @@ class FastFaceMask:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "faces": (FACES, {"tooltip": "From FastFace Detect, Select, Embed or Gate."}),
+                "faces": (FACES_INPUT, {"tooltip": "From FastFace Detect, Select, Embed or Gate."}),
                 "shape": (
                     list(SHAPES),
                     {

@@ -11,7 +11,15 @@ from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, r
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES, faces_of, similarity_input
+from .sockets import (
+    CATEGORY,
+    EMBEDDING,
+    FACE_ANALYSIS,
+    FACES,
+    FACES_INPUT,
+    faces_of,
+    similarity_input,
+)
 from .texts import faces_in, quoted, with_text
 
 _AGE_TASK = "genderage"
@@ -46,7 +54,7 @@ class FastFaceSelect:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "faces": (FACES, {"tooltip": "From FastFace Detect or FastFace Embed."}),
+                "faces": (FACES_INPUT, {"tooltip": "From FastFace Detect or FastFace Embed."}),
                 "by": (
                     list(ORDERS),
                     {

@@ -20,6 +20,7 @@ from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.pixels import extremes
 from ..utils.progress import may_stop
+from ..utils.tracks.shown import named
 from ..utils.tracks.tracks import Tracks
 
 CATEGORY = "FastFace"
@@ -46,6 +47,8 @@ BOUNDING_BOX = "BOUNDING_BOX"
 FACE_LANDMARKS = "FACE_LANDMARKS"
 CROPS = "FASTFACE_CROPS"
 TRACKS = "FASTFACE_TRACKS"
+#: What every input for faces takes: of tracks the function gets the faces, see `faces_given`.
+FACES_INPUT = f"{FACES},{TRACKS}"
 #: ComfyUI's own films; see `utils/video/sources.py`.
 VIDEO = "VIDEO"
 
@@ -55,8 +58,11 @@ FACE_ANALYSIS_TOOLTIP = (
 )
 FACES_TOOLTIP = (
     "Optional. Faces that FastFace Detect found in these very images: they are used as they are "
-    "and nothing is detected again. Not connected: the faces are detected here."
+    "and nothing is detected again; of tracks, the frames that were analysed. Not connected: the "
+    "faces are detected here."
 )
+
+_FACES_SOURCE = "the faces of FastFace Detect, Select, Embed or Gate, or tracks of FastFace Video"
 
 
 def require_face_analysis(value: Any, name: str = "faceanalysis") -> FaceAnalysis:
@@ -144,13 +150,20 @@ def _require(kind: type, source: str) -> Callable[[Any, str], None]:
     return check
 
 
+def faces_given(value: Any) -> Any:
+    """What came to an input for faces: of tracks all their faces, named as they are."""
+    if isinstance(value, Tracks):
+        return named(value.faces, value, value.ids.tolist())
+    return value
+
+
 def require_faces(value: Any, name: str = "faces") -> None:
     """Waits once for the faces' device.
 
     Raises:
         InvalidInput: It is no `Faces`, or a place, score or embedding in it is no finite number.
     """
-    _require(Faces, "the faces of FastFace Detect, Select, Embed or Gate")(value, name)
+    _require(Faces, _FACES_SOURCE)(value, name)
     fields = {field: each for field, each in value.tensors() if each.is_floating_point()}
     flags = torch.stack([each.isfinite().all() for each in fields.values()]).tolist()
     wrong = [field for field, is_finite in zip(fields, flags, strict=True) if not is_finite]
@@ -252,7 +265,7 @@ SOCKETS: dict[str, Callable[[Any, str], object]] = {
     "IMAGE": require_images,
     "MASK": require_mask,
     FACE_ANALYSIS: require_face_analysis,
-    FACES: require_faces,
+    FACES_INPUT: require_faces,
     EMBEDDING: require_embedding,
     MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
     CROPS: require_crops,
@@ -291,8 +304,11 @@ def image_input(extra: str = "") -> tuple[str, dict[str, str]]:
 
 def images_with_faces() -> dict[str, tuple[str, dict[str, str]]]:
     """The first inputs of nodes that work on faces of the images they are given."""
-    faces = {"tooltip": "Faces of these very images, from FastFace Detect or Select."}
-    return {"images": image_input(), "faces": (FACES, faces)}
+    faces = {
+        "tooltip": "Faces of these very images, from FastFace Detect or Select; or tracks, where "
+        "the images are the frames that were analysed."
+    }
+    return {"images": image_input(), "faces": (FACES_INPUT, faces)}
 
 
 def similarity_input(tooltip: str) -> tuple[str, dict[str, Any]]:

@@ -52,7 +52,8 @@ class FastFaceVideo:
     RETURN_TYPES = (TRACKS, FACES, "STRING", "INT")
     RETURN_NAMES = ("tracks", "faces", "report", "frames")
     OUTPUT_TOOLTIPS = (
-        "All faces of the film, and which of them are of one person, for FastFace Tracks.",
+        "All faces of the film, and which of them are of one person, for FastFace Tracks; every "
+        "input for faces takes them too.",
         "The same faces; their images are the frames that were analysed, in their order.",
         "Frames, speed, people and when they are seen, cuts, and what could not be read.",
         "Number of frames that were analysed.",

@@ -41,7 +41,7 @@ def test_the_backend_gives_the_answers_of_the_others(
 def test_the_node_counts():
     node = module_of("Add a node", "fastface.nodes").NODES["FastFaceCount"]
     inputs = node.INPUT_TYPES()["required"]
-    assert inputs["faces"][0] == "FASTFACE_FACES" and len(node.RETURN_TYPES) == 1
+    assert inputs["faces"][0] == "FASTFACE_FACES,FASTFACE_TRACKS" and len(node.RETURN_TYPES) == 1
     faces = Faces(
         torch.tensor([[0.0, 0, 8, 8], [2, 2, 6, 6]]),
         torch.ones(2),

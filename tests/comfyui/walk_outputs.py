@@ -107,8 +107,8 @@ def inputs_of(node: type, values: dict[str, Any], chosen: dict[str, Any]) -> dic
                 given[name] = options["default"]
             elif str(kind) == "*":
                 given[name] = values["IMAGE"]
-            elif kind in values:
-                given[name] = values[kind]
+            elif there := [each for each in kind.split(",") if each in values]:
+                given[name] = values[there[0]]
             elif group == "required":
                 return None
     return given

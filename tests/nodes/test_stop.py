@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
-from fastface.nodes.sockets import require_crops
+from fastface.nodes.sockets import FACES_INPUT, require_crops
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils import host
@@ -140,7 +140,7 @@ def test_every_node_that_reads_pixels_or_faces_is_here():
         for node_id, node in NODE_CLASS_MAPPINGS.items()
         for kind in ("required", "optional")
         for socket, *_ in node.INPUT_TYPES().get(kind, {}).values()
-        if socket in ("IMAGE", "FASTFACE_FACES")
+        if socket in ("IMAGE", FACES_INPUT)
     }
     missing = reading - others - set(LONG_NODES)
     assert not missing, (

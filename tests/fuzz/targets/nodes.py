@@ -15,6 +15,7 @@ import torch
 
 from fastface import nodes
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
+from fastface.nodes.sockets import FACES_INPUT
 from fastface.utils.images import Images
 from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import FilmSource
@@ -66,7 +67,7 @@ class Nodes(Target):
         self._sound: dict[str, Callable[[], Any]] = {
             "IMAGE": lambda: self._images,
             "FACEANALYSIS": lambda: self._face_analysis,
-            "FASTFACE_FACES": lambda: self._faces,
+            FACES_INPUT: lambda: self._faces,
             "FASTFACE_EMBEDDING": lambda: self._embedding,
             "FASTFACE_CROPS": lambda: self._origin,
             "FASTFACE_MTCNN": MtcnnParameters,
@@ -116,7 +117,9 @@ class Nodes(Target):
             return odd_value(chance)
         if kind == "IMAGE":
             return odd_image(chance)
-        if kind == "FASTFACE_FACES":
+        if kind == FACES_INPUT:
+            if chance.random() < 0.3:
+                return odd_tracks(chance, self._tracks)
             return odd_faces(chance, self._faces)
         if kind == "FASTFACE_TRACKS":
             return odd_tracks(chance, self._tracks)
