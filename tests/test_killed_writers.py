@@ -90,8 +90,8 @@ def ends_by_itself(work: Callable[[], object], kill_at: int) -> bool:
         _kill_at(kill_at)
         work()
         os._exit(0)
-    except BaseException:  # noqa: BLE001  the child must not go on as the test
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:  # noqa: BLE001  the child must not go on as the test
+        sys.excepthook(type(error), error, error.__traceback__)
         os._exit(1)
 
 

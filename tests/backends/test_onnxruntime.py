@@ -83,7 +83,8 @@ def plain_run(model: ModelFile, x: torch.Tensor) -> list[np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(model.path), providers=[CPU])
-    return session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    outputs = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    return [np.asarray(output) for output in outputs]
 
 
 def images(count: int, height: int, width: int) -> torch.Tensor:

@@ -56,7 +56,7 @@ class FakeRuntime(ModuleType):
         )
         self.GraphOptimizationLevel = SimpleNamespace(ORT_ENABLE_ALL=99)
         self.RunOptions = SimpleNamespace
-        self.opened: list[FakeSession] = []
+        self.opened: list[FakeSession | OldSession] = []
         self.run_error: Exception | None = None
         self.get_available_providers = lambda: [*lists, CPU]
         self.SessionOptions = FakeOptions

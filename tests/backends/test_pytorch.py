@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ class TestCompile:
         compiled: list[object] = []
         original = torch.compile
 
-        def compile_(traced: object, **options: bool) -> object:
+        def compile_(traced: Any, **options: Any) -> object:
             compiled.append(traced)
             # Without code generation, which would need a C++ compiler.
             return original(traced, backend="aot_eager", **options)
@@ -114,7 +115,7 @@ class TestCompile:
     def test_a_compiler_that_fails_is_gone_without_and_said(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def compile_(traced: object, **options: bool) -> object:
+        def compile_(traced: Any, **options: Any) -> object:
             raise RuntimeError("no compiler found")
 
         monkeypatch.setattr(torch, "compile", compile_)

@@ -49,7 +49,7 @@ class _Alone(Implementation):
     def __init__(self):
         self.name = type(self).__name__.lower()
 
-    def why_unavailable(self):
+    def why_unavailable(self) -> str | None:
         return None
 
     def devices(self):
@@ -95,7 +95,7 @@ class DyingLater(_Alone):
 
 
 class Missing(_Alone):
-    def why_unavailable(self):
+    def why_unavailable(self) -> str | None:
         return "not here; run `pip install it`"
 
 

@@ -32,7 +32,7 @@ def loader(**changes: Any) -> dict[str, Any]:
     return node("FastFaceLoader", **inputs | changes)
 
 
-def detect(images: str = "photo", **changes: Any) -> dict[str, Any]:
+def detect(images: Any = "photo", **changes: Any) -> dict[str, Any]:
     inputs = {"mask_shape": "ellipse", "bbox_format": "xywh", "annotate": True}
     return node(
         "FastFaceDetect", faceanalysis=["loader", 0], images=[images, 0], **inputs | changes

@@ -51,7 +51,7 @@ def workflow(nodes: Prompt, **changes: Any) -> Prompt:
     return {
         "photo": node("LoadImage", image=PHOTO),
         "loader": loader(model_pack="pack", backend="onnxruntime"),
-        "detect": detect(**{"annotate": False} | changes),
+        "detect": detect(**{"annotate": False, **changes}),
         **nodes,
     }
 

@@ -23,6 +23,7 @@ from tests.comfyui.comfyui_server import PACK_FOLDER, ComfyServer, link
 from tests.comfyui.fixtures import add_node, fill, weights_folder
 from tests.comfyui.prompts import SCRFD, Prompt, loader, node, save, show
 from tests.comfyui.test_real_comfyui import pixels
+from tests.photos import read_bgr
 
 pytestmark = pytest.mark.comfyui
 
@@ -194,7 +195,7 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 
 def test_each_of_six_people_reaches_instantid_ipadapter_and_pulid(group: ComfyServer):
-    photo = cv2.imread(str(group.base / "input" / GROUP))
+    photo = read_bgr(group.base / "input" / GROUP)
     places = boxes(group)
     assert len(places) == PEOPLE
     embeddings = []

@@ -28,6 +28,7 @@ from tests.comfyui.prompts import (
     save,
     show,
 )
+from tests.photos import read_bgr
 
 pytestmark = pytest.mark.comfyui
 
@@ -107,7 +108,7 @@ def turned_by_exif(photo: Path, target: Path) -> None:
 def in_16_bits(photo: Path, target: Path) -> None:
     import cv2
 
-    picture = cv2.imread(str(photo)).astype(np.uint16) * 257 + 100
+    picture = read_bgr(photo).astype(np.uint16) * 257 + 100
     cv2.imwrite(str(target), picture)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from fastface.nodes.face_model import FastFaceFaceModel
 from fastface.pipeline.insightface_compat import face_model

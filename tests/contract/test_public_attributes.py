@@ -60,7 +60,7 @@ def assert_same_attributes(mine: FaceAnalysis, theirs: Any) -> None:
             elif name == "center_cache":
                 assert isinstance(got, dict), where
             elif name == "input_sizes":
-                assert list(got) == list(expected), where
+                assert isinstance(expected, tuple | list) and list(got) == list(expected), where
             elif name == "preprocessing" and isinstance(expected, Mapping):
                 assert got == dict(expected), where
             elif name == "static_shape_sessions":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from installer.machine import Installed, Machine
@@ -17,7 +19,7 @@ from installer.needs import (
     what_answers,
 )
 
-GPU = {"nvidia": True}
+GPU = partial(Machine, nvidia=True)
 
 
 @pytest.mark.parametrize(
@@ -26,15 +28,15 @@ GPU = {"nvidia": True}
         (Machine(), "onnxruntime"),
         (Machine(torch_cuda="13.2"), "onnxruntime"),  # a CUDA build without a GPU is common
         (Machine(torch_other="hip"), "onnxruntime"),
-        (Machine(**GPU), "onnxruntime-gpu"),
-        (Machine(**GPU, torch_cuda="11.8"), "onnxruntime"),
-        (Machine(**GPU, torch_cuda="12.6"), "onnxruntime-gpu<1.27"),
-        (Machine(**GPU, torch_cuda="12.8", python=(3, 10)), "onnxruntime-gpu<1.27"),
-        (Machine(**GPU, torch_cuda="13.0"), "onnxruntime-gpu>=1.27"),
-        (Machine(**GPU, torch_cuda="13.0", python=(3, 10)), "onnxruntime"),
-        (Machine(**GPU, torch_cuda="13.0", architecture="aarch64"), "onnxruntime-gpu>=1.27"),
+        (GPU(), "onnxruntime-gpu"),
+        (GPU(torch_cuda="11.8"), "onnxruntime"),
+        (GPU(torch_cuda="12.6"), "onnxruntime-gpu<1.27"),
+        (GPU(torch_cuda="12.8", python=(3, 10)), "onnxruntime-gpu<1.27"),
+        (GPU(torch_cuda="13.0"), "onnxruntime-gpu>=1.27"),
+        (GPU(torch_cuda="13.0", python=(3, 10)), "onnxruntime"),
+        (GPU(torch_cuda="13.0", architecture="aarch64"), "onnxruntime-gpu>=1.27"),
         (Machine("Windows", "AMD64"), "onnxruntime-directml"),
-        (Machine("Windows", "AMD64", **GPU, torch_cuda="13.0"), "onnxruntime-gpu>=1.27"),
+        (GPU("Windows", "AMD64", torch_cuda="13.0"), "onnxruntime-gpu>=1.27"),
         (Machine("Windows", "ARM64"), "onnxruntime"),
         (Machine("Darwin", "arm64"), "onnxruntime"),
         (Machine("Darwin", "x86_64"), "onnxruntime"),
@@ -48,7 +50,7 @@ def test_onnxruntime_fits_the_machine(machine: Machine, requirement: str) -> Non
 
 def test_an_onnxruntime_that_is_there_is_never_chosen_anew() -> None:
     there = Installed(frozenset({"onnxruntime"}), {"onnxruntime-gpu": "1.20"}, ("onnxruntime-gpu",))
-    need = onnxruntime_need(Machine(**GPU, torch_cuda="13.0"))
+    need = onnxruntime_need(GPU(torch_cuda="13.0"))
     assert is_there(need, there)
     assert what_answers(need, there) == "onnxruntime-gpu 1.20"
 

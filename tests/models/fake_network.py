@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +55,9 @@ class FakeSession:
 class UpstreamSession:
     """The same network as an ONNX Runtime session, as far as insightface looks at one."""
 
-    def __init__(self, network: FakeNetwork, side: int, kind: str = "tensor(float)") -> None:
+    def __init__(
+        self, network: Callable[[np.ndarray], np.ndarray], side: int, kind: str = "tensor(float)"
+    ) -> None:
         self.network = network
         self._input = SimpleNamespace(name="data", shape=["batch", 3, side, side], type=kind)
 
@@ -68,9 +71,11 @@ class UpstreamSession:
         return [self.network(feeds["data"])]
 
 
-def upstream_head(kind: type, network: FakeNetwork, side: int, **attributes: Any) -> Any:
+def upstream_head(
+    kind: type[Any], network: Callable[[np.ndarray], np.ndarray], side: int, **attributes: Any
+) -> Any:
     """One of insightface's classes, set up by hand because there is no file to load."""
-    head = kind.__new__(kind)
+    head = object.__new__(kind)
     vars(head).update(
         session=UpstreamSession(network, side),
         input_size=(side, side),

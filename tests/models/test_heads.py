@@ -144,7 +144,7 @@ def test_gender_and_age():
 )
 def test_gender_and_age_of_outputs(outputs: tuple[float, ...], gender: int, age: int):
     def network(blob: np.ndarray) -> np.ndarray:
-        return np.tile(np.float32(outputs), (len(blob), 1))
+        return np.tile(np.array(outputs, np.float32), (len(blob), 1))
 
     head, _ = opened(model_of("genderage", 96), network)
     fields = head.describe(rgb_images(), faces_in(PHOTOS))

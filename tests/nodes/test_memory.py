@@ -85,7 +85,7 @@ class TestNode:
         assert first == second
 
     def test_its_socket_takes_everything(self):
-        any_type = FastFaceMemory.INPUT_TYPES()["optional"]["after"][0]
+        any_type: str = FastFaceMemory.INPUT_TYPES()["optional"]["after"][0]
         differs = any_type != "IMAGE"  # what ComfyUI asks
         assert not differs and any_type == "*" and json.dumps(any_type) == '"*"'
         assert {any_type: 1}["*"] == 1

@@ -10,13 +10,12 @@ import torch
 
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.utils.faces import Faces
+from tests.photos import read_bgr
 
 
 def photos(images: Path) -> dict[str, np.ndarray]:
     """Every photo of a folder, `[H,W,3]` uint8 RGB."""
-    import cv2
-
-    return {path.name: cv2.imread(str(path))[..., ::-1].copy() for path in images.glob("*.jpg")}
+    return {path.name: read_bgr(path)[..., ::-1].copy() for path in images.glob("*.jpg")}
 
 
 def frames(video: Path, every: int) -> np.ndarray:
@@ -35,13 +34,13 @@ def library(parameters: MtcnnParameters | None = None) -> Any:
     """facenet-pytorch's own MTCNN."""
     from facenet_pytorch import MTCNN
 
-    parameters = parameters or MtcnnParameters()
+    chosen: Any = parameters or MtcnnParameters()
     return MTCNN(
         keep_all=True,
         select_largest=False,
-        min_face_size=parameters.min_face_size,
-        thresholds=list(parameters.thresholds),
-        factor=parameters.factor,
+        min_face_size=chosen.min_face_size,
+        thresholds=list(chosen.thresholds),
+        factor=chosen.factor,
     ).eval()
 
 

@@ -66,9 +66,9 @@ def test_graphs_of_half_precision(backend: str, graph: Path, test_data: Path, tm
         app = open_pack(make_pack(tmp_path / str(place), path), backend)
         assert app.analyzer.pack.model("detection").input_dtype == ("float32", "float16")[place]
         found.append(app.det_model.detect(image)[0])
+        assert not app.analyzer.runs_on()["detection"].note
     full, rounded = found
     assert len(full) == len(rounded) == 6
-    assert not app.analyzer.runs_on()["detection"].note
     # Of faces, and of anchors of one face, whose scores are nearly equal either may come first.
     by_place = [boxes[boxes[:, 0].argsort(), :4] for boxes in found]
     input_pixels = 640 / image.shape[1]

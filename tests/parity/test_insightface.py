@@ -13,6 +13,7 @@ from fastface.backends.base import GraphBackend
 from fastface.backends.registry import all_backends
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import load_face_analysis
+from tests.photos import read_bgr
 
 insightface_app = pytest.importorskip("insightface.app")
 
@@ -71,8 +72,8 @@ def read_photo(test_data: Path, name: str) -> np.ndarray:
     if name == "t1":
         from insightface.data import get_image
 
-        return get_image("t1")
-    return cv2.imread(str(test_data / "images" / name))
+        return np.asarray(get_image("t1"))
+    return read_bgr(test_data / "images" / name)
 
 
 @pytest.mark.parametrize("name", PHOTOS)

@@ -38,7 +38,7 @@ def reference_faces(
     """Boxes with score `[N,5]` and landmarks `[N,5,2]`, best first."""
     blob, scale, corner = letterboxed(image, SIDE, is_fixed)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    rows = session.run(None, {"images": blob})[0][0]
+    rows = np.asarray(session.run(None, {"images": blob})[0])[0]
     rows = rows if by_rows else rows.T
     least = THRESHOLDS[by_rows]
     scores = rows[:, 4] * rows[:, -1] if by_rows else rows[:, 4]

@@ -16,6 +16,7 @@ from fastface.utils.faces import Faces
 from fastface.utils.images import Images
 from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import NO_TRACK, FilmSource, Tracks
+from tests.photos import read_bgr
 
 RATE = 25
 SIZE_HW = (360, 640)
@@ -68,7 +69,7 @@ class PhotoFilm:
 def film_of(shots: Sequence[Shot], folder: Path, seed: int = 0) -> PhotoFilm:
     """Renders shots, with the noise of a camera."""
     rng = np.random.default_rng(seed)
-    photos = {shot.photo: cv2.imread(str(folder / shot.photo)) for shot in shots}
+    photos = {shot.photo: read_bgr(folder / shot.photo) for shot in shots}
     frames, matrices, names = [], [], []
     height, width = SIZE_HW
     for shot in shots:

@@ -396,7 +396,8 @@ class TestLoaded:
         assert app.max_faces == 2
 
     def test_no_threshold_takes_the_packs_own(self, world: World):
-        world.installed["mine"] = replace(world.installed["mine"], det_threshold=0.7)
+        pack: Any = world.installed["mine"]
+        world.installed["mine"] = replace(pack, det_threshold=0.7)
         assert load_face_analysis(det_threshold=0).det_thresh == 0.7
         assert load_face_analysis(det_threshold=0.2).det_thresh == 0.2
 

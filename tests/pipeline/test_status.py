@@ -15,6 +15,7 @@ from fastface.pipeline.lifecycle import unload
 from fastface.pipeline.loading import load_face_analysis
 from fastface.pipeline.status import as_text, status
 from fastface.utils.metrics import Metrics
+from tests.photos import read_bgr
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +35,11 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
 @pytest.fixture
 def used(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     """The status after a photo was analysed twice, with nothing in memory before."""
-    import cv2
 
     unload()
     monkeypatch.setenv("FASTFACE_MODELS", str(test_data))
     app = load_face_analysis(model_pack="models", backend="onnxruntime", device="cpu")
-    photo = cv2.imread(str(test_data / "images" / "multiface.jpg"))
+    photo = read_bgr(test_data / "images" / "multiface.jpg")
     photo[0, 0] = np.random.default_rng().integers(0, 256, 3)
     for _ in range(2):
         for face in app.get(photo):

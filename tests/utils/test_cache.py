@@ -75,6 +75,7 @@ class TestBounds:
             assert len(value) == key and (value == key).all()
             status = few.status()
             assert status.entries <= 50 and status.bytes <= 40_000
+        status = few.status()
         assert status.hits + status.misses == 10_000
         # Each of 100 keys is as likely as any other: so many hit as keys are kept.
         assert abs(status.hits / 10_000 - status.entries / 100) < 0.05

@@ -86,7 +86,7 @@ def test_fitted_size_truncates_like_insightface(height: int, width: int, size_wh
         pass
 
     def resize(image: np.ndarray, size: tuple[int, int]) -> None:
-        fitted.append(size[::-1])
+        fitted.append((size[1], size[0]))
         raise Stop
 
     image = np.broadcast_to(np.zeros(3, np.uint8), (height, width, 3))

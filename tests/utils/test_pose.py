@@ -17,7 +17,9 @@ angles = st.floats(-85, 85)
 
 
 def mean_face() -> np.ndarray:
-    return get_object("meanshape_68.pkl")
+    shape = get_object("meanshape_68.pkl")
+    assert shape is not None
+    return shape
 
 
 def upstream_pose(points: np.ndarray) -> np.ndarray:
@@ -74,7 +76,7 @@ def test_points_that_are_no_head_stay_finite(points: torch.Tensor):
 @pytest.mark.parametrize("yaw", [90, -90])
 def test_roll_is_zero_where_it_cannot_be_told_from_pitch(yaw: int):
     # Unmoved, so that float32 leaves enough digits to come within a millionth of the singularity.
-    points = (turned_face(0, yaw, 0) - np.float32([320, 240, 0])).astype(np.float32)
+    points = (turned_face(0, yaw, 0) - np.array([320, 240, 0], np.float32)).astype(np.float32)
     pose = head_pose(torch.from_numpy(points)[None])[0]
     assert pose[2] == 0 == upstream_pose(points)[2]
     np.testing.assert_allclose(pose, upstream_pose(points), atol=2e-3)

@@ -23,14 +23,17 @@ CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 def in_effect() -> tuple[str, str]:
-    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    return (
+        str(torch.backends.cudnn.conv.fp32_precision),
+        str(torch.backends.cuda.matmul.fp32_precision),
+    )
 
 
 def everything() -> tuple[str, ...]:
     backends = torch.backends
     settings: tuple[Any, ...] = (backends, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn)
     onednn: tuple[Any, ...] = (backends.mkldnn, backends.mkldnn.conv, backends.mkldnn.matmul)
-    return tuple(owner.fp32_precision for owner in (*settings, backends.cuda.matmul, *onednn))
+    return tuple(str(owner.fp32_precision) for owner in (*settings, backends.cuda.matmul, *onednn))
 
 
 def in_effect_on_cpu() -> tuple[str, str]:

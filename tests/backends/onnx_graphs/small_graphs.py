@@ -148,4 +148,5 @@ def in_onnxruntime(model: Any, images: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {session.get_inputs()[0].name: images})
+    outputs = session.run(None, {session.get_inputs()[0].name: images})
+    return [np.asarray(output) for output in outputs]

@@ -66,7 +66,11 @@ GROWING = {
     "tile": lambda m: before_the_first_layer(m, "Tile", np.array([1, 1, 1, MILLION])),
     "pad": lambda m: before_the_first_layer(m, "Pad", np.array([0] * 6 + [MILLION] * 2)),
     "resize": lambda m: before_the_first_layer(
-        m, "Resize", np.zeros(0, np.float32), np.float32([1, 1, 4096, 4096]), mode="nearest"
+        m,
+        "Resize",
+        np.zeros(0, np.float32),
+        np.array([1, 1, 4096, 4096], np.float32),
+        mode="nearest",
     ),
     "fill": filled,
 }

@@ -48,7 +48,7 @@ def test_unloading_gives_the_cards_memory_back(pack: ModelPack) -> None:
         assert model.device == "cuda:0"
         assert lifecycle.unload() == 1
         assert torch.cuda.memory_reserved(CARD) == before
-    assert torch.equal(first, again)
+        assert torch.equal(first, again)
 
 
 def test_a_budget_too_small_for_a_model_means_the_cpu(pack: ModelPack, monkeypatch, caplog) -> None:

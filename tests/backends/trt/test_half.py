@@ -60,7 +60,8 @@ def run_as_written(model: Any, images: np.ndarray) -> list[np.ndarray]:
     providers = ["CPUExecutionProvider"]
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=providers)
-    return session.run(None, {session.get_inputs()[0].name: images})
+    outputs = session.run(None, {session.get_inputs()[0].name: images})
+    return [np.asarray(output) for output in outputs]
 
 
 def test_answers_are_as_close_as_those_of_half_precision_in_torch(both: Any):

@@ -88,7 +88,7 @@ def _detect(app: FaceAnalysis, image: Any, chance: random.Random) -> None:
     metric = chance.choice(("default", "max", None, [], 7))
     boxes, points = app.det_model.detect(image, size, chance.choice((0, 1)), metric)  # type: ignore[arg-type]
     if boxes.shape[1:] != (5,) or points is None or points.shape[1:] != (5, 2):
-        raise Broken(f"detect gave {boxes.shape}, {np.shape(points)}")
+        raise Broken(f"detect gave {boxes.shape}, {getattr(points, 'shape', None)}")
 
 
 def _head(app: FaceAnalysis, image: Any, chance: random.Random) -> None:

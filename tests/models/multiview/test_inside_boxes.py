@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 from fastface.utils.person import Person
 from tests.contract.conftest import Counted, counted
+from tests.photos import read_bgr
 
 OPTIONS = DetectionOptions()
 
@@ -41,7 +41,7 @@ def analyzer(app: FaceAnalysis) -> Analyzer:
 
 @pytest.fixture(scope="module")
 def group(test_data: Path) -> np.ndarray:
-    return cv2.imread(str(test_data / "images" / "multiface.jpg"))
+    return read_bgr(test_data / "images" / "multiface.jpg")
 
 
 @pytest.fixture(scope="module")

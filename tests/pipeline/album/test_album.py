@@ -151,6 +151,7 @@ def test_odd_names_are_right_in_every_output(fake: FaceAnalysis, folder: Path, k
     told = {row["path"]: row.get("path_bytes") for row in rows}
     assert set(paths[:-1]) < set(told) and told[paths[0]] is None
     exact = told[r"below/latin-\udce9.png"]
+    assert exact is not None
     assert (bytes.fromhex(exact) if kind == "jsonl" else exact) == b"below/" + odd_files.NOT_UNICODE
 
 

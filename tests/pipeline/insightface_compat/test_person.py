@@ -222,6 +222,7 @@ class TestShrinkLoops:
 
         monkeypatch.setattr(detector, "detect", smaller_sees_more)
         chosen = app.for_person(Person("left to right", 2))
+        faces: list[Any] = []
         for size in range(640, 128, -64):
             chosen.det_model.input_size = (size, size)
             faces = chosen.get(THREE_FACES)

@@ -61,8 +61,8 @@ class FileServer:
         body = content = self.by_path.get(request.path, self.content)
         version = request.headers.get("If-Range", "")
         unchanged = version in self.headers.values() and not version.startswith("W/")
-        partial = wanted is not None and self.honours_range and unchanged
-        if partial:
+        partial = self.honours_range and unchanged
+        if wanted is not None and partial:
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) + self.range_shift
             body = body[start:]
             request.send_response(206)

@@ -39,7 +39,11 @@ def write_onnx() -> WriteOnnx:
             helper.make_tensor_value_info(f"data{index}", dtype, shape)
             for index, shape in enumerate(inputs)
         ]
-        nodes, weights, means = [], [numpy_helper.from_array(np.float32([1.0]), "one")], []
+        nodes, weights, means = (
+            [],
+            [numpy_helper.from_array(np.array([1.0], np.float32), "one")],
+            [],
+        )
         for index in range(len(feeds)):
             nodes.append(helper.make_node("Cast", [f"data{index}"], [f"float{index}"], to=1))
             nodes.append(

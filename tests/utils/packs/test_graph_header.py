@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -146,7 +147,7 @@ def test_leaves_the_weights_unread(tmp_path, monkeypatch):
     read = []
 
     class CountingMap(mmap.mmap):
-        def __getitem__(self, key):
+        def __getitem__(self, key: Any, /) -> Any:
             read.append(len(range(len(self))[key]) if isinstance(key, slice) else 1)
             return super().__getitem__(key)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -31,7 +33,7 @@ def walk(frames: int, start: float, step: float, person: int, y: float = 100) ->
     return [(start + step * frame, y, 50, person, 0.9) for frame in range(frames)]
 
 
-def together(*people: list[Seen | None]) -> list[list[Seen]]:
+def together(*people: Sequence[Seen | None]) -> list[list[Seen]]:
     return [[face for face in seen if face] for seen in zip(*people, strict=True)]
 
 
