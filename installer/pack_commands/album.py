@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import sys
 import warnings
@@ -12,20 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, Listener, analyze_album
-from ...pipeline.album.people import AlbumPeople
 from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
-from ...pipeline.album.sheet import write_sheet
-from ...pipeline.album.table import FORMATS, write_album
+from ...pipeline.album.results import THRESHOLD, AlbumResults, write_results
+from ...pipeline.album.table import FORMATS
 from ...pipeline.choices import AUTO
 from ...pipeline.insightface_compat.facade import FaceAnalysis
 from ...pipeline.loading import DETECTION_MODES, describe_loaded, load_face_analysis
 from ...utils.errors import FastFaceError, InvalidInput
-from ...utils.files import write_whole
 from ...utils.gallery.places import gallery_store
 from ...utils.gallery.store import GalleryStore
-from ...utils.modules import has_module
-from ...utils.pictures import USE_OUTPUT
-from ...utils.text import one_line, readable
+from ...utils.text import one_line
 from .comfyui import comfyui_around
 
 _log = logging.getLogger("FastFace")
@@ -69,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gallery", help="names known people: a gallery's name or folder")
     parser.add_argument(
-        "--threshold", type=float, default=0.3, help="lowest similarity to a known person"
+        "--threshold", type=float, default=THRESHOLD, help="lowest similarity to a known person"
     )
     parser.add_argument("--pack", default=AUTO, help="model pack (default: the best installed)")
     parser.add_argument("--backend", default=AUTO)
@@ -109,7 +104,6 @@ def _run(options: argparse.Namespace) -> int:
 
     # The limit is the one above, and says what to do.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    kind = options.format or FORMATS[0 if has_module("pyarrow") else 1]
     gallery = None if options.gallery is None else _gallery(options.gallery)
     face_analysis = _loaded(options)
     limits = ReadingLimits(
@@ -122,7 +116,10 @@ def _run(options: argparse.Namespace) -> int:
     _log.info("%s", describe_loaded(face_analysis))
     with _bar() as show:
         album = analyze_album(face_analysis, options.paths, options.output, chosen, show)
-    _write(album, face_analysis, options, kind, gallery)
+    results = write_results(
+        album, face_analysis, options.output, options.format, gallery, options.threshold
+    )
+    _report(album, results)
     return 0
 
 
@@ -158,47 +155,7 @@ def _gallery(name: str) -> GalleryStore:
     return store
 
 
-def _write(
-    album: Album,
-    face_analysis: FaceAnalysis,
-    options: argparse.Namespace,
-    kind: str,
-    gallery: GalleryStore | None,
-) -> None:
-    people = AlbumPeople(album, gallery, options.threshold)
-    analyzer = face_analysis.analyzer
-    facts = {"album": album.root.name, "pack": analyzer.pack.name}
-    if analyzer.embedding_space:
-        facts["embedding_space"] = analyzer.embedding_space
-    facts = {name: readable(value) for name, value in facts.items()}
-    table = options.output / f"faces.{kind}"
-    dim = album.embedding_dim
-    write_album(table, ((each, people.names(each)) for each in album.records()), kind, dim, facts)
-    left_out = [(record.path, record.problem) for record in album.records() if record.problem]
-    write_sheet(options.output / "people.html", album, people)
-    document = {
-        **facts,
-        "files": len(album.files),
-        "faces": album.faces,
-        "people": [
-            {
-                "person": each.number,
-                "name": each.name,
-                "faces": len(each.faces),
-                "files": each.files,
-            }
-            for each in people.people
-        ],
-        "left_out": [{"path": path, "reason": why} for path, why in left_out],
-    }
-    content = readable(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    write_whole(options.output / "album.json", content.encode(), USE_OUTPUT)
-    _report(album, people, left_out)
-    for result in (table, options.output / "people.html"):
-        _log.info("results: %s", one_line(str(result.resolve())))
-
-
-def _report(album: Album, people: AlbumPeople, left_out: Sequence[tuple[str, str]]) -> None:
+def _report(album: Album, results: AlbumResults) -> None:
     """Says in a few lines what came of it."""
     progress = album.progress
     _log.info(
@@ -210,18 +167,20 @@ def _report(album: Album, people: AlbumPeople, left_out: Sequence[tuple[str, str
         progress.seconds,
         progress.images_per_second,
         album.faces,
-        len(people.people),
+        len(results.people.people),
     )
-    others = sum(why == OTHER_FILE for _, why in left_out)
+    others = sum(why == OTHER_FILE for _, why in results.left_out)
     if others:
         _log.info("%d files are neither pictures nor films", others)
-    told = [(path, why) for path, why in left_out if why != OTHER_FILE]
+    told = [(path, why) for path, why in results.left_out if why != OTHER_FILE]
     if told:
         _log.info("%d could not be analysed:", len(told))
     for path, why in told[:_MOST_LISTED]:
         _log.info("  %s: %s", one_line(path), one_line(why))
     if len(told) > _MOST_LISTED:
         _log.info("  and %d more, see album.json", len(told) - _MOST_LISTED)
+    for file in (results.table, results.page):
+        _log.info("results: %s", one_line(str(file.resolve())))
 
 
 @contextlib.contextmanager

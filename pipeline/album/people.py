@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...utils.gallery.clusters import people
+from ...utils.gallery.clusters import by_size, people
 from ...utils.gallery.search import index_of
 from ...utils.gallery.store import GalleryStore
 from ...utils.progress import may_stop
@@ -92,14 +92,30 @@ class AlbumPeople:
         faces = record.faces
         if self._gallery is None or faces.embeddings is None or not len(faces):
             return [FaceName()] * len(faces)
-        names = []
-        for matches in index_of(self._gallery).search(faces):
-            best = matches[0] if matches else None
-            known = best is not None and best.similarity >= self._threshold
-            names.append(
-                FaceName(best.name if best and known else None, best.similarity if best else None)
-            )
-        return names
+        found = index_of(self._gallery).search(faces)
+        best = [matches[0] if matches else None for matches in found]
+        names = [
+            FaceName(match.name if match.similarity >= self._threshold else None, match.similarity)
+            if match
+            else FaceName()
+            for match in best
+        ]
+        return _once_an_image(names, faces.images_of_faces())
+
+
+def _once_an_image(names: Sequence[FaceName], images: Sequence[int]) -> list[FaceName]:
+    """Leaves each name to the face of an image that is most like that person."""
+    closest: dict[tuple[int, str], float] = {}
+    for who, image in zip(names, images, strict=True):
+        if who.name is not None:
+            key = (image, who.name)
+            closest[key] = max(closest.get(key, -2.0), who.similarity or 0.0)
+    return [
+        who
+        if who.name is None or who.similarity == closest[image, who.name]
+        else FaceName(None, who.similarity)
+        for who, image in zip(names, images, strict=True)
+    ]
 
 
 class _AllFaces:
@@ -152,6 +168,8 @@ class _AllFaces:
         known = {int(together[row]): int(numbers[row]) for row in rows if together[row] >= 0}
         for row in np.flatnonzero(numbers == _NOBODY):
             numbers[row] = known.get(int(together[row]), _NOBODY)
+        told = numbers != _NOBODY
+        numbers[told] = by_size(numbers[told])
         return numbers
 
     def _together(self) -> np.ndarray:

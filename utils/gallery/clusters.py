@@ -63,10 +63,10 @@ def people(
         may_stop()
     ids = np.empty(len(units), np.int64)
     ids[order] = groups.owner
-    return _by_size(ids)
+    return by_size(ids)
 
 
-def _by_size(ids: np.ndarray) -> np.ndarray:
+def by_size(ids: np.ndarray) -> np.ndarray:
     """Numbers anew: from 0, the largest group first, of equal ones that of the first face."""
     _, firsts, inverse, counts = np.unique(
         ids, return_index=True, return_inverse=True, return_counts=True
