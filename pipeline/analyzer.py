@@ -314,9 +314,14 @@ class Analyzer:
 
     def _no_rows(self, task: str, device: torch.device) -> dict[str, Tensor]:
         """The fields of a task for no faces at all."""
-        shapes = self.pack.model(task).output_shapes
-        dim = (shapes[0][-1] if shapes else None) or 512
+        dim = self.embedding_dim if task == "recognition" else 0
         return {name: empty_rows(name, dim, device) for name in TASK_FIELDS[task]}
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of its embeddings, by the header of the recognition network."""
+        shapes = self.pack.model("recognition").output_shapes
+        return (shapes[0][-1] if shapes else None) or 512
 
     def _detector(self) -> Detector:
         model = self.model("detection")

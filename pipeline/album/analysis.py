@@ -214,6 +214,13 @@ class AlbumAnalyst:
             "film_seconds": self._options.film_seconds,
         }
 
+    @property
+    def embedding_dim(self) -> int | None:
+        """Length of the embeddings; None where there are none."""
+        if not self._tasks:
+            return None
+        return self._face_analysis.analyzer.embedding_dim
+
     def records(
         self,
         files: Iterable[FoundFile],

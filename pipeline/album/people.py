@@ -57,14 +57,12 @@ class AlbumPeople:
             gallery: Of known people.
             threshold: Lowest similarity (cosine) of a face to somebody of the gallery.
         """
-        self._gallery = gallery
-        self._threshold = threshold
         self._firsts: dict[str, int] = {}
         faces = _AllFaces()
         for record in album.records():
             may_stop()
             self._firsts[record.path] = len(faces.names)
-            faces.add(record, self._named(record))
+            faces.add(record, names_by_gallery(record, gallery, threshold))
         numbers = faces.numbers()
         self.people = _people(numbers, faces)
         self.unclear = int((numbers == _NOBODY).sum())
@@ -87,20 +85,29 @@ class AlbumPeople:
         """The row of a file's first face, counted through the album."""
         return self._firsts[record.path]
 
-    def _named(self, record: FileRecord) -> list[FaceName]:
-        """Who the gallery says the faces of a file are."""
-        faces = record.faces
-        if self._gallery is None or faces.embeddings is None or not len(faces):
-            return [FaceName()] * len(faces)
-        found = index_of(self._gallery).search(faces)
-        best = [matches[0] if matches else None for matches in found]
-        names = [
-            FaceName(match.name if match.similarity >= self._threshold else None, match.similarity)
-            if match
-            else FaceName()
-            for match in best
-        ]
-        return _once_an_image(names, faces.images_of_faces())
+
+def names_by_gallery(
+    record: FileRecord, gallery: GalleryStore | None, threshold: float
+) -> list[FaceName]:
+    """Who a gallery says the faces of a file are.
+
+    Args:
+        record: Of the file.
+        gallery: Of known people; None knows nobody.
+        threshold: Lowest similarity (cosine) of a face to somebody.
+    """
+    faces = record.faces
+    if gallery is None or faces.embeddings is None or not len(faces):
+        return [FaceName()] * len(faces)
+    found = index_of(gallery).search(faces)
+    best = [matches[0] if matches else None for matches in found]
+    names = [
+        FaceName(match.name if match.similarity >= threshold else None, match.similarity)
+        if match
+        else FaceName()
+        for match in best
+    ]
+    return _once_an_image(names, faces.images_of_faces())
 
 
 def _once_an_image(names: Sequence[FaceName], images: Sequence[int]) -> list[FaceName]:
