@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...utils.ahead import ahead
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.isolation import engine_call
+from ...utils.memory import trim_heap
 from ...utils.progress import Progress, heard_by
 from ...utils.tracks.linking import link
 from ...utils.tracks.tracks import FilmSource, Tracks
@@ -27,6 +29,7 @@ from .chunks import Chunk, chunks_of, frames_at_once
 from .full import EveryFrame
 from .segments import SEGMENT_FRAMES, FilmStore, GrowingSegment, Segment, films_folder
 from .sparse import KnownFaces, full_every
+from .spilled import SpilledEmbeddings
 
 _log = logging.getLogger("FastFace")
 
@@ -97,18 +100,22 @@ def analyze_film(
         every = full_every(frames.times[wanted])
     store = _store(face_analysis, frames, selection, every, tasks)
     run = _Run(frames, wanted, store, _Counter(on_progress, on_status, len(wanted)))
-    if store is not None and resume:
-        run.segments += store.read()
-    run.kept = run.done
-    analyst = EveryFrame(face_analysis, tasks)
-    if every > 1:
-        analyst = KnownFaces(face_analysis, tasks, every)
-    started = time.monotonic()
-    with batch_of_work():
-        run.finish(analyst)
-    if store is not None:
-        store.limit_size()
-    return run.result(frames, every, time.monotonic() - started)
+    with closing(run.embeddings):
+        if store is not None and resume:
+            for segment in store.read():
+                run.add(segment)
+        run.kept = run.done
+        analyst = EveryFrame(face_analysis, tasks)
+        if every > 1:
+            analyst = KnownFaces(face_analysis, tasks, every)
+        started = time.monotonic()
+        with batch_of_work():
+            run.finish(analyst)
+        if store is not None:
+            store.limit_size()
+        # What the decoder and the engines left is handed back before all faces are made one.
+        trim_heap()
+        return run.result(frames, every, time.monotonic() - started)
 
 
 def _store(
@@ -190,12 +197,19 @@ class _Run:
         self.store = store
         self.counter = counter
         self.segments: list[Segment] = []
+        self.embeddings = SpilledEmbeddings()
         self.kept = 0
 
     @property
     def done(self) -> int:
         """Frames whose faces are known."""
         return sum(map(len, self.segments))
+
+    def add(self, segment: Segment) -> None:
+        """Adds what follows; its embeddings wait elsewhere for the end."""
+        if len(segment):  # the last one of a film may have no frame
+            segment = replace(segment, faces=self.embeddings.take(segment.faces))
+        self.segments.append(segment)
 
     def finish(self, analyst: EveryFrame | KnownFaces) -> None:
         """Analyses what is left of the film."""
@@ -230,7 +244,7 @@ class _Run:
         segment = growing.segment(is_last)
         if self.store is not None:
             self.store.write(self.done, segment)
-        self.segments.append(segment)
+        self.add(segment)
 
     def result(self, frames: Frames, every: int, seconds: float) -> FilmAnalysis:
         """Everything that was found, as one.
@@ -248,10 +262,10 @@ class _Run:
         times = np.concatenate([segment.times for segment in found])
         scenes = cuts(np.concatenate([segment.changes for segment in found]))
         parts = [segment.faces for segment in found]
-        # Of a long film these are many megabytes: they are not to be there twice.
+        faces = self.embeddings.give(Faces.cat(parts))
+        # Of a long film these are some megabytes: they are not to be there twice.
         found.clear()
         self.segments.clear()
-        faces = Faces.cat(parts)
         parts.clear()
         tracks = link(
             faces,
