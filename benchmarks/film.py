@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def speed(options: argparse.Namespace) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     answers: dict[str, Any] = {}
-    with workers(CONTESTANTS, options) as connections:
+    with workers(CONTESTANTS, options, serve) as connections:
         for number in range(options.rounds + 1):
             for name in random.sample(CONTESTANTS, len(CONTESTANTS)):
                 connections[name].send(None)
@@ -104,8 +104,10 @@ def recall_of(found: list[Any], wanted: list[Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def workers(names: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Connection]]:
-    """A process for each contestant, that analyses the film whenever it is told to."""
+def workers(
+    names: Sequence[str], options: argparse.Namespace, serve: Any
+) -> Iterator[dict[str, Connection]]:
+    """A process for each contestant, that does its work whenever it is told to."""
     context = multiprocessing.get_context("spawn")
     connections, processes = {}, []
     for name in names:

@@ -50,18 +50,22 @@ def real_embeddings(pack: Path, photos: Path) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.cat(found))
 
 
-def drawn_people(real: torch.Tensor, count: int, likeness: float) -> tuple[torch.Tensor, ...]:
-    """One photo of each of so many people, and another one of some, by their rows."""
-    generator = torch.Generator().manual_seed(count)
+def drawn_directions(real: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """So many directions `[count,D]` of length 1 that spread as real faces do."""
     dim = real.shape[1]
     # Shrunk towards equal spread: there are fewer real faces than directions.
     covariance = 0.5 * torch.cov(real.T) + 0.5 * torch.eye(dim) * real.var(0).mean()
     factor = torch.linalg.cholesky(covariance)
+    drawn = torch.randn(count, dim, generator=generator) @ factor.T
+    return torch.nn.functional.normalize(drawn)
+
+
+def drawn_people(real: torch.Tensor, count: int, likeness: float) -> tuple[torch.Tensor, ...]:
+    """One photo of each of so many people, and another one of some, by their rows."""
+    generator = torch.Generator().manual_seed(count)
 
     def directions(number: int) -> torch.Tensor:
-        return torch.nn.functional.normalize(
-            torch.randn(number, dim, generator=generator) @ factor.T
-        )
+        return drawn_directions(real, number, generator)
 
     share = math.sqrt(likeness)
     own, rows = directions(count), torch.randperm(count, generator=generator)[:_QUERIES]

@@ -140,6 +140,8 @@ class _Mapped:
             with self._changed:
                 self._results[place] = (result, cost)
                 self._changed.notify_all()
+            # Nothing of it is held while the next one is waited for.
+            del taken, item, result
 
     def _next(self) -> tuple[int, Any, int] | None:
         if self._has_ended or not self.is_wanted:
@@ -175,6 +177,7 @@ class _Mapped:
                     raise result.error
                 return
             yield result
+            del result
 
 
 @contextmanager

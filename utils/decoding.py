@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -32,9 +32,11 @@ DAMAGED = (
     struct.error,
     zlib.error,
 )
-#: Bytes a pixel that decoding takes at most at once: four channels as they are stored, the same
-#: turned upright, and three of the result.
-DECODING_BYTES = 11
+#: Bytes a pixel that decoding takes at most at once: four channels, while they are turned upright
+#: twice, and else three of the result.
+DECODING_BYTES = 8
+#: Rows whose colours are converted at a time.
+_STRIP_ROWS = 256
 #: Pillow's names of the formats of each kind.
 _FORMATS: dict[FileKind, tuple[str, ...]] = {
     FileKind.PNG: ("PNG",),
@@ -188,33 +190,51 @@ def upright_rgb(opened: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     from PIL import ImageOps
 
-    # Phones store the turn beside the pixels.
-    upright = ImageOps.exif_transpose(opened)
-    if upright.mode.startswith(("I", "F")):
-        return _from_wide_levels(np.asarray(upright)), ()
     profile = opened.info.get("icc_profile")
-    if profile:
-        converted, notes = _in_srgb(upright, profile)
-        return np.array(converted.convert("RGB")), notes
-    return np.array(upright.convert("RGB")), ()
+    # Phones store the turn beside the pixels.
+    ImageOps.exif_transpose(opened, in_place=True)
+    if opened.mode.startswith(("I", "F")):
+        return _from_wide_levels(np.asarray(opened)), ()
+    to_rgb, notes = _conversion(opened, profile)
+    width, height = opened.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP_ROWS):
+        strip = opened.crop((0, top, width, min(height, top + _STRIP_ROWS)))
+        pixels[top : top + _STRIP_ROWS] = np.asarray(to_rgb(strip))
+    return pixels, notes
 
 
-def _in_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, tuple[str, ...]]:
-    """A picture of a colour profile in sRGB; as it is where the profile can't be used."""
+def _conversion(
+    picture: Image.Image, profile: bytes | None
+) -> tuple[Callable[[Image.Image], Image.Image], tuple[str, ...]]:
+    """What makes sRGB of a picture's colours, and what there is to say about it."""
     from PIL import ImageCms
 
+    def plain(strip: Image.Image) -> Image.Image:
+        return strip.convert("RGB")
+
+    if not profile:
+        return plain, ()
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):
-            return picture, ()
-        mode = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}[source.profile.xcolor_space]
+            return plain, ()
         # A grey picture may carry the profile of the camera's colours.
-        picture = picture if picture.mode == mode else picture.convert(mode)
+        mode = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}[_colour_space(source)]
         srgb = ImageCms.createProfile("sRGB")
-        transformed = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
-        return transformed or picture, ()
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, LookupError, TypeError):
-        return picture, ("its colour profile can't be used: taken for sRGB",)
+        return plain, ("its colour profile can't be used: taken for sRGB",)
+
+    def by_profile(strip: Image.Image) -> Image.Image:
+        strip = strip if strip.mode == mode else strip.convert(mode)
+        return ImageCms.applyTransform(strip, transform) or strip
+
+    return by_profile, ()
+
+
+def _colour_space(profile: Any) -> str:
+    return profile.profile.xcolor_space
 
 
 def _from_wide_levels(levels: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=limits.most_pixels / 1e6,
         help="larger pictures are left out, or decoded smaller if they are JPEGs; decoding takes "
-        "up to 11 bytes a pixel (default: %(default)g)",
+        "up to 8 bytes a pixel (default: %(default)g)",
     )
     parser.add_argument("--threads", type=int, default=limits.threads, help="that decode; 0: auto")
     parser.add_argument("--follow-links", action="store_true", help="else links are left out")

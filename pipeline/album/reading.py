@@ -39,7 +39,7 @@ class ReadingLimits:
     """How pictures are read.
 
     Attributes:
-        most_pixels: Of a picture that is decoded; see `open_picture`. Decoding takes up to 11
+        most_pixels: Of a picture that is decoded; see `open_picture`. Decoding takes up to 8
             bytes for each.
         enough_side: See `open_picture`.
         follow_links: Whether links may be opened.

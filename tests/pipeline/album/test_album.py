@@ -309,7 +309,7 @@ def test_memory_for_pictures_that_wait_is_bounded(
         picture = odd_files.encoded(with_faces(1, 50 + number), "PNG")
         (folder / f"{number:02d}.png").write_bytes(picture)
     monkeypatch.setattr(reading, "_LEAST_BYTES", 1)
-    cost = 11 * SIZE_WH[0] * SIZE_WH[1]
+    cost = 8 * SIZE_WH[0] * SIZE_WH[1]
     held: list[int] = []
     free = reading.mapped_ahead
 
