@@ -21,6 +21,7 @@ from ..utils.packs.read import read_pack
 from .interfaces import DetectionOptions, Detector, Head, Session
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.sizes import refuse_absurd_sizes
+from .onnx_graphs.ultralytics_graph import as_graph
 from .placement import Placement
 
 
@@ -175,7 +176,12 @@ class GraphBackend(Backend):
     """A backend that runs the pack's ONNX graphs; the tasks around them are shared."""
 
     def why_unsupported(self, pack: ModelPack) -> str | None:
-        foreign = [model.path.name for model in pack.models if model.path.suffix != ".onnx"]
+        # Checkpoints whose header was read are made graphs of.
+        foreign = [
+            model.path.name
+            for model in pack.models
+            if model.path.suffix != ".onnx" and model.header is None
+        ]
         if foreign:
             return f"it runs ONNX graphs, and pack {pack.name!r} is made of {', '.join(foreign)}"
         return None
@@ -191,8 +197,9 @@ class GraphBackend(Backend):
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
         with unreplaced([model]), foreign_graph(model.path):
-            refuse_absurd_sizes(model)
-            return self.open_session(model, placement)
+            graph = as_graph(model)
+            refuse_absurd_sizes(graph)
+            return self.open_session(graph, placement)
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Session:
         from .residency.model_registry import ModelName

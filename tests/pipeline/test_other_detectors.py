@@ -15,14 +15,18 @@ import onnx
 import pytest
 import torch
 
+from fastface.backends.onnx_graphs.graph_cache import graph_cache
+from fastface.backends.onnx_graphs.ultralytics_graph import graph_of_checkpoint
 from fastface.nodes.detect import FastFaceDetect
 from fastface.nodes.embed import FastFaceEmbed
 from fastface.nodes.loader import FastFaceLoader
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
+from fastface.pipeline.lifecycle import unload
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs.detector_files import PACKS_OWN, find_detectors
+from tests.backends.onnx_graphs.tiny_yolo import save, tiny_yolo
 from tests.parity.detectors import photo
 
 YUNET, BOXES = "detectors/yunet_n_dynamic.onnx", "bbox/boxes.onnx"
@@ -204,8 +208,6 @@ class TestReplaced:
     def test_another_file_is_another_detector(
         self, folders: dict[str, Any], test_data: Path, whose: str, caplog: Any
     ):
-        from fastface.pipeline.lifecycle import unload
-
         image = photo(test_data, "Stallone")
         app = load(folders, detector=BOXES)
         (before,) = app.get(image)
@@ -237,3 +239,64 @@ def test_who_takes_no_other_detector_says_so(folders: dict[str, Any]):
     pytest.importorskip("insightface")
     with pytest.raises(BackendUnavailable, match="with its own detector"):
         load(folders, backend="insightface", detector="arc")
+
+
+class TestCheckpoints:
+    """Ultralytics' `.pt` files: read as data, run as the graph that is made of them."""
+
+    @pytest.fixture
+    def image(self, test_data: Path) -> np.ndarray:
+        return photo(test_data, "multiface")[:320, :320].copy()
+
+    @pytest.mark.parametrize("points", [None, 2, 3])
+    @pytest.mark.parametrize("backend", ["onnxruntime", "torch", "openvino"])
+    def test_it_is_its_graph(
+        self, folders: dict[str, Any], image: np.ndarray, backend: str, points: int | None
+    ):
+        pytest.importorskip(backend)
+        (bbox,) = folders["bbox"]
+        save(tiny_yolo(points), bbox / "face.pt")
+        (bbox / "face.onnx").write_bytes(graph_of_checkpoint(bbox / "face.pt"))
+        found = []
+        for file in ("bbox/face.pt", "bbox/face.onnx"):
+            app = load(
+                folders,
+                backend=backend,
+                detector=file,
+                heads="detection",
+                det_threshold=0.45,
+                det_size=320,
+            )
+            found.append(app.det_model.detect(image))
+        (boxes, landmarks), (expected, expected_landmarks) = found
+        assert len(boxes) and np.array_equal(boxes, expected)
+        assert (landmarks is None) == (points is None)
+        if landmarks is not None:
+            assert np.array_equal(landmarks, expected_landmarks)
+
+    def test_it_comes_back_after_it_left_and_its_graph_was_deleted(
+        self, folders: dict[str, Any], image: np.ndarray
+    ):
+        (bbox,) = folders["bbox"]
+        save(tiny_yolo(), bbox / "face.pt")
+        app = load(folders, detector="bbox/face.pt", heads="detection", det_threshold=0.45)
+        first, _ = app.det_model.detect(image)
+        unload()
+        for file in graph_cache().folder.glob("ultralytics-*"):
+            file.unlink()
+        again, _ = app.det_model.detect(image[:, :-1].copy())
+        assert len(first) and len(again)
+
+    def test_info_names_the_file(self, folders: dict[str, Any]):
+        (bbox,) = folders["bbox"]
+        save(tiny_yolo(), bbox / "face.pt")
+        info = describe_loaded(load(folders, detector="bbox/face.pt"))
+        assert f"detector: bbox/face.pt ({bbox / 'face.pt'})" in info
+        assert "YOLOv8-face" in info and "scrfd_2.5g_bnkps.onnx of arc looks into each box" in info
+
+    def test_what_is_no_face_detector_is_not_offered(self, folders: dict[str, Any]):
+        (bbox,) = folders["bbox"]
+        save(tiny_yolo(name="hand"), bbox / "hand.pt")
+        torch.save({"state_dict": {}}, bbox / "other.pt")
+        (bbox / "broken.pt").write_bytes(b"<html>")
+        assert not [name for name in find_detectors([], folders) if name.endswith(".pt")]

@@ -16,6 +16,7 @@ from .classify import classify
 from .find import find_packs, pack_roots
 from .graph_header import read_graph_header
 from .read import is_model_name
+from .ultralytics import SUFFIX, read_ultralytics_header
 
 #: What `detector` is where a pack keeps its own.
 PACKS_OWN = "pack's own"
@@ -48,7 +49,7 @@ def find_detectors(
                 break
     loose = {_INSIGHTFACE: pack_roots(extra_roots), **(folders or {})}
     for label, places in loose.items():
-        for path in (path for folder in places for path in _files_in(folder)):
+        for path in (path for folder in places for path in _files_in(folder, checkpoints=True)):
             if is_detector(path):
                 found.setdefault(f"{label}/{path.name}", path)
     return found
@@ -61,7 +62,7 @@ def detector_at(path: Path) -> ModelFile:
         ModelError: It can't be read, or is no detector of a known family; says what was seen.
     """
     files = model_states(path)
-    header = read_graph_header(path)
+    header = read_ultralytics_header(path) if path.suffix == SUFFIX else read_graph_header(path)
     model = classify(path, header)
     if model is None or model.task != "detection":
         raise ModelError(
@@ -111,8 +112,12 @@ def with_detector(pack: ModelPack, name: str, path: Path, *, second_look: bool =
     )
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _files_in(folder: Path, *, checkpoints: bool = False) -> Iterator[Path]:
     with suppress(OSError):
         names = sorted(path.name for path in folder.iterdir())
-        models = (folder / name for name in names if is_model_name(name))
+        models = (
+            folder / name
+            for name in names
+            if is_model_name(name) or (checkpoints and name.endswith(SUFFIX))
+        )
         yield from islice(models, _MOST_FILES)
