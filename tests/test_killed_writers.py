@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 import signal
 import sys
 import zipfile
@@ -28,6 +29,10 @@ import torch
 from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.benchmark.history import last_like, remember
 from fastface.installer.pack_commands import bench
+from fastface.pipeline.album import analysis as album_analysis
+from fastface.pipeline.album.analysis import AlbumAnalyst, AlbumOptions, analyze_album
+from fastface.pipeline.album.results import write_results
+from fastface.pipeline.album.store import AlbumStore
 from fastface.pipeline.film.segments import FilmStore, Segment, films_folder
 from fastface.pipeline.film.tables import FORMATS, write_table
 from fastface.pipeline.insightface_compat.face import Face
@@ -44,6 +49,7 @@ from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding, save_embedding
 from fastface.utils.faces import Faces
 from fastface.utils.files import write_whole
+from fastface.utils.gallery import clusters
 from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
 from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.packs.known import KnownPack
@@ -52,6 +58,7 @@ from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import FilmSource, Tracks
 from fastface.utils.unfinished import clear_leftovers
 from fastface.utils.video.encode import write_film
+from tests.nodes.fakes import SteadyRecogniser, analysis_of
 from tests.utils.download.conftest import FileServer, file_server
 from tests.utils.gallery.people import SPACE, person
 
@@ -576,3 +583,47 @@ def test_a_film(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         start=lambda: clear_leftovers(path.parent),
     )
     check_at_every_moment(writer, folder, monkeypatch, 8)
+
+
+def test_an_album(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "photos").mkdir()
+    for number in range(4):
+        write_picture(
+            folder / "photos" / f"{number}.png", np.full((64, 96, 3), 26 + number, np.uint8)
+        )
+    app = analysis_of(("detection", "recognition"), folder, SteadyRecogniser)
+    monkeypatch.setattr(album_analysis, "_AT_ONCE", 1)
+    monkeypatch.setattr(album_analysis, "_PART_FILES", 2)
+    # Its threads are not there in a forked process, which waits for them.
+    monkeypatch.setattr(clusters, "installed_faiss", lambda: None)
+    output = Path("output")
+
+    def write() -> None:
+        album = analyze_album(app, [folder / "photos"], output)
+        write_results(album, app, output, "jsonl")
+
+    monkeypatch.chdir(folder)
+    write()  # imports are no moments of ours
+    whole = (output / "faces.jsonl").read_bytes()
+    shutil.rmtree(output)
+
+    def check(done: bool) -> None:
+        names = {"faces.jsonl", "people.html", "album.json"}
+        there = {name for name in names if (output / name).exists()}
+        assert there == names or not done
+        if "faces.jsonl" in there:
+            assert (output / "faces.jsonl").read_bytes() == whole
+        # Every part that is there is whole: the next run takes all of them.
+        store = AlbumStore(output / "parts", AlbumAnalyst(app, folder, AlbumOptions()).key)
+        parts = len(list((output / "parts").glob("*.part")))
+        assert (store.open() == 2 * parts and parts == 2) or not done
+
+    names = {f"output/parts/{number:08d}.part" for number in range(2)}
+    names |= {f"output/{name}" for name in ("faces.jsonl", "people.html", "album.json")}
+
+    def start() -> None:
+        clear_leftovers(output)
+        clear_leftovers(output / "parts")
+
+    writer = Writer(write, check, names, kept=frozenset({"output/album.lock"}), start=start)
+    check_at_every_moment(writer, folder, monkeypatch, 30)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, Listener, analyze_album
 from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
-from ...pipeline.album.results import THRESHOLD, AlbumResults, write_results
+from ...pipeline.album.results import THRESHOLD, AlbumResults, chosen_format, write_results
 from ...pipeline.album.table import FORMATS
 from ...pipeline.choices import AUTO
 from ...pipeline.insightface_compat.facade import FaceAnalysis
@@ -104,8 +104,13 @@ def _run(options: argparse.Namespace) -> int:
 
     # The limit is the one above, and says what to do.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    gallery = None if options.gallery is None else _gallery(options.gallery)
+    # What can't be used is said before hours of work, not behind them.
+    kind = chosen_format(options.format)
     face_analysis = _loaded(options)
+    gallery = None
+    if options.gallery is not None:
+        gallery = _gallery(options.gallery)
+        gallery.read().require_space(face_analysis.analyzer.embedding_space)
     limits = ReadingLimits(
         int(options.max_megapixels * 1e6),
         _ENOUGH_SIDE if options.fast else None,
@@ -116,9 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     _log.info("%s", describe_loaded(face_analysis))
     with _bar() as show:
         album = analyze_album(face_analysis, options.paths, options.output, chosen, show)
-    results = write_results(
-        album, face_analysis, options.output, options.format, gallery, options.threshold
-    )
+    results = write_results(album, face_analysis, options.output, kind, gallery, options.threshold)
     _report(album, results)
     return 0
 

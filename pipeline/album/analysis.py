@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from ...backends.residency.idle_evictor import batch_of_work
-from ...utils.errors import BackendUnavailable, FileError, InvalidInput, OutOfMemory
+from ...utils.errors import BackendUnavailable, InvalidInput, OutOfMemory
 from ...utils.faces import Faces
 from ...utils.file_kinds import FileKind
-from ...utils.files import is_text
+from ...utils.files import file_errors, is_text
 from ...utils.images import Images
 from ...utils.isolation import engine_call
 from ...utils.locks import locked
-from ...utils.pictures import square_thumbnail
+from ...utils.pictures import USE_OUTPUT, square_thumbnail
 from ...utils.tracks.best import best_rows
 from ...utils.tracks.tracks import NO_TRACK, Tracks
 from ...utils.video.film import FilmFile
@@ -167,7 +167,7 @@ def analyze_album(
             "for these with --output"
         )
     lock = output / "album.lock"
-    try:
+    with file_errors(lock, USE_OUTPUT):
         output.mkdir(parents=True, exist_ok=True)
         with locked(lock, _refuse_second), batch_of_work():
             store = AlbumStore(output / "parts", analyst.key)
@@ -178,10 +178,6 @@ def analyze_album(
             found = walk(root, paths, options.limits.follow_links, left_out=output)
             run = _Run(analyst, sorted(found, key=lambda file: file.path), store, on_progress)
             return run.finished(root)
-    except PermissionError as error:
-        raise FileError(
-            f"can't write in {output}: {error.strerror}; choose another folder with --output"
-        ) from error
 
 
 def _refuse_second() -> None:

@@ -112,16 +112,14 @@ def names_by_gallery(
 
 def _once_an_image(names: Sequence[FaceName], images: Sequence[int]) -> list[FaceName]:
     """Leaves each name to the face of an image that is most like that person."""
-    closest: dict[tuple[int, str], float] = {}
-    for who, image in zip(names, images, strict=True):
-        if who.name is not None:
-            key = (image, who.name)
-            closest[key] = max(closest.get(key, -2.0), who.similarity or 0.0)
+    closest: dict[tuple[int, str | None], int] = {}
+    for row, (who, image) in enumerate(zip(names, images, strict=True)):
+        best = closest.setdefault((image, who.name), row)
+        if (who.similarity or 0.0) > (names[best].similarity or 0.0):
+            closest[image, who.name] = row
     return [
-        who
-        if who.name is None or who.similarity == closest[image, who.name]
-        else FaceName(None, who.similarity)
-        for who, image in zip(names, images, strict=True)
+        who if closest[image, who.name] == row else FaceName(None, who.similarity)
+        for row, (who, image) in enumerate(zip(names, images, strict=True))
     ]
 
 

@@ -15,7 +15,7 @@ from ..insightface_compat.facade import FaceAnalysis
 from .analysis import Album
 from .people import AlbumPeople
 from .sheet import write_sheet
-from .table import FORMATS, write_album
+from .table import FORMATS, require_format, write_album
 
 #: Lowest similarity of a face to a known person, unless another is chosen.
 THRESHOLD = 0.3
@@ -36,6 +36,17 @@ class AlbumResults:
     page: Path
     people: AlbumPeople
     left_out: tuple[tuple[str, str], ...]
+
+
+def chosen_format(kind: str | None) -> str:
+    """The format of the table: what was asked for, or Parquet where pyarrow is installed.
+
+    Raises:
+        BackendUnavailable: Parquet needs pyarrow, which is not installed.
+    """
+    if kind == FORMATS[0]:
+        require_format(kind)
+    return kind or FORMATS[0 if has_module("pyarrow") else 1]
 
 
 def write_results(
@@ -62,7 +73,7 @@ def write_results(
         InvalidInput: The gallery is of another embedding space.
         ModelError: The gallery is damaged.
     """
-    kind = kind or FORMATS[0 if has_module("pyarrow") else 1]
+    kind = chosen_format(kind)
     people = AlbumPeople(album, gallery, threshold)
     analyzer = face_analysis.analyzer
     facts = {"album": album.root.name, "pack": analyzer.pack.name}

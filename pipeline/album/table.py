@@ -162,6 +162,18 @@ def arrow_table(rows: Sequence[dict[str, Any]], columns: pyarrow.Schema) -> pyar
     )
 
 
+def require_format(kind: str) -> None:
+    """Makes sure that a format can be written.
+
+    Raises:
+        BackendUnavailable: Parquet needs pyarrow, which is not installed.
+    """
+    if kind == "parquet" and not has_module("pyarrow"):
+        raise BackendUnavailable(
+            "writing Parquet needs pyarrow: run `pip install pyarrow`, or choose --format jsonl"
+        )
+
+
 def write_album(
     path: Path,
     files: Iterable[tuple[FileRecord, Sequence[FaceName]]],
@@ -182,10 +194,7 @@ def write_album(
         BackendUnavailable: Parquet needs pyarrow, which is not installed.
         FileError: It can't be written.
     """
-    if kind == "parquet" and not has_module("pyarrow"):
-        raise BackendUnavailable(
-            "writing Parquet needs pyarrow: run `pip install pyarrow`, or choose --format jsonl"
-        )
+    require_format(kind)
     with replacing(path, USE_OUTPUT) as beside:
         if kind == "parquet":
             _write_parquet(beside, files, embedding_dim, facts)
