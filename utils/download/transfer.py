@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import logging
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -18,11 +20,13 @@ from urllib.parse import urlsplit
 from ..errors import DownloadError, InvalidInput
 from ..files import write_out_folder, write_whole
 from .disk import BLOCK_BYTES, append_blocks, disk_errors, megabytes, require_space
+from .waiting import ServerWait
 
 logger = logging.getLogger("FastFace")
 
 ATTEMPTS = 4
 RETRY_PAUSE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 SCHEMES = ("http", "https")
 #: Answers that another try may change.
 PASSING_STATUS = (408, 429, 500, 502, 503, 504)
@@ -79,7 +83,7 @@ class Transfer:
                 if attempt == ATTEMPTS or (unreachable and attempt == 1):
                     raise self.error(f"{error}{self._kept()}") from error
                 logger.info("download of %s: %s; trying again", self.url, error)
-            time.sleep(RETRY_PAUSE_SECONDS * attempt)
+            self._pause(RETRY_PAUSE_SECONDS * attempt)
 
     def discard(self) -> None:
         """Removes the part, so that the next attempt starts afresh."""
@@ -102,6 +106,13 @@ class Transfer:
     def report_waiting(self) -> None:
         """Reports how far another process has come with the same file."""
         self.on_progress(self._arrived_bytes(), 0)
+
+    def _pause(self, seconds: float) -> None:
+        """Waits; may be left."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.report_waiting()
+            time.sleep(min(left, _LOOK_SECONDS))
 
     def error(self, reason: str) -> DownloadError:
         """The error that also says how to do without this download."""
@@ -133,7 +144,10 @@ class Transfer:
         offset = self._arrived_bytes() if known else 0
         if known and offset == known.total_bytes:
             return
-        with self._open(offset, known) as response:
+        with contextlib.ExitStack() as opened:
+            server = opened.enter_context(ServerWait(self.report_waiting))
+            response = server.result_of(lambda: self._open(offset, known))
+            opened.callback(_let_go, server, response)
             origin = self._origin_of(response, known)
             if response.status == HTTPStatus.PARTIAL_CONTENT:
                 start = response.headers.get("Content-Range", "").partition("-")[0]
@@ -144,7 +158,7 @@ class Transfer:
                 offset = 0
             else:
                 raise self.error(f"the server answered HTTP {response.status}, expected the file")
-            self._receive(response, offset, origin)
+            self._receive(server, response, offset, origin)
 
     def _open(self, offset: int, known: _Origin | None) -> http.client.HTTPResponse:
         headers = {"User-Agent": "ComfyUI-FastFace", "Accept-Encoding": "identity"}
@@ -179,7 +193,13 @@ class Transfer:
                 validator = known.validator
         return _Origin(self.url, validator, int(length) if length.isdecimal() else None)
 
-    def _receive(self, response: http.client.HTTPResponse, offset: int, origin: _Origin) -> None:
+    def _receive(
+        self,
+        server: ServerWait,
+        response: http.client.HTTPResponse,
+        offset: int,
+        origin: _Origin,
+    ) -> None:
         folder = self.target.parent
         total = origin.total_bytes
         if total is None and "Transfer-Encoding" not in response.headers:
@@ -191,7 +211,8 @@ class Transfer:
             if origin.validator:
                 with disk_errors(folder):
                     write_whole(self._note, json.dumps(asdict(origin)).encode())
-        blocks = _blocks(response, None if total is None else total - offset)
+        server.on_wait = lambda: self.on_progress(self._arrived_bytes(), total or 0)
+        blocks = _blocks(server, response, None if total is None else total - offset)
         append_blocks(self.part, blocks, lambda done: self.on_progress(done, total or 0))
         if total is not None and self._arrived_bytes() != total:
             raise _BrokenError(
@@ -243,14 +264,32 @@ class _WebOnlyRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _blocks(response: http.client.HTTPResponse, left_bytes: int | None) -> Iterator[bytes]:
+def _let_go(server: ServerWait, response: http.client.HTTPResponse) -> None:
+    """Ends a connection, and with it the read that the thread may be in; that closes it then."""
+    if not response.isclosed():
+        with contextlib.suppress(OSError):
+            connection = socket.socket(fileno=response.fileno())
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            finally:
+                connection.detach()
+    server.leave_to_thread(response.close)
+
+
+def _blocks(
+    server: ServerWait, response: http.client.HTTPResponse, left_bytes: int | None
+) -> Iterator[bytes]:
     """The body as it comes in, up to `left_bytes` or its own end."""
-    while left_bytes != 0:
+
+    def read() -> bytes:
         try:
-            # read() would wait for a whole block: no progress, and no way to stop, on a slow line.
-            block = response.read1(BLOCK_BYTES)
+            # read() would wait for a whole block: no progress on a slow line.
+            return response.read1(BLOCK_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise _BrokenError(f"the connection broke ({error!r})") from error
+
+    while left_bytes != 0:
+        block = server.result_of(read)
         if not block:
             return
         if left_bytes is not None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -225,3 +230,59 @@ def test_file_put_there_by_hand_is_verified_and_kept(
         download_file(file_server.url, target, sha256=sha256)
     assert target.read_bytes() == CONTENT
     assert file_server.ranges == []
+
+
+@pytest.fixture(params=["before the headers", "in the middle"])
+def silent_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that says nothing any more, at some moment, and stays connected."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as connections:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection = connections.enter_context(server.accept()[0])
+                connection.recv(1 << 16)
+                if request.param == "in the middle":
+                    connection.sendall(
+                        b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 1000000\r\n\r\n'
+                        + b"x" * 1000
+                    )
+
+        threading.Thread(target=serve, daemon=True).start()
+        name = "middle" if request.param == "in the middle" else "headers"
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/{name}.zip"
+
+
+@pytest.mark.parametrize("stop", [Stop, BaseStop, DiskLikeStop])
+def test_a_server_that_says_nothing_can_be_left(
+    silent_server: str, target: Path, stop: type[BaseException]
+) -> None:
+    began = time.monotonic()
+
+    def stop_soon(done: int, total: int) -> None:
+        if time.monotonic() - began > 0.5:
+            raise stop
+
+    with pytest.raises(stop):
+        download_file(silent_server, target, on_progress=stop_soon)
+    assert time.monotonic() - began < 2
+    if silent_server.endswith("middle.zip"):  # the thread that reads ends with the connection
+        while any(thread.name == "FastFace download" for thread in threading.enumerate()):
+            assert time.monotonic() - began < 10
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stop", [Stop, BaseStop])
+def test_the_pause_before_another_try_can_be_left(
+    file_server, target: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    monkeypatch.setattr(transfer, "RETRY_PAUSE_SECONDS", 30.0)
+    file_server.content, file_server.cuts = CONTENT, [CUT]
+    began = time.monotonic()
+
+    def stop_soon(done: int, total: int) -> None:
+        if time.monotonic() - began > 1:
+            raise stop
+
+    with pytest.raises(stop):
+        download_file(file_server.url, target, on_progress=stop_soon)
+    assert time.monotonic() - began < 3
