@@ -24,7 +24,7 @@ from .onnx_graphs.sizes import refuse_absurd_sizes
 from .placement import Placement
 from .providers import probe
 from .providers.check import resolve_actual_provider
-from .providers.request import listed_providers, session_request
+from .providers.request import OPENING_FACTOR, listed_providers, session_request
 from .providers.table import parse_device
 from .residency.evictable_model import EvictableModel
 from .residency.model_registry import ModelName
@@ -119,6 +119,7 @@ class InsightFaceBackend(Backend):
                     partial(_open_unreplaced, pack),
                     placement,
                     sum(map(content_bytes, pack.models)),
+                    opening_factor=OPENING_FACTOR,
                 )
             return self._opened[key]
 

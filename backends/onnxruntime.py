@@ -35,7 +35,7 @@ from .providers.check import (
     read_assignment,
     resolve_actual_provider,
 )
-from .providers.request import attempts, listed_providers, session_request
+from .providers.request import OPENING_FACTOR, attempts, listed_providers, session_request
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.opening import open_batched
 from .sessions.ort_session import OrtSession
@@ -68,6 +68,7 @@ class OnnxRuntimeBackend(GraphBackend):
     """Runs ONNX graphs as they are, and says where they really run."""
 
     name = "onnxruntime"
+    opening_factor = OPENING_FACTOR
 
     def __init__(self, cache_folder: Path | None = None) -> None:
         """`cache_folder`: where providers that compile keep engines; by default the pack's own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..backends.registry import all_backends, get_backend, refused_by_settings
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError
 from ..utils.packs import ModelPack
-from ..utils.packs.checksums import model_states
+from ..utils.packs.checksums import content_bytes, model_states
 from ..utils.packs.detector_files import (
     PACKS_OWN,
     DetectorFolders,
@@ -31,6 +31,7 @@ from ..utils.packs.find import (
 )
 from ..utils.packs.known import KNOWN_PACKS
 from ..utils.settings import settings
+from ..utils.settings.variables import variable
 
 _log = logging.getLogger("FastFace")
 
@@ -198,9 +199,14 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
         packs = get_backend(backend).packs()
         if packs:
             return packs[0]
+    if settings().pack:
+        return _wanted_pack(settings().pack, extra_roots)
     spare = None
     own = backend_packs()
-    for pack in chain(_detecting_packs(extra_roots), own.values()):
+    installed: Iterable[ModelPack] = _detecting_packs(extra_roots)
+    if settings().small_packs:
+        installed = sorted(installed, key=_by_size)
+    for pack in chain(installed, own.values()):
         if backend != AUTO or _can_run(pack):
             if pack.name in own:
                 for sentence in misplaced_weights(extra_roots):
@@ -217,6 +223,19 @@ def _best_pack(backend: str, extra_roots: Sequence[Path]) -> ModelPack:
         f"on, put one into {pack_roots(extra_roots)[0]}, or install facenet-pytorch "
         f"(python install.py){misplaced}"
     )
+
+
+def _wanted_pack(name: str, extra_roots: Sequence[Path]) -> ModelPack:
+    try:
+        return obtain_backend_pack(name) or load_pack(name, extra_roots)
+    except ModelError as error:
+        raise ModelError(f"{variable('pack')} is {name!r}, but {error}") from error
+
+
+def _by_size(pack: ModelPack) -> tuple[bool, int]:
+    """Puts the smallest pack first, behind all those that recognise faces the others."""
+    tasks = [task for task in ("detection", "recognition") if task in pack.tasks]
+    return len(tasks) < 2, sum(content_bytes(pack.model(task)) for task in tasks)
 
 
 def _detecting_packs(extra_roots: Sequence[Path]) -> Iterator[ModelPack]:

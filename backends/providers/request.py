@@ -16,6 +16,10 @@ NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 #: The runtime remembers which provider took which node (1.24 and newer; older ones ignore it).
 RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 
+#: How many times the size of a graph a session takes of RAM while it is opened: the file, the
+#: weights, and those it lays out anew. ResNet100 takes 3.2; see `benchmarks/opening.py`.
+OPENING_FACTOR = 3.2
+
 
 #: Listed by every onnxruntime, for models that run on a server of Azure's: it runs none here.
 _REMOTE = "azure"

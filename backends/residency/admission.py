@@ -18,25 +18,29 @@ from .model_registry import ModelName
 
 _log = logging.getLogger("FastFace")
 
-#: A model in the making takes its size twice: as it is read, and as it will run.
-_TIMES_ITS_SIZE = 2
+#: On a card a model in the making takes its size twice: as it is read, and as it will run.
+_CARD_FACTOR = 2.0
 
 
-def make_room(name: ModelName, size_bytes: int, placement: Placement) -> None:
+def make_room(
+    name: ModelName, size_bytes: int, placement: Placement, opening_factor: float = 2.0
+) -> None:
     """Sees to it that a model can be loaded, releasing those that are idle if it can't.
 
     Args:
         name: The model.
         size_bytes: Size of its weights.
         placement: Where it is to go.
+        opening_factor: How many times its size it takes of RAM for a moment while it is opened.
 
     Raises:
         OutOfMemory: There is too little room even so.
     """
-    need = _TIMES_ITS_SIZE * size_bytes
+    need = round(opening_factor * size_bytes)
     _require(name, need, "RAM", memory.free_ram, torch.device("cpu"))
     device = _card(placement)
     if device is not None:
+        need = round(_CARD_FACTOR * size_bytes)
         _require(name, need, f"memory of {device}", lambda: _free_on(device), device)
 
 
@@ -49,7 +53,7 @@ def _require(
 ) -> None:
     if free() >= need:
         return
-    wanted = f"{name} needs {_mb(need)} of {kind} to be loaded, twice its size"
+    wanted = f"{name} needs {_mb(need)} of {kind} while it is loaded"
     _log.warning("%s, and %s are free: releasing what is idle", wanted, _mb(free()))
     model_registry.drop(model_registry.models(), idle_seconds=0)
     if free() < need:

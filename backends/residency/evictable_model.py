@@ -77,6 +77,7 @@ class EvictableModel(Generic[Kind]):
         placement: Placement,
         size_bytes: int,
         slower: Placement | None = None,
+        opening_factor: float = 2.0,
     ) -> None:
         """
         Args:
@@ -85,6 +86,7 @@ class EvictableModel(Generic[Kind]):
             placement: Where it is to run.
             size_bytes: Memory that it is declared to take on its device.
             slower: Where it runs when it can't run there; None where that is an error.
+            opening_factor: See `make_room`.
 
         Raises:
             OutOfMemory: There is no room for it.
@@ -94,6 +96,7 @@ class EvictableModel(Generic[Kind]):
         self._placement = placement
         self._slower = slower if slower != placement else None
         self._size_bytes = size_bytes
+        self._opening_factor = opening_factor
         self._trouble = ""
         self._away = False
         self._running = 0
@@ -259,11 +262,14 @@ class EvictableModel(Generic[Kind]):
 
     def _find_room(self) -> None:
         try:
-            make_room(self.name, self._size_bytes, self._placement)
+            self._make_room()
         except OutOfMemory as error:
             if not self._go_slower(error):
                 raise
-            make_room(self.name, self._size_bytes, self._placement)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        make_room(self.name, self._size_bytes, self._placement, self._opening_factor)
 
     def _open(self) -> Kind:
         try:

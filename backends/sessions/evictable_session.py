@@ -28,13 +28,15 @@ class EvictableSession(EvictableModel[Session]):
         size_bytes: int,
         slower: Placement | None = None,
         black: float = 0.0,
+        opening_factor: float = 2.0,
     ) -> None:
         """
         Args:
             name, open_at, placement, size_bytes, slower: See `EvictableModel`.
             black: A black pixel in the network's input.
+            opening_factor: See `make_room`.
         """
-        super().__init__(name, open_at, placement, size_bytes, slower)
+        super().__init__(name, open_at, placement, size_bytes, slower, opening_factor)
         self._black = black
 
     def input_hw(self, canvas: Canvas) -> tuple[int, int]:

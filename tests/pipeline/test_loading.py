@@ -137,6 +137,32 @@ class TestPack:
         world.install("buffalo_l")
         assert load_face_analysis().analyzer.pack.name == "buffalo_l"
 
+    def test_auto_takes_the_pack_that_the_settings_name(self, world: World, monkeypatch):
+        world.install("buffalo_l")
+        world.install("mine")
+        world.backends["zebra"].own = (world.pack("stripes"),)
+        for name in ("mine", "stripes"):
+            monkeypatch.setenv("FASTFACE_PACK", name)
+            assert load_face_analysis().analyzer.pack.name == name
+            assert load_face_analysis(model_pack="buffalo_l").analyzer.pack.name == "buffalo_l"
+        monkeypatch.setenv("FASTFACE_PACK", "gone")
+        with pytest.raises(ModelError, match="FASTFACE_PACK is 'gone', but there is no model pack"):
+            load_face_analysis()
+
+    def test_auto_takes_the_smallest_that_recognises_where_memory_is_short(
+        self, world: World, monkeypatch
+    ):
+        for name, size in (("buffalo_l", 900), ("blind", 1), ("small", 50), ("mine", 60)):
+            tasks = ("detection",) if name == "blind" else ("detection", "recognition")
+            for model in world.install(name, *tasks).models:
+                model.path.write_bytes(bytes(size))
+        assert load_face_analysis().analyzer.pack.name == "buffalo_l"
+        monkeypatch.setenv("FASTFACE_PROFILE", "low-memory")
+        app = load_face_analysis()
+        assert app.analyzer.pack.name == "small" and app.max_faces == 4
+        monkeypatch.setenv("FASTFACE_SMALL_PACKS", "0")
+        assert load_face_analysis().analyzer.pack.name == "buffalo_l"
+
     def test_auto_takes_what_instantid_refuses_last(self, world: World):
         world.install("auraface")
         assert load_face_analysis().analyzer.pack.name == "auraface"

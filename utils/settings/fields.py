@@ -33,6 +33,10 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "offload_timeout": 30,
         "batch_size": 1,
         "cache_mem_limit": 8 << 20,
+        "small_packs": True,
+        "heads": ("detection", "recognition"),
+        "det_size": 320,
+        "max_faces": 4,
     },
     "cpu": {"prefer_gpu": False},
 }
@@ -108,6 +112,14 @@ class Settings(BaseModel):
     )
     models: Folders = Field(
         default=(), description="Folders of packs, or packs, divided as in PATH; searched first."
+    )
+    pack: str = Field(
+        default="", description="The pack that the loader's `auto` takes; empty takes the best."
+    )
+    small_packs: bool = Field(
+        default=False,
+        description="1 lets `auto` take the smallest installed pack that recognises faces instead "
+        "of the best.",
     )
     backends: Names = Field(
         default=(),

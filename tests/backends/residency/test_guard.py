@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from fastface.backends.placement import Placement
+from fastface.backends.registry import all_backends
 from fastface.pipeline import lifecycle
 from fastface.utils import memory
 from fastface.utils.errors import OutOfMemory
 from fastface.utils.host import patcher
+from fastface.utils.packs.checksums import content_bytes
 from tests.backends.residency.conftest import ONE, World
+from tests.backends.small_pack import make_small_pack
 
 MB = 1_000_000
 GPU, CPU = Placement("cuda"), Placement("cpu")
@@ -58,6 +62,24 @@ def test_too_little_warns_and_releases_what_is_idle(world: World, ram: Free, cap
     assert "second detection (model.onnx) needs 200 MB of RAM" in caplog.text
     assert "151 MB are free" in caplog.text
     assert first.run(ONE)[0].item() == 2, "what went comes back"
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("onnxruntime", 3.2), ("torch", 2.8), ("openvino", 2.8)]
+)
+def test_each_engine_asks_for_what_opening_takes(
+    world: World, ram: Free, tmp_path: Path, name: str, factor: float
+) -> None:
+    backend = all_backends()[name]
+    if reason := backend.why_unavailable():
+        pytest.skip(reason)
+    pack = make_small_pack(tmp_path / "small")
+    size = content_bytes(pack.model("recognition"))
+    ram(round(factor * size) - 1)
+    with pytest.raises(OutOfMemory, match="of RAM while it is loaded"):
+        backend.open(pack, "recognition", Placement())
+    ram(round(factor * size))
+    assert backend.open(pack, "recognition", Placement()).runs_on.device == "cpu"
 
 
 def test_far_too_little_is_an_error_and_later_it_works(world: World, ram: Free) -> None:

@@ -163,8 +163,8 @@ class TestPreload:
         lifecycle.unload()
         make_room = evictable_model.make_room
 
-        def tight(name: ModelName, size_bytes: int, placement: Placement) -> None:
-            make_room(name, size_bytes, placement)
+        def tight(name: ModelName, size_bytes: int, placement: Placement, factor: float) -> None:
+            make_room(name, size_bytes, placement, factor)
             if size_bytes != detection:  # the second of them pushes the first one out
                 model_registry.drop(model_registry.models(), idle_seconds=0)
 
