@@ -57,7 +57,7 @@ def people(
     units = embeddings.astype(np.float32)
     units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
     # Of equal similarities the first is taken: the order of the vectors themselves decides.
-    order = np.lexsort(units[:, :_ORDERING].T)
+    order = np.lexsort((images, *units[:, :_ORDERING].T))
     groups = _Groups(units[order], images[order], together[order])
     while groups.join_nearest(same_person):
         may_stop()

@@ -23,6 +23,7 @@ from fastface.utils.file_kinds import FileKind
 from fastface.utils.gallery.contents import with_added
 from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.pictures import square_thumbnail
+from fastface.utils.text import one_line
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 THUMBNAIL = square_thumbnail(np.full((40, 40, 3), 128, np.uint8), (5, 5, 30, 30), 16)
@@ -184,6 +185,8 @@ def test_the_page_needs_nothing_else_and_takes_every_name(tmp_path: Path):
     assert all(link.startswith("./../album/") for link in links)
     found = {unquote_to_bytes(link.removeprefix("./../album/")) for link in links}
     assert found == {os.fsencode(name) for name in names}
+    titles = {attributes["title"] for tag, attributes in page.tags if tag == "a"}
+    assert titles == {one_line(name) for name in names}
     assert "<script>alert('Anna')</script>" in page.texts
     assert "<b>bad</b>.png" in page.texts and "it is <i>damaged</i>" in page.texts
     assert not re.search(r"https?://", text)

@@ -80,6 +80,17 @@ def test_the_order_does_not_matter():
         assert partition(ids) == expected
 
 
+def test_of_equal_similarities_the_vectors_decide():
+    angles = np.radians([-50.0, 0.0, 50.0])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    expected = partition(grouped(vectors))
+    assert len(expected) == 2
+    for order in ([0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]):
+        ids = np.empty(3, np.int64)
+        ids[order] = grouped(vectors[order])
+        assert partition(ids) == expected
+
+
 def test_copies_are_one_person_in_any_number():
     vectors, labels = drawn([1, 1, 1], 0.6)
     ids = grouped(np.repeat(vectors, 40, axis=0))
