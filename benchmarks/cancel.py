@@ -1,7 +1,7 @@
 """How long a node goes on after the user pressed stop, at the worst moment.
 
     python benchmarks/cancel.py --photo PHOTO [--pack FOLDER ...] [--side 6000] [--frames 105]
-        [--only WORD ...] [--list]
+        [--film FILM] [--people 20000] [--only WORD ...] [--list]
 
 Each row is one piece of work by a node. It runs once to its end, and every moment is noted at
 which it asks whether to go on; then it runs again, and stop is pressed right after the moment that
@@ -9,16 +9,23 @@ was followed by the longest silence. PHOTO, with faces, is enlarged to `--side` 
 to a film of `--frames` frames of 1080p. FOLDER is a pack's folder of ONNX files; packs of random
 weights in the released sizes are named `random:antelopev2` and the like. On a busy machine the
 seconds are longer than the work is; the second figure of "silence" is the processor time of all
-threads.
+threads. FILM is one with people, galleries are made of so many random people; an engine is built
+where tensorrt_rtx is installed, and downloads are from a server here that is silent for a while.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
+import socket
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,13 +48,22 @@ from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.pipeline.loading import load_face_analysis, load_for_pack
 from fastface.utils import host
+from fastface.utils.download.fetch import download_file
+from fastface.utils.embedding import Embedding
 from fastface.utils.faces import Faces
+from fastface.utils.gallery.contents import Addition, with_added
+from fastface.utils.gallery.places import gallery_store
 from fastface.utils.images import Images
 
 GRAPH_BACKENDS = ("onnxruntime", "openvino", "torch", "insightface")
 LARGEST_DETECTOR = 4096
 #: Faces that are described at once, where a photo is to have many.
 CROWD = 96
+EXAMPLE_FILM = (
+    Path(__file__).resolve().parent.parent / "example_workflows/input/fastface_example.mp4"
+)
+#: Silence of a server in the middle of a download, in seconds.
+SILENCE = 6.0
 
 
 class Stop(BaseException):
@@ -107,13 +123,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", nargs="*", default=[])
     parser.add_argument("--side", type=int, default=6000)
     parser.add_argument("--frames", type=int, default=105)
+    parser.add_argument("--film", type=Path, default=EXAMPLE_FILM)
+    parser.add_argument("--people", type=int, default=20_000)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args(arguments)
     photo = cv2.imread(str(options.photo))
     if photo is None:
         parser.error(f"{options.photo} is no picture")
-    works = Works(photo[..., ::-1], options.side, options.frames, options.pack)
+    packs = [str(Path(pack).resolve()) if Path(pack).exists() else pack for pack in options.pack]
+    film = options.film.resolve()
+    # Galleries, films and engines are kept where nothing of the user's is.
+    folder = tempfile.mkdtemp(prefix="fastface_cancel_")
+    os.environ["XDG_CACHE_HOME"] = folder
+    os.chdir(folder)
+    works = Works(photo[..., ::-1], options.side, options.frames, packs, film, options.people)
     watch = Watch()
     host.check_interrupted = watch.check_interrupted
     print("| work | s | asked | longest silence, s (processor s) | where | stopped within, s |")
@@ -156,14 +180,26 @@ def measured(watch: Watch, work: Work) -> str:
 class Works:
     """Everything that is measured; what it needs is made when it is first asked for."""
 
-    def __init__(self, photo: np.ndarray, side: int, frames: int, packs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        photo: np.ndarray,
+        side: int,
+        frames: int,
+        packs: Sequence[str],
+        film: Path,
+        people: int,
+    ) -> None:
         """
         Args:
             photo: `[H,W,3]` uint8 RGB.
             side: Of the large photo, the longer one, in pixels.
-            frames: Of the film.
+            frames: Of the film that is made of it.
             packs: Folders, or names of random weights.
+            film: A film with people.
+            people: In galleries.
         """
+        self._video = FilmOnDisk(film)
+        self._people = people
         self._photo = photo
         self._side = side
         self._frames = frames
@@ -185,6 +221,14 @@ class Works:
         yield f"Crop, 6 of 4096 px from {self._side} px", self._crop
         yield f"Paste, 6 of 4096 px into {self._side} px", self._paste
         yield "Compare, 2000 with 2000 faces", self._compare
+        yield "Video, facenet-mtcnn, exact", lambda: self._film_faces(self._mtcnn_app(), "exact")
+        yield "Tracks, all outputs", self._tracks
+        for name in ("Add", "Search", "list", "rename", "export embeddings"):
+            yield f"Gallery {name}, {self._people} people", lambda name=name: self._gallery(name)
+        yield "Benchmark, onnxruntime and torch", self._benchmark
+        if importlib.util.find_spec("tensorrt_rtx"):
+            yield "Build Engine, random:buffalo_s, mixed", self._engine
+        yield f"download, {SILENCE:g} s of silence in the middle", self._download
 
     def _of_pack(
         self, pack: str, backend: str
@@ -203,12 +247,98 @@ class Works:
                 lambda options=options: self._detect(self._analysis(pack, backend, options)),
             )
         yield f"Embed, {name}, {CROWD} faces", lambda: self._embed(pack, backend)
+        yield f"Person and Embed, {name}, {self._side} px", lambda: self._person(pack, backend)
+        for accuracy in ("exact", "fast"):
+            yield (
+                f"Video, {name}, {accuracy}",
+                lambda accuracy=accuracy: self._film_faces(
+                    self._analysis(pack, backend, standard), accuracy
+                ),
+            )
 
     def _mtcnn(self, mode: str) -> Callable[[], object]:
         app = load_face_analysis(
             model_pack="facenet-mtcnn", backend="facenet", device="cpu", detection=mode
         )
         return self._detect(app)
+
+    def _mtcnn_app(self) -> FaceAnalysis:
+        return load_face_analysis(model_pack="facenet-mtcnn", backend="facenet", device="cpu")
+
+    def _film_faces(self, app: FaceAnalysis, accuracy: str) -> Callable[[], object]:
+        return lambda: node(
+            "Video", faceanalysis=app, video=self._video, accuracy=accuracy, resume=False
+        )
+
+    def _tracks(self) -> Callable[[], object]:
+        tracks = self._film_faces(self._mtcnn_app(), "exact")()["result"][0]  # type: ignore[index]
+        return lambda: node("Tracks", tracks=tracks, video=self._video)
+
+    def _person(self, pack: str, backend: str) -> Callable[[], object]:
+        app = self._analysis(pack, backend, DetectionOptions())
+        images = self._large()
+        found = node("Embed", faceanalysis=app, images=images, which="largest")["result"]
+
+        def run() -> object:
+            person = node("Person", faceanalysis=app, reference=found[1])["result"][0]
+            return node("Embed", faceanalysis=person, images=images, which="all")
+
+        return run
+
+    def _gallery(self, action: str) -> Callable[[], object]:
+        store, space = gallery_store("people"), "any@1"
+        drawn = torch.Generator().manual_seed(1)
+        if not store.exists():
+            rows = torch.randn(self._people, 512, generator=drawn)
+            people = [
+                Addition(f"person {number}", row[None], ("",), "")
+                for number, row in enumerate(rows)
+            ]
+            store.change(lambda old: with_added(old, people, space, {}))
+        faces = faces_in_rows(CROWD, torch.zeros(1, 64, 64, 3)).with_fields(
+            embeddings=torch.randn(CROWD, 512, generator=drawn), embedding_space=space
+        )
+        names = iter(range(1_000_000))
+        if action == "Search":
+            return lambda: node("GallerySearch", gallery="people", faces=faces)
+        if action == "Add":
+            one = Embedding(faces.embeddings[:1], space)  # type: ignore[index]
+            return lambda: node(
+                "GalleryAdd", gallery="people", name=f"new {next(names)}", embedding=one
+            )
+        if action == "rename":
+            return lambda: node(
+                "GalleryEdit",
+                gallery="people",
+                action=action,
+                name=store.read().identities[0].name,
+                new_name=f"other {next(names)}",
+            )
+        return lambda: node("GalleryEdit", gallery="people", action=action)
+
+    def _benchmark(self) -> Callable[[], object]:
+        images = as_images(cv2.resize(self._photo, (640, 360)))
+        return lambda: node(
+            "Benchmark", images=images, contestants="onnxruntime, torch", device="cpu", rounds=3
+        )
+
+    def _engine(self) -> Callable[[], object]:
+        pack = choose_weights("random:buffalo_s").pack
+        os.environ["FASTFACE_MODELS"] = str(pack.folder.parent)
+        return lambda: node("BuildEngine", model_pack=pack.name, rebuild=True)
+
+    def _download(self) -> Callable[[], object]:
+        def run() -> None:
+            with closing(socket.create_server(("127.0.0.1", 0))) as server:
+                threading.Thread(target=send_with_silence, args=(server,), daemon=True).start()
+                target = Path(tempfile.mkdtemp(), "pack.zip")
+                download_file(
+                    f"http://127.0.0.1:{server.getsockname()[1]}/pack.zip",
+                    target,
+                    on_progress=lambda _done, _total: host.check_interrupted(),
+                )
+
+        return run
 
     def _detect(self, app: FaceAnalysis, annotate: bool = False) -> Callable[[], object]:
         images = self._large()
@@ -266,9 +396,34 @@ class Works:
         return as_images(cv2.resize(self._photo, (1920, 1080))).expand(self._frames, -1, -1, -1)
 
 
-def node(name: str, **inputs: Any) -> Any:
+class FilmOnDisk:
+    """A film as ComfyUI's VIDEO hands it on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get_stream_source(self) -> str:
+        return str(self._path)
+
+    def get_components(self) -> Any:
+        raise NotImplementedError("it is read from its file")
+
+
+def send_with_silence(server: socket.socket) -> None:
+    """Serves one file of a megabyte, with a silence in the middle."""
+    with suppress(OSError):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            connection.sendall(bytes(500_000))
+            time.sleep(SILENCE)
+            connection.sendall(bytes(500_000))
+
+
+def node(node_name: str, /, **inputs: Any) -> Any:
     """Runs one of our nodes as ComfyUI does."""
-    made = NODE_CLASS_MAPPINGS[f"FastFace{name}"]()
+    made = NODE_CLASS_MAPPINGS[f"FastFace{node_name}"]()
     return getattr(made, made.FUNCTION)(**inputs)
 
 

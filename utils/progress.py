@@ -7,9 +7,14 @@ interruption, ends the work. Where nobody listens it costs a tenth of a microsec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+_STOPPABLE_EVERY = 256
 
 #: Called with the share of the work that is done, 0..1, never falling; may raise to end the work.
 Listener = Callable[[float], None]
@@ -73,6 +78,14 @@ def may_stop() -> None:
     work = _work.get()
     if work is not None:
         work.tell(work.done)
+
+
+def stoppable(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; the work may be left every few hundred of them."""
+    for place, item in enumerate(items):
+        if place % _STOPPABLE_EVERY == 0:
+            may_stop()
+        yield item
 
 
 def is_heard() -> bool:

@@ -87,7 +87,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[st
     tracks = NODE_CLASS_MAPPINGS["FastFaceVideo"]().analyze(
         face_analysis, images=images, resume=False
     )["result"][0]
-    NODE_CLASS_MAPPINGS["FastFaceGalleryAdd"]().add("friends", "Anna", faces[:1])
+    NODE_CLASS_MAPPINGS["FastFaceGalleryAdd"]().add("friends", "Anna", faces)
     analysed = {"faceanalysis": face_analysis, "images": images}
     found = {"images": images, "faces": faces}
     return {
@@ -115,6 +115,8 @@ def run(node_id: str, inputs: dict[str, dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("node_id", LONG_NODES)
 def test_it_is_stopped_wherever_it_asks(node_id: str, inputs, watched: Host):
+    run(node_id, inputs)  # what it keeps for later runs is not worked out again
+    watched.asked = 0
     run(node_id, inputs)
     asked, watched.asked = watched.asked, 0
     assert asked >= LONG_NODES[node_id]

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import InvalidInput, ModelError
 from ..files import file_errors, write_whole
 from ..locks import locked
-from ..progress import may_stop
+from ..progress import may_stop, stoppable
 from .contents import Gallery, Identity, Sample, checked_name
 
 _FORMAT = "fastface-gallery"
@@ -161,6 +161,7 @@ class GalleryStore:
 
     def _parsed(self, file: Path, content: bytes) -> _Stored:
         """A gallery out of its JSON and the files that this names."""
+        may_stop()
         try:
             document = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -181,7 +182,9 @@ class GalleryStore:
             if len({part.shape[1] for part in parts}) > 1:
                 raise ValueError("its files of vectors are of several lengths")
             vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
-            identities = tuple(_identity(each, len(vectors)) for each in document["identities"])
+            identities = tuple(
+                _identity(each, len(vectors)) for each in stoppable(document["identities"])
+            )
             facts = {str(key): str(value) for key, value in document["facts"].items()}
             space = None if document["space"] is None else str(document["space"])
         except FileNotFoundError:
@@ -199,7 +202,9 @@ class GalleryStore:
 
         if Path(segment.file).name != segment.file:
             raise ValueError(f"{segment.file!r} is no name of a file in the gallery")
+        may_stop()
         content = (self.folder / segment.file).read_bytes()
+        may_stop()
         if hashlib.sha256(content).hexdigest() != segment.sha256:
             raise ModelError(
                 f"{segment.file} of gallery {self.name!r} is damaged: its SHA-256 is not the one "
@@ -219,12 +224,15 @@ class GalleryStore:
         goes_on = new.vectors is old.vectors or (
             len(new.vectors) >= rows and bool(new.vectors[:rows].equal(old.vectors))
         )
+        may_stop()
         if not goes_on or len(segments) >= _MOST_SEGMENTS:
             new = new.compact()
             segments, rows = (), 0
         if len(new.vectors) > rows:
             segments = (*segments, self._add_segment(new.vectors[rows:]))
-        content = json.dumps(_told(new, segments), ensure_ascii=False, indent=1).encode()
+        encoder = json.JSONEncoder(ensure_ascii=False, indent=1)
+        content = "".join(stoppable(encoder.iterencode(_told(new, segments)))).encode()
+        # From here on there is no way back.
         if before is not None:
             write_whole(self.folder / _UNDO, before.content)
         write_whole(self._file, content)
@@ -275,6 +283,6 @@ def _told(gallery: Gallery, segments: tuple[VectorFile, ...]) -> dict[str, Any]:
                     {"row": sample.row, "origin": sample.origin} for sample in identity.samples
                 ],
             }
-            for identity in gallery.identities
+            for identity in stoppable(gallery.identities)
         ],
     }

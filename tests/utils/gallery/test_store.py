@@ -23,6 +23,7 @@ from fastface.utils.gallery.contents import (
     with_renamed,
 )
 from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.progress import heard_by
 from install import ROOT
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
@@ -285,3 +286,36 @@ def test_writers_that_are_killed_lose_nobody():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nobody lost or half" in done.stdout
+
+
+class Stop(BaseException):
+    """As ComfyUI's own exception in new versions."""
+
+
+def test_a_change_of_many_people_can_be_stopped_and_changes_nothing(store: GalleryStore):
+    people = [person(number, 1) for number in range(1500)]
+    before = store.change(lambda old: with_added(old, people, SPACE))
+    name = before.identities[0].name
+    asked, last = 0, 0
+
+    def listener(_done: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == last:
+            raise Stop
+
+    with heard_by(listener):
+        store.read()
+        read = asked
+        store.change(lambda old: with_renamed(old, name, "Zoe"))
+        changed = asked - read
+        store.undo()
+    assert read > 1500 // 256 and changed > 3 * (1500 // 256)
+    for place in (1, read, read + 1, changed // 2, changed - 1, changed):
+        asked, last = 0, place
+        with heard_by(listener), pytest.raises(Stop):
+            store.change(lambda old: with_renamed(old, name, "Zoe"))
+        assert same(store.read(), before)
+    asked = last = 0
+    with heard_by(listener):
+        assert "Zoe" in store.change(lambda old: with_renamed(old, name, "Zoe")).names
