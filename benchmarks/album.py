@@ -245,22 +245,37 @@ def jpegs(options: argparse.Namespace) -> list[Path]:
 def speed(options: argparse.Namespace) -> int:
     files = jpegs(options)
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+    spent: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     faces: dict[str, int] = {}
     with workers(CONTESTANTS, options, serve) as connections:
         for number in range(options.rounds + 1):
             for name in random.sample(CONTESTANTS, len(CONTESTANTS)):
                 connections[name].send(None)
-                took, faces[name] = connections[name].recv()
+                took, cpu, faces[name] = connections[name].recv()
                 if number:  # the first opens networks and reads the files from the disk
                     seconds[name].append(took)
+                    spent[name].append(cpu)
     print(f"{len(files)} JPEGs, {options.rounds} rounds\n")
-    print("| contestant | images/s | quartiles | times as fast | quartiles | faces |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    columns = ["contestant", "images/s", "quartiles", "times as fast", "quartiles"]
+    columns += [
+        "CPU seconds an image",
+        "quartiles",
+        "of the peer's, one over",
+        "quartiles",
+        "faces",
+    ]
+    print(f"| {' | '.join(columns)} |")
+    print(f"| {' | '.join(['---'] * len(columns))} |")
     for name in CONTESTANTS:
         rates = [len(files) / each for each in seconds[name]]
-        times = [peer / own for peer, own in zip(seconds[PEER], seconds[name], strict=True)]
-        print(f"| {name} | {quartiles(rates)} | {quartiles(times)} | {faces[name]} |", flush=True)
+        each_cpu = [each / len(files) for each in spent[name]]
+        cells = [quartiles(rates), ratios(seconds, name), quartiles(each_cpu), ratios(spent, name)]
+        print(f"| {name} | {' | '.join(cells)} | {faces[name]} |", flush=True)
     return 0
+
+
+def ratios(values: dict[str, list[float]], name: str) -> str:
+    return quartiles([peer / own for peer, own in zip(values[PEER], values[name], strict=True)])
 
 
 def serve(name: str, options: argparse.Namespace, connection: Connection) -> None:
@@ -268,9 +283,9 @@ def serve(name: str, options: argparse.Namespace, connection: Connection) -> Non
     run = peer(options, files) if name == PEER else own(options, name)
     while True:
         connection.recv()
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         answer = run()
-        connection.send((time.perf_counter() - began, answer))
+        connection.send((time.perf_counter() - began, time.process_time() - cpu, answer))
         time.sleep(0.5)  # threads of engines go on for a while
 
 

@@ -211,7 +211,7 @@ def _conversion(
     from PIL import ImageCms
 
     def plain(strip: Image.Image) -> Image.Image:
-        return strip.convert("RGB")
+        return strip if strip.mode == "RGB" else strip.convert("RGB")
 
     if not profile:
         return plain, ()

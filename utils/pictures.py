@@ -18,6 +18,9 @@ from .files import write_whole
 USE_OUTPUT = "choose another folder with --output"
 #: Side of a thumbnail in sides of the face's box, and the quality of its JPEG.
 _THUMBNAIL_EXPANSION, _THUMBNAIL_QUALITY = 1.5, 80
+#: So many pixels of the picture are looked at for each of a thumbnail's, across and down, and fewer
+#: than twice as many.
+_PIXELS_A_PIXEL = 2
 
 
 def packaged_photo() -> Path:
@@ -86,11 +89,13 @@ def square_thumbnail(pixels: np.ndarray, box_xyxy: Sequence[float], side: int) -
     half = max(right - left, bottom - top, 2.0) * _THUMBNAIL_EXPANSION / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     x0, y0, x1, y1 = (round(value) for value in (x - half, y - half, x + half, y + half))
-    inside = pixels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
-    square = Image.new("RGB", (x1 - x0, y1 - y0))
+    # Of a large face every so many pixels are enough: copying all of them costs milliseconds.
+    step = max(1, (x1 - x0) // (_PIXELS_A_PIXEL * side))
+    inside = pixels[max(0, y0) : max(0, y1) : step, max(0, x0) : max(0, x1) : step]
+    square = Image.new("RGB", (-(-(x1 - x0) // step), -(-(y1 - y0) // step)))
     if inside.size:
-        square.paste(Image.fromarray(inside), (max(0, -x0), max(0, -y0)))
-    square = square.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        square.paste(Image.fromarray(inside), (max(0, -x0) // step, max(0, -y0) // step))
+    square = square.resize((side, side), Image.Resampling.BICUBIC)
     content = io.BytesIO()
     square.save(content, "JPEG", quality=_THUMBNAIL_QUALITY)
     return content.getvalue()
