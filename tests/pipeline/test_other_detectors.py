@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fastface.pipeline.lifecycle import unload
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
+from fastface.utils.packs import detector_files
 from fastface.utils.packs.detector_files import PACKS_OWN, find_detectors
 from tests.backends.onnx_graphs.tiny_yolo import save, tiny_yolo
 from tests.parity.detectors import photo
@@ -300,3 +302,15 @@ class TestCheckpoints:
         torch.save({"state_dict": {}}, bbox / "other.pt")
         (bbox / "broken.pt").write_bytes(b"<html>")
         assert not [name for name in find_detectors([], folders) if name.endswith(".pt")]
+
+    def test_files_are_read_once_however_often_they_are_listed(
+        self, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ):
+        (bbox,) = folders["bbox"]
+        (bbox / "broken.pt").write_bytes(b"<html>")
+        save(tiny_yolo(), bbox / "face.pt")
+        before = find_detectors([], folders)
+        time.sleep(0.2)  # what was written just now is read once more
+        assert find_detectors([], folders) == before and "bbox/face.pt" in before
+        monkeypatch.setattr(detector_files, "detector_at", lambda path: pytest.fail(f"read {path}"))
+        assert find_detectors([], folders) == before

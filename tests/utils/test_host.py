@@ -318,3 +318,25 @@ def test_a_text_is_shown_while_a_node_runs(monkeypatch: pytest.MonkeyPatch) -> N
     host.show_now(None, "no node")
     host.show_now("3", "frame 1 of 2")
     assert sent == [("fastface.node_text", {"node": "3", "text": "frame 1 of 2"}, "me")]
+
+
+class TestDetectorFolders:
+    def test_outside_comfyui_there_are_none(self):
+        assert host.detector_folders() == {}
+
+    def test_ours_and_those_of_ultralytics_nodes(self, comfyui: SimpleNamespace, tmp_path: Path):
+        models = tmp_path / "models"
+        ours = (models / "fastface" / "detectors",)
+        boxes = models / "ultralytics" / "bbox"
+        assert host.detector_folders() == {"detectors": ours, "bbox": (boxes,)}
+        add = comfyui.folder_paths.add_model_folder_path
+        add("ultralytics_bbox", str(boxes))
+        add("ultralytics_bbox", str(tmp_path / "shared" / "bbox"))
+        add("ultralytics", str(tmp_path / "other"))
+        assert host.detector_folders()["bbox"] == (
+            boxes,
+            tmp_path / "shared" / "bbox",
+            tmp_path / "other" / "bbox",
+        )
+        # Nothing of this is registered for others.
+        assert "fastface" not in "".join(comfyui.folder_paths.folder_names_and_paths)

@@ -13,6 +13,7 @@ from ..errors import InvalidInput, ModelError
 from . import ModelFile, ModelPack, OtherDetector
 from .checksums import model_states
 from .classify import classify
+from .file_state import ByState, state_of
 from .find import find_packs, pack_roots
 from .graph_header import read_graph_header
 from .read import is_model_name
@@ -24,6 +25,9 @@ PACKS_OWN = "pack's own"
 _MOST_FILES = 500
 #: How single files of InsightFace's own folders are called, before their name.
 _INSIGHTFACE = "insightface"
+
+#: Remembered, for other models that lie there are asked about as often as ComfyUI lists nodes.
+_answers: ByState[bool] = ByState(1024)
 
 #: Label of folders -> these, for single files.
 DetectorFolders = Mapping[str, Sequence[Path]]
@@ -75,8 +79,15 @@ def detector_at(path: Path) -> ModelFile:
 def is_detector(path: Path) -> bool:
     """Whether a file is a face detector, by its header."""
     with suppress(ModelError):
-        return detector_at(path).task == "detection"
+        return _answers.get_or_read(state_of(path), _is_detector)
     return False
+
+
+def _is_detector(path: Path) -> bool:
+    try:
+        return detector_at(path).task == "detection"
+    except ModelError:
+        return False
 
 
 def with_detector(pack: ModelPack, name: str, path: Path, *, second_look: bool = True) -> ModelPack:
