@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
@@ -179,6 +180,9 @@ class GraphBackend(Backend):
     #: rewritten graphs included: ResNet100 takes 2.8 in torch, 2.7 in OpenVINO. See
     #: `benchmarks/opening.py`.
     opening_factor: ClassVar[float] = 2.8
+    #: Whether `open_session` itself deals with devices that are not there: goes elsewhere and says
+    #: so, or refuses where `strict` is asked for. Else they are refused before.
+    explains_missing_devices: ClassVar[bool] = False
 
     def why_unsupported(self, pack: ModelPack) -> str | None:
         # Checkpoints whose header was read are made graphs of.
@@ -193,7 +197,19 @@ class GraphBackend(Backend):
 
     @abstractmethod
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
-        """Opens one graph."""
+        """Opens one graph on `placement.device`, one of `devices()`, in one of `precisions()`."""
+
+    def _require_device(self, device: str) -> None:
+        """
+        Raises:
+            InvalidInput: It is none of `devices()`.
+        """
+        offered = self.devices()
+        # Where it has none at all, `open_session` knows why.
+        if offered and Device.parse(device).word not in offered:
+            raise InvalidInput(
+                f"{self.name}: got device {device!r}, expected one of {list(offered)} here"
+            )
 
     def session_bytes(self, model: ModelFile, placement: Placement) -> int:
         """Memory that the session of a graph is declared to take on its device."""
@@ -201,6 +217,8 @@ class GraphBackend(Backend):
         return content_bytes(model) // share
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
+        if not self.explains_missing_devices:
+            self._require_device(placement.device)
         with unreplaced([model]), foreign_graph(model.path):
             graph = as_graph(model)
             refuse_absurd_sizes(graph)

@@ -69,6 +69,7 @@ class OnnxRuntimeBackend(GraphBackend):
 
     name = "onnxruntime"
     opening_factor = OPENING_FACTOR
+    explains_missing_devices = True
 
     def __init__(self, cache_folder: Path | None = None) -> None:
         """`cache_folder`: where providers that compile keep engines; by default the pack's own."""

@@ -108,12 +108,8 @@ class OpenVinoBackend(GraphBackend):
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""
+        self._require_device(device)
         asked = Device.parse(device)
-        offered = self.devices()
-        if asked.word not in offered:
-            raise InvalidInput(
-                f"openvino: got device {device!r}, expected one of {list(offered)} here"
-            )
         name = _DEVICES[asked.word]
         numbered = f"{name}.{asked.number}"
         # The only one of its kind has no number.

@@ -27,6 +27,7 @@ class TorchBackend(GraphBackend):
     """Needs no onnxruntime: whatever runs torch runs the networks, ROCm, MPS and XPU included."""
 
     name = "torch"
+    explains_missing_devices = True
 
     def why_unavailable(self) -> str | None:
         if not has_module("onnx"):

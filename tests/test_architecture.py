@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fastface.backends.base import GraphBackend
+from fastface.backends.placement import Placement
+from fastface.utils.errors import InvalidInput
 from fastface.utils.faces import Faces
 from tests.backends.small_pack import answers, are_same, make_small_pack
 
@@ -34,6 +36,9 @@ def test_the_backend_gives_the_answers_of_the_others(
     backend: GraphBackend = module_of("Add a backend", "fastface.backends").ReferenceBackend()
     assert backend.why_unavailable() is None and backend.precisions("cpu") == ("fp32",)
     expected = answers(pack, "torch")
+    for strict in (False, True):
+        with pytest.raises(InvalidInput, match=r"reference: got device 'cuda', expected one of"):
+            backend.open(pack, "detection", Placement("cuda", strict=strict))
     monkeypatch.setattr("tests.backends.small_pack.get_backend", lambda _name: backend)
     assert are_same(answers(pack, backend.name), expected)
 
