@@ -419,7 +419,8 @@ if __name__ == "__main__":
     files = ray.data.from_items(list(file_rows(root, [root])), override_num_blocks=4 * workers)
     rows = files.map_batches(
         AlbumRows, fn_constructor_kwargs={"root": str(root), "load": {"device": "cpu"}},
-        batch_format="pyarrow", batch_size=8, concurrency=workers,
+        batch_format="pyarrow", batch_size=8,
+        compute=ray.data.ActorPoolStrategy(size=workers),
     )
     rows.write_parquet(output)
     seconds = time.perf_counter() - began

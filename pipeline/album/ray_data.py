@@ -2,7 +2,10 @@
 
     files = ray.data.from_items(file_rows(root, [root]))
     rows = files.map_batches(
-        AlbumRows, fn_constructor_kwargs={"root": root}, batch_format="pyarrow", concurrency=2
+        AlbumRows,
+        fn_constructor_kwargs={"root": root},
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=2),
     )
     rows.write_parquet("faces")
 

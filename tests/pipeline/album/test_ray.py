@@ -35,7 +35,7 @@ if __name__ == "__main__":
         fn_constructor_kwargs={"root": str(root), "load": {"device": "cpu"}},
         batch_format="pyarrow",
         batch_size=8,
-        concurrency=2,
+        compute=ray.data.ActorPoolStrategy(size=2),
     )
     rows.write_parquet(output)
 """
