@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...backends.onnx_graphs.graph import import_onnx
+from ...utils.progress import may_stop
 
 #: As the released graphs: any ONNX Runtime of these years reads them.
 _OPSET, _IR_VERSION = 11, 6
@@ -104,7 +105,11 @@ class GraphWriter:
     def add(
         self, op: str, inputs: Sequence[str], value: Tensor, name: str = "", **attributes: Any
     ) -> Signal:
-        """Adds a node that makes `value` of the sample images; the rest as for `node`."""
+        """Adds a node that makes `value` of the sample images; the rest as for `node`.
+
+        The work may be left here: a pack takes seconds to minutes.
+        """
+        may_stop()
         return Signal(self.node(op, inputs, name, **attributes), value)
 
     def weight(self, name: str, value: np.ndarray) -> str:

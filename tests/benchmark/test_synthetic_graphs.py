@@ -20,6 +20,7 @@ from fastface.benchmark.synthetic_models.packs import SYNTHETIC_PACKS
 from fastface.benchmark.synthetic_models.recognizers import iresnet
 from fastface.benchmark.synthetic_models.samples import photo_like
 from fastface.utils.packs.known import KNOWN_PACKS
+from fastface.utils.progress import heard_by
 from tests.backends.onnx_graphs.small_graphs import in_onnxruntime
 
 onnx = pytest.importorskip("onnx")
@@ -57,6 +58,25 @@ def images_for(model: Any, size_hw: tuple[int, int]) -> np.ndarray:
     images = np.random.default_rng(1).uniform(0, 255, (3, 3, *size_hw)).astype(np.float32)
     images[:2] = photo_like(5, max(size_hw)).numpy()[3:, :, : size_hw[0], : size_hw[1]]
     return images if model.graph.input[0].name == "data" else (images - 127.5) / 127.5
+
+
+def test_making_a_pack_can_be_stopped(tmp_path: Path) -> None:
+    """The benchmark node makes one where none is installed."""
+
+    class Stop(BaseException):
+        pass
+
+    asked = 0
+
+    def listener(_done: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 60:
+            raise Stop
+
+    with heard_by(listener), pytest.raises(Stop):
+        stand_ins.make_synthetic_pack("buffalo_s", tmp_path)
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("name", SYNTHETIC_PACKS)
