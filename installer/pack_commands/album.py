@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # It says which of its builds it looks for.
+    logging.getLogger("faiss").setLevel(logging.WARNING)
     try:
         return _run(options)
     except FastFaceError as error:

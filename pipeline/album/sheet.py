@@ -61,6 +61,8 @@ def write_sheet(path: Path, album: Album, people: AlbumPeople) -> None:
 def _page(folder: Path, album: Album, people: AlbumPeople) -> Iterator[str]:
     title = escape(one_line(album.root.name or str(album.root)))
     several = [person for person in people.people if len(person.faces) > 1 or person.name]
+    # One film has many faces of somebody who is in no other file.
+    several.sort(key=lambda person: (-person.files, -len(person.faces), person.number))
     once = [person for person in people.people if len(person.faces) == 1 and not person.name]
     shown, shown_once = several[:_MOST_PEOPLE], once[:_MOST_ONCE]
     pictures = _pictures(folder, album, people, [*shown, *shown_once])

@@ -190,3 +190,23 @@ def test_the_page_needs_nothing_else_and_takes_every_name(tmp_path: Path):
     assert "<script>alert('Anna')</script>" in page.texts
     assert "<b>bad</b>.png" in page.texts and "it is <i>damaged</i>" in page.texts
     assert not re.search(r"https?://", text)
+
+
+def test_who_is_in_most_files_comes_first_on_the_page(tmp_path: Path):
+    anna, ben = vectors_of(1, 5), vectors_of(2, 2)
+    film = record(
+        "film.mp4",
+        faces_of(*anna.split(1), images=(0, 1, 2, 3, 4)),
+        kind=FileKind.FILM,
+        frames=(0, 1, 2, 3, 4),
+        times=(0.0, 1.0, 2.0, 3.0, 4.0),
+        tracks=(0,) * 5,
+    )
+    photos = [record(f"{n}.png", faces_of(ben[n : n + 1])) for n in range(2)]
+    album = album_of(tmp_path, film, *photos)
+    people = AlbumPeople(album, None, 0.3)
+    assert [len(each.faces) for each in people.people] == [5, 2]
+    write_sheet(tmp_path / "people.html", album, people)
+    texts = Page((tmp_path / "people.html").read_text(encoding="utf-8")).texts
+    counts = [text for text in texts if " in " in text and text[0].isdigit()]
+    assert counts[1:] == ["2 faces in 2 files", "5 faces in 1 file"]
