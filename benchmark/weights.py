@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..pipeline.choices import AUTO, backend_packs, obtain_backend_pack
+from ..pipeline.choices import AUTO
+from ..pipeline.pack_choice import backend_packs, obtain_backend_pack
 from ..utils import host
 from ..utils.errors import ModelError
 from ..utils.packs import ModelPack

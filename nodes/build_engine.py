@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..pipeline.choices import AUTO, choose_pack
+from ..pipeline.choices import AUTO
+from ..pipeline.pack_choice import choose_pack
 from ..utils import host
 from .pack_input import pack_input
 from .progress import reporter

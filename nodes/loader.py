@@ -6,19 +6,17 @@ from typing import Any
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.placement import PRECISIONS
-from ..pipeline.choices import (
-    AUTO,
-    PACKS_OWN,
-    backend_names,
+from ..pipeline.choices import AUTO, backend_names, device_names
+from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
+from ..pipeline.pack_choice import (
     detector_file_states,
     detector_names,
-    device_names,
     pack_file_states,
     pack_names,
 )
-from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..utils import host
 from ..utils.packs import TASK_ORDER
+from ..utils.packs.detector_files import PACKS_OWN
 from ..utils.packs.licences import non_commercial_notice
 from ..utils.settings import settings_or_defaults
 from .pack_input import pack_input

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, backend_names, device_names, installed_pack_names
+from ..pipeline.choices import AUTO, backend_names, device_names
 from ..pipeline.lifecycle import preload, unload
+from ..pipeline.pack_choice import installed_pack_names
 from ..pipeline.status import as_text, status
 from ..utils import host
 from ..utils.errors import InvalidInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipeline.choices import installed_pack_names, pack_names
+from ..pipeline.pack_choice import installed_pack_names, pack_names
 from ..utils import host
 from ..utils.packs.licences import commercial_packs
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, backend_names, device_names, installed_pack_names
+from ..pipeline.choices import AUTO, backend_names, device_names
 from ..pipeline.exposition import as_prometheus
 from ..pipeline.lifecycle import loaded, preload, unload
+from ..pipeline.pack_choice import installed_pack_names
 from ..pipeline.status import status
 from ..utils import host
 from ..utils.web import Reply, Route, as_json, choices_of

@@ -17,17 +17,10 @@ from ..utils.packs.detector_files import PACKS_OWN, DetectorFolders
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
 from ..utils.text import readable
-from .choices import (
-    AUTO,
-    DEVICE_WORDS,
-    choose_backend,
-    choose_pack,
-    choose_placement,
-    device_names,
-    with_chosen_detector,
-)
+from .choices import AUTO, DEVICE_WORDS, choose_backend, choose_placement, device_names
 from .insightface_compat.facade import FaceAnalysis
 from .insightface_compat.sizes import AUTO_SIZES
+from .pack_choice import choose_pack, with_chosen_detector
 from .pool import shared_analyzer
 
 DETECTION_MODES = ("standard", "auto", "robust")

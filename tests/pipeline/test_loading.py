@@ -12,7 +12,7 @@ import pytest
 
 from fastface.backends import registry
 from fastface.backends.placement import Placement
-from fastface.pipeline import choices
+from fastface.pipeline import choices, pack_choice
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
@@ -90,11 +90,12 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
     monkeypatch.setattr(choices, "all_backends", lambda: world.backends)
+    monkeypatch.setattr(pack_choice, "all_backends", lambda: world.backends)
     monkeypatch.setattr(registry, "all_backends", lambda: world.backends)
     monkeypatch.setattr(
-        choices, "find_packs", lambda _roots=(): dict.fromkeys(world.installed, tmp_path)
+        pack_choice, "find_packs", lambda _roots=(): dict.fromkeys(world.installed, tmp_path)
     )
-    monkeypatch.setattr(choices, "load_pack", world.load_pack)
+    monkeypatch.setattr(pack_choice, "load_pack", world.load_pack)
     forget_analyzers()
     yield world
     forget_analyzers()
@@ -102,14 +103,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 class TestChoices:
     def test_with_nothing_installed_there_is_auto_and_what_can_be_downloaded(self, world: World):
-        names = choices.pack_names()
+        names = pack_choice.pack_names()
         assert names[0] == "auto" and {"antelopev2", "buffalo_l"} < set(names)
 
     def test_installed_packs_come_first_and_none_twice(self, world: World):
         world.install("mine")
         world.install("buffalo_l")
         world.backends["zebra"].own = (world.pack("stripes"),)
-        names = choices.pack_names()
+        names = pack_choice.pack_names()
         assert names[:4] == ["auto", "mine", "buffalo_l", "stripes"]
         assert len(names) == len(set(names))
 
@@ -183,7 +184,7 @@ class TestPack:
     def test_auto_says_which_weights_it_could_not_find(self, world: World, monkeypatch, caplog):
         world.backends["facenet"].own = (world.pack("facenet-mtcnn", "detection"),)
         lost = ("x.zip is still zipped: unpack it into x",)
-        monkeypatch.setattr(choices, "misplaced_weights", lambda _roots: lost)
+        monkeypatch.setattr(pack_choice, "misplaced_weights", lambda _roots: lost)
         assert load_face_analysis().analyzer.pack.name == "facenet-mtcnn"
         assert "takes 'facenet-mtcnn', as it finds none: x.zip is still zipped" in caplog.text
         caplog.clear()

@@ -10,7 +10,8 @@ import pytest
 import fastface
 from fastface.backends.registry import all_backends
 from fastface.nodes.loader import FastFaceLoader
-from fastface.pipeline.choices import AUTO, backend_packs, pack_names
+from fastface.pipeline.choices import AUTO
+from fastface.pipeline.pack_choice import backend_packs, pack_names
 from fastface.utils.packs.known import KNOWN_PACKS
 from fastface.utils.packs.licences import (
     INSIGHTFACE,
