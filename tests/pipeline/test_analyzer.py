@@ -185,7 +185,7 @@ class TestDescribe:
         assert faces.embeddings is not None and faces.embeddings.shape == (0, 2)
         assert faces.embedding_space and backend.head.given == []
 
-    @pytest.mark.parametrize(("count", "pieces"), [(1, [1]), (32, [32]), (70, [32, 32, 6])])
+    @pytest.mark.parametrize(("count", "pieces"), [(1, [1]), (16, [16]), (38, [16, 16, 6])])
     def test_many_faces_in_pieces(
         self, analyzer: Analyzer, backend: Backend, count: int, pieces: list[int]
     ):
