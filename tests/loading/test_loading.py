@@ -179,6 +179,9 @@ def test_wrong_settings_hide_no_node():
     assert (answer["ids"], answer["default"]) == (expected, 640)
     # Names of packs and folders are looked for; whatever is called garbage may be there.
     assert set(answer["refused"]) == set(VARIABLES) - {"FASTFACE_MODELS", "FASTFACE_PRELOAD"}
+    # What it names is looked for when `auto` is asked for.
+    kind, text = answer["refused"].pop("FASTFACE_PACK")
+    assert kind == "ModelError" and "FASTFACE_PACK is 'garbage'" in text
     for variable, (kind, text) in answer["refused"].items():
         assert kind == "WrongSetting" and "expected" in text, text
         assert "garbage" in text and variable in text
