@@ -302,7 +302,8 @@ def peer(options: argparse.Namespace, files: Sequence[Path]) -> Any:
 def own(options: argparse.Namespace, name: str) -> Any:
     """All that the command does, from files to the table and the page."""
     app = loaded(options)
-    from fastface.pipeline.album.analysis import AlbumOptions, analyze_album
+    from fastface.pipeline.album.album import AlbumOptions
+    from fastface.pipeline.album.analysis import analyze_album
     from fastface.pipeline.album.reading import ReadingLimits
     from fastface.pipeline.album.results import write_results
 

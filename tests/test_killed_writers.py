@@ -30,7 +30,8 @@ from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.benchmark.history import last_like, remember
 from fastface.installer.pack_commands import bench
 from fastface.pipeline.album import analysis as album_analysis
-from fastface.pipeline.album.analysis import AlbumAnalyst, AlbumOptions, analyze_album
+from fastface.pipeline.album.album import AlbumOptions
+from fastface.pipeline.album.analysis import AlbumAnalyst, analyze_album
 from fastface.pipeline.album.results import write_results
 from fastface.pipeline.album.store import AlbumStore
 from fastface.pipeline.film.segments import FilmStore, Segment, films_folder

@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, Listener, analyze_album
+from ...pipeline.album.album import Album, AlbumOptions, AlbumProgress, Listener
+from ...pipeline.album.analysis import analyze_album
 from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
 from ...pipeline.album.results import THRESHOLD, AlbumResults, chosen_format, write_results
 from ...pipeline.album.table import FORMATS

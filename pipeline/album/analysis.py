@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.errors import BackendUnavailable, InvalidInput, OutOfMemory
 from ...utils.faces import Faces
 from ...utils.file_kinds import FileKind
-from ...utils.files import file_errors, is_text
+from ...utils.files import file_errors
 from ...utils.images import Images
 from ...utils.isolation import engine_call
 from ...utils.locks import locked
@@ -29,109 +26,16 @@ from ...utils.video.selection import Selection
 from ..film.analysis import analyze_film
 from ..insightface_compat.facade import FaceAnalysis
 from ..result_key import describing_tasks, result_key
+from .album import THUMBNAIL_PX, Album, AlbumOptions, AlbumProgress, Listener
 from .files import FoundFile, common_root, walk
-from .reading import ReadFile, ReadingLimits, files_read_ahead
+from .reading import ReadFile, files_read_ahead, named_in_unicode
 from .records import FileRecord
-from .store import AlbumStore, Place
+from .store import AlbumStore
 
 #: Pictures that are analysed together, and most bytes of their pixels: one may have more.
 _AT_ONCE, _MOST_BYTES = 16, 128_000_000
 #: Files, faces and seconds after which what was found is written down.
 _PART_FILES, _PART_FACES, _PART_SECONDS = 512, 4096, 30.0
-THUMBNAIL_PX = 96
-
-
-@dataclass(frozen=True)
-class AlbumOptions:
-    """What is looked at, and how.
-
-    Attributes:
-        film_seconds: Films are looked at every so many seconds; 0 leaves them out.
-        limits: How pictures are read.
-        resume: Whether what earlier runs kept is used.
-    """
-
-    film_seconds: float = 1.0
-    limits: ReadingLimits = field(default_factory=ReadingLimits)
-    resume: bool = True
-
-
-@dataclass
-class AlbumProgress:
-    """How far an album is.
-
-    Attributes:
-        files: Of the album.
-        done: Files that are done, those of earlier runs too; a film as a fraction.
-        kept: Those of earlier runs.
-        images: Pictures and frames of films that were analysed in this run.
-        faces: In them.
-        problems: Files that could not be analysed.
-        seconds: Since the first file was begun.
-    """
-
-    files: int
-    done: float = 0.0
-    kept: int = 0
-    images: int = 0
-    faces: int = 0
-    problems: int = 0
-    seconds: float = 0.0
-
-    @property
-    def images_per_second(self) -> float:
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """None before anything is known about it."""
-        begun = self.done - self.kept
-        return (self.files - self.done) * self.seconds / begun if begun > 0 else None
-
-
-#: Called after each batch, and while a film is analysed; what it raises ends the run.
-Listener = Callable[[AlbumProgress], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Album:
-    """What is known of all files of some folders.
-
-    Attributes:
-        root: The folder that paths are relative to.
-        files: In the order of their paths.
-        progress: Of the run that ended.
-    """
-
-    root: Path
-    files: tuple[FoundFile, ...]
-    progress: AlbumProgress
-    _store: AlbumStore
-    _places: tuple[Place, ...]
-
-    @property
-    def faces(self) -> int:
-        return self._totals[0]
-
-    @property
-    def embedding_dim(self) -> int | None:
-        """Length of the embeddings; None where there are none."""
-        return self._totals[1]
-
-    @cached_property
-    def _totals(self) -> tuple[int, int | None]:
-        faces, dim = 0, None
-        for record in self.records():
-            faces += len(record.faces)
-            if record.faces.embeddings is not None:
-                dim = record.faces.embeddings.shape[1]
-        return faces, dim
-
-    def records(self) -> Iterator[FileRecord]:
-        """The record of each file, in their order; read from disk a part at a time."""
-        for file, place in zip(self.files, self._places, strict=True):
-            # Of a file that lies there twice only one was analysed.
-            yield replace(self._store.record(place), path=file.path)
 
 
 @engine_call()
@@ -272,7 +176,7 @@ class AlbumAnalyst:
             return replace(record, problem="films are left out, as was asked for")
         path = self._root / record.path
         try:
-            with _named_in_unicode(path) as named:
+            with named_in_unicode(path) as named:
                 return self._film_of(record, FilmFile(named, path.name), on_film)
         except (InvalidInput, BackendUnavailable, OSError, MemoryError) as error:
             return replace(record, problem=f"the film can't be analysed: {error}")
@@ -299,18 +203,6 @@ class AlbumAnalyst:
             thumbnails=_of_film(tracks, film),
             notes=notes,
         )
-
-
-@contextmanager
-def _named_in_unicode(path: Path) -> Iterator[Path]:
-    """A path of the same file that libraries in C++ can be given."""
-    if is_text(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="fastface-") as folder:
-        link = Path(folder) / "film"
-        link.symlink_to(path)
-        yield link
 
 
 def _known(one: ReadFile) -> FileRecord:

@@ -16,7 +16,7 @@ from ...utils.tracks.association import SURE_SCORE
 from ...utils.tracks.best import quality
 from ...utils.tracks.frontal import RECOGNISABLE, frontal
 from ...utils.tracks.tracks import NO_TRACK
-from .analysis import Album
+from .album import Album
 from .records import FileRecord
 from .table import FaceName
 

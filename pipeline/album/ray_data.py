@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.gallery.store import GalleryStore
 from ..loading import load_face_analysis
-from .analysis import AlbumAnalyst, AlbumOptions
+from .album import AlbumOptions
+from .analysis import AlbumAnalyst
 from .files import FoundFile, walk
 from .people import names_by_gallery
 from .results import THRESHOLD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from ...utils.cores import usable_cores
 from ...utils.decoding import OpenedPicture, open_picture
 from ...utils.errors import BackendUnavailable, InvalidInput
 from ...utils.file_kinds import SIGNATURE_BYTES, FileKind, kind_of, promises_pixels
+from ...utils.files import is_text
 from .files import FoundFile, open_file
 from .records import FileRecord
 
@@ -181,3 +183,15 @@ def _content(file: BinaryIO) -> str:
         content.update(part)
     file.seek(at)
     return content.hexdigest()
+
+
+@contextmanager
+def named_in_unicode(path: Path) -> Iterator[Path]:
+    """A path of the same file that libraries in C++ can be given."""
+    if is_text(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="fastface-") as folder:
+        link = Path(folder) / "film"
+        link.symlink_to(path)
+        yield link

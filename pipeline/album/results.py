@@ -12,7 +12,7 @@ from ...utils.modules import has_module
 from ...utils.pictures import USE_OUTPUT
 from ...utils.text import readable
 from ..insightface_compat.facade import FaceAnalysis
-from .analysis import Album
+from .album import Album
 from .people import AlbumPeople
 from .sheet import write_sheet
 from .table import FORMATS, require_format, write_album

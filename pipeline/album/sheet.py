@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ...utils.files import write_whole
 from ...utils.pictures import USE_OUTPUT
 from ...utils.text import one_line
-from .analysis import THUMBNAIL_PX, Album
+from .album import THUMBNAIL_PX, Album
 from .people import AlbumPeople, AlbumPerson
 from .reading import OTHER_FILE
 

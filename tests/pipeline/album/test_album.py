@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from fastface.pipeline.album import analysis, reading
-from fastface.pipeline.album.analysis import Album, AlbumOptions, AlbumProgress, analyze_album
+from fastface.pipeline.album.album import Album, AlbumOptions, AlbumProgress
+from fastface.pipeline.album.analysis import analyze_album
 from fastface.pipeline.album.reading import ReadingLimits
 from fastface.pipeline.album.records import FileRecord
 from fastface.pipeline.album.table import FaceName, write_album

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import torch
 
-from fastface.pipeline.album.analysis import Album, AlbumProgress
+from fastface.pipeline.album.album import Album, AlbumProgress
 from fastface.pipeline.album.files import FoundFile
 from fastface.pipeline.album.people import AlbumPeople
 from fastface.pipeline.album.records import FileRecord
