@@ -72,7 +72,7 @@ def test_eight_threads_while_another_unloads_at_random(
     stop, chance, unloaded = threading.Event(), random.Random(7), [0]
 
     def unloading() -> None:
-        while not stop.wait(chance.uniform(0, 1)):
+        while not stop.wait(chance.uniform(0, 3)):
             unloaded[0] += lifecycle.unload()
 
     unloader = threading.Thread(target=unloading)
