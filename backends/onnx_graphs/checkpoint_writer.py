@@ -1,4 +1,4 @@
-"""`GraphWriter`: writes modules of a PyTorch checkpoint as nodes of an ONNX graph."""
+"""`CheckpointWriter`: writes modules of a PyTorch checkpoint as nodes of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .graph import import_onnx
 _OPSET, _IR_VERSION = 17, 8
 
 #: Writes one module, which takes a value or several, and gives the name of what comes of it.
-Layer = Callable[["GraphWriter", Holder, Any], str]
+Layer = Callable[["CheckpointWriter", Holder, Any], str]
 
 
-class GraphWriter:
+class CheckpointWriter:
     """Writes modules as nodes; values are names."""
 
     def __init__(self, checkpoint: Checkpoint, layers: Mapping[str, Layer]) -> None:

@@ -19,7 +19,7 @@ from ...utils.packs.ultralytics import (
     read_ultralytics,
 )
 from .cache_entries import Entry
-from .checkpoint_writer import GraphWriter
+from .checkpoint_writer import CheckpointWriter
 from .graph_cache import NewFile, graph_cache
 from .ultralytics_layers import LAYERS
 
@@ -57,7 +57,7 @@ def graph_of_checkpoint(path: Path) -> bytes:
         ModelError: As `as_graph`.
     """
     network = read_ultralytics(path)
-    writer = GraphWriter(network.checkpoint, LAYERS)
+    writer = CheckpointWriter(network.checkpoint, LAYERS)
     outputs: list[str] = []
     for layer in network.layers:
         origin = layer.state.get("f", -1)

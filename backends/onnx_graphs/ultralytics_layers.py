@@ -14,10 +14,12 @@ from ...utils.packs.torch_checkpoint import Holder
 from ...utils.packs.ultralytics import (
     submodules,
 )
-from .checkpoint_writer import GraphWriter, Layer
+from .checkpoint_writer import CheckpointWriter, Layer
 
 
-def _conv2d(writer: GraphWriter, module: Holder, value: str, norm: Holder | None = None) -> str:
+def _conv2d(
+    writer: CheckpointWriter, module: Holder, value: str, norm: Holder | None = None
+) -> str:
     """A convolution, with the batch normalisation behind it merged into its weights."""
     weight, bias = writer.required(module, "weight"), writer.tensor(module, "bias")
     if norm is not None:
@@ -42,13 +44,13 @@ def _conv2d(writer: GraphWriter, module: Holder, value: str, norm: Holder | None
     )
 
 
-def _conv(writer: GraphWriter, module: Holder, value: str) -> str:
+def _conv(writer: CheckpointWriter, module: Holder, value: str) -> str:
     norm = module.state["_modules"].get("bn")
     value = _conv2d(writer, writer.part(module, "conv"), value, norm)
     return writer.run(writer.part(module, "act"), value)
 
 
-def _rep_conv(writer: GraphWriter, module: Holder, value: str) -> str:
+def _rep_conv(writer: CheckpointWriter, module: Holder, value: str) -> str:
     parts = module.state["_modules"]
     act = writer.part(module, "act")
     if parts.get("conv") is not None:
@@ -61,61 +63,61 @@ def _rep_conv(writer: GraphWriter, module: Holder, value: str) -> str:
     return writer.run(act, total)
 
 
-def _batch_norm(writer: GraphWriter, module: Holder, value: str) -> str:
+def _batch_norm(writer: CheckpointWriter, module: Holder, value: str) -> str:
     names = ("weight", "bias", "running_mean", "running_var")
     weights = [writer.constant(writer.required(module, name)) for name in names]
     return writer.op("BatchNormalization", value, *weights, epsilon=float(module.state["eps"]))
 
 
-def _silu(writer: GraphWriter, module: Holder, value: str) -> str:
+def _silu(writer: CheckpointWriter, module: Holder, value: str) -> str:
     return writer.op("Mul", value, writer.op("Sigmoid", value))
 
 
-def _same(writer: GraphWriter, module: Holder, value: str) -> str:
+def _same(writer: CheckpointWriter, module: Holder, value: str) -> str:
     return value
 
 
-def _sequence(writer: GraphWriter, module: Holder, value: str) -> str:
+def _sequence(writer: CheckpointWriter, module: Holder, value: str) -> str:
     for each in submodules(module):
         value = writer.run(each, value)
     return value
 
 
-def _bottleneck(writer: GraphWriter, module: Holder, value: str) -> str:
+def _bottleneck(writer: CheckpointWriter, module: Holder, value: str) -> str:
     made = writer.chain(module, ["cv1", "cv2"], value)
     return writer.op("Add", value, made) if module.state["add"] else made
 
 
-def _c2f(writer: GraphWriter, module: Holder, value: str) -> str:
+def _c2f(writer: CheckpointWriter, module: Holder, value: str) -> str:
     parts = writer.op("Split", writer.chain(module, ["cv1"], value), outputs=2, axis=1)
     for each in submodules(writer.part(module, "m")):
         parts.append(writer.run(each, parts[-1]))
     return writer.chain(module, ["cv2"], writer.op("Concat", *parts, axis=1))
 
 
-def _c3(writer: GraphWriter, module: Holder, value: str) -> str:
+def _c3(writer: CheckpointWriter, module: Holder, value: str) -> str:
     long = writer.chain(module, ["cv1", "m"], value)
     both = writer.op("Concat", long, writer.chain(module, ["cv2"], value), axis=1)
     return writer.chain(module, ["cv3"], both)
 
 
-def _elan(writer: GraphWriter, module: Holder, value: str) -> str:
+def _elan(writer: CheckpointWriter, module: Holder, value: str) -> str:
     parts = writer.op("Split", writer.chain(module, ["cv1"], value), outputs=2, axis=1)
     for name in ("cv2", "cv3"):
         parts.append(writer.chain(module, [name], parts[-1]))
     return writer.chain(module, ["cv4"], writer.op("Concat", *parts, axis=1))
 
 
-def _max_pool(writer: GraphWriter, module: Holder, value: str) -> str:
+def _max_pool(writer: CheckpointWriter, module: Holder, value: str) -> str:
     state = module.state
     return _pool(writer, "MaxPool", value, state["kernel_size"], state["stride"], state["padding"])
 
 
-def _pool(writer: GraphWriter, kind: str, value: str, side: int, step: int, pad: int) -> str:
+def _pool(writer: CheckpointWriter, kind: str, value: str, side: int, step: int, pad: int) -> str:
     return writer.op(kind, value, kernel_shape=[side] * 2, strides=[step] * 2, pads=[pad] * 4)
 
 
-def _sppf(writer: GraphWriter, module: Holder, value: str) -> str:
+def _sppf(writer: CheckpointWriter, module: Holder, value: str) -> str:
     parts = [writer.chain(module, ["cv1"], value)]
     for _ in range(int(module.state.get("n", 3))):
         parts.append(writer.chain(module, ["m"], parts[-1]))
@@ -123,18 +125,18 @@ def _sppf(writer: GraphWriter, module: Holder, value: str) -> str:
     return writer.op("Add", made, value) if module.state.get("add", False) else made
 
 
-def _spp_elan(writer: GraphWriter, module: Holder, value: str) -> str:
+def _spp_elan(writer: CheckpointWriter, module: Holder, value: str) -> str:
     parts = [writer.chain(module, ["cv1"], value)]
     for name in ("cv2", "cv3", "cv4"):
         parts.append(writer.chain(module, [name], parts[-1]))
     return writer.chain(module, ["cv5"], writer.op("Concat", *parts, axis=1))
 
 
-def _a_conv(writer: GraphWriter, module: Holder, value: str) -> str:
+def _a_conv(writer: CheckpointWriter, module: Holder, value: str) -> str:
     return writer.chain(module, ["cv1"], _pool(writer, "AveragePool", value, 2, 1, 0))
 
 
-def _a_down(writer: GraphWriter, module: Holder, value: str) -> str:
+def _a_down(writer: CheckpointWriter, module: Holder, value: str) -> str:
     half = _pool(writer, "AveragePool", value, 2, 1, 0)
     one, other = writer.op("Split", half, outputs=2, axis=1)
     one = writer.chain(module, ["cv1"], one)
@@ -142,20 +144,20 @@ def _a_down(writer: GraphWriter, module: Holder, value: str) -> str:
     return writer.op("Concat", one, other, axis=1)
 
 
-def _c2_psa(writer: GraphWriter, module: Holder, value: str) -> str:
+def _c2_psa(writer: CheckpointWriter, module: Holder, value: str) -> str:
     one, other = writer.op("Split", writer.chain(module, ["cv1"], value), outputs=2, axis=1)
     other = writer.chain(module, ["m"], other)
     return writer.chain(module, ["cv2"], writer.op("Concat", one, other, axis=1))
 
 
-def _psa_block(writer: GraphWriter, module: Holder, value: str) -> str:
+def _psa_block(writer: CheckpointWriter, module: Holder, value: str) -> str:
     for name in ("attn", "ffn"):
         made = writer.chain(module, [name], value)
         value = writer.op("Add", value, made) if module.state.get("add", True) else made
     return value
 
 
-def _attention(writer: GraphWriter, module: Holder, value: str) -> str:
+def _attention(writer: CheckpointWriter, module: Holder, value: str) -> str:
     state = module.state
     heads, key, head = (int(state[name]) for name in ("num_heads", "key_dim", "head_dim"))
     shape = writer.op("Shape", value)
@@ -172,11 +174,11 @@ def _attention(writer: GraphWriter, module: Holder, value: str) -> str:
     return writer.chain(module, ["proj"], writer.op("Add", seen, places))
 
 
-def _concat(writer: GraphWriter, module: Holder, values: list[str]) -> str:
+def _concat(writer: CheckpointWriter, module: Holder, values: list[str]) -> str:
     return writer.op("Concat", *values, axis=int(module.state["d"]))
 
 
-def _upsample(writer: GraphWriter, module: Holder, value: str) -> str:
+def _upsample(writer: CheckpointWriter, module: Holder, value: str) -> str:
     scale, mode = float(module.state["scale_factor"]), module.state["mode"]
     if mode != "nearest":
         raise ModelError(f"a layer scales by {mode!r}, expected 'nearest'")
@@ -191,7 +193,7 @@ def _upsample(writer: GraphWriter, module: Holder, value: str) -> str:
     )
 
 
-def _detect(writer: GraphWriter, module: Holder, values: list[str]) -> str:
+def _detect(writer: CheckpointWriter, module: Holder, values: list[str]) -> str:
     """Boxes `x, y, w, h` in pixels, scores, and the keypoints of a head that has them."""
     columns: dict[str, list[str]] = {"x": [], "y": [], "stride": []}
     maps: dict[str, list[str]] = {"cv2": [], "cv3": [], "cv4": []}
@@ -222,7 +224,7 @@ def _detect(writer: GraphWriter, module: Holder, values: list[str]) -> str:
     return writer.op("Concat", *found, axis=1)
 
 
-def _distances(writer: GraphWriter, maps: list[str], steps: int) -> str:
+def _distances(writer: CheckpointWriter, maps: list[str], steps: int) -> str:
     """Of the shares of each whole distance from 0 to `steps - 1` their mean, `[B,4,A]` in cells."""
     shares = writer.op("Concat", *maps, axis=2)
     if steps == 1:
@@ -235,7 +237,7 @@ def _distances(writer: GraphWriter, maps: list[str], steps: int) -> str:
 
 
 def _keypoints(
-    writer: GraphWriter, maps: list[str], points: Sequence[int], anchors: str, stride: str
+    writer: CheckpointWriter, maps: list[str], points: Sequence[int], anchors: str, stride: str
 ) -> str:
     count, numbers = points
     flat = writer.op("Concat", *maps, axis=2)
@@ -251,7 +253,7 @@ def _keypoints(
     return writer.op("Reshape", at, writer.whole(0, count * numbers, -1))
 
 
-def _grid(writer: GraphWriter, value: str) -> tuple[str, str]:
+def _grid(writer: CheckpointWriter, value: str) -> tuple[str, str]:
     """The centres of all cells of a map, x and y, `[1,1,H*W]` each, in cells."""
     shape = writer.op("Shape", value)
     lines = []
