@@ -203,9 +203,9 @@ class FastFaceLoader:
     @classmethod
     def VALIDATE_INPUTS(cls, model_pack: Any = None, detector: Any = None) -> bool | str:
         # None: the value comes from another node and is checked when it is there.
-        if detector is not None and detector != PACKS_OWN:
+        if detector is not None:
             there = detector_names(host.insightface_roots(), host.detector_folders())
-            if detector not in there:
+            if not isinstance(detector, str) or detector not in there:
                 return (
                     f"the detector {quoted(detector)} is not here; put it into ComfyUI/models/"
                     f"fastface/detectors or ultralytics/bbox, or choose one of {', '.join(there)}"
