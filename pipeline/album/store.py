@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...utils.checksummed_file import DamagedFile, Key, read_checksummed, write_checksummed
 from ...utils.files import file_errors
+from ...utils.pictures import USE_OUTPUT
 from .files import FoundFile
 from .records import FileRecord, records_from_bytes, records_to_bytes
 
@@ -81,8 +82,8 @@ class AlbumStore:
         Raises:
             FileError: It can't be removed.
         """
-        with file_errors(self._folder):
-            for path in self._folder.glob(f"*{_SUFFIX}"):
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with file_errors(path, USE_OUTPUT):
                 path.unlink()
 
     def place_of(self, file: FoundFile) -> Place | None:

@@ -30,6 +30,8 @@ _FORMAT = "fastface-gallery"
 _VERSION = 1
 _TENSOR = "embeddings"
 _FILE, _UNDO, _LOCK = "gallery.json", "undo.json", "gallery.lock"
+#: What to do where its folder can't be written to.
+_ELSEWHERE = "choose another gallery"
 #: More files of vectors than this are made one.
 _MOST_SEGMENTS = 32
 #: A reader whose files are replaced while it reads them begins again so often.
@@ -125,13 +127,13 @@ class GalleryStore:
             before = self._read()
             content = undo.read_bytes()
             back = self._parsed(undo, content)
-            write_whole(self._file, content)
-            write_whole(undo, before.content)
+            write_whole(self._file, content, _ELSEWHERE)
+            write_whole(undo, before.content, _ELSEWHERE)
             return back.gallery
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with file_errors(self.folder / _LOCK):
+        with file_errors(self._file, _ELSEWHERE):
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / _LOCK, may_stop):
                 yield
@@ -234,8 +236,8 @@ class GalleryStore:
         content = "".join(stoppable(encoder.iterencode(_told(new, segments)))).encode()
         # From here on there is no way back.
         if before is not None:
-            write_whole(self.folder / _UNDO, before.content)
-        write_whole(self._file, content)
+            write_whole(self.folder / _UNDO, before.content, _ELSEWHERE)
+        write_whole(self._file, content, _ELSEWHERE)
         kept = {each.file for each in segments}
         kept |= set() if before is None else {each.file for each in before.segments}
         for path in self.folder.glob("vectors-*.safetensors"):
@@ -249,7 +251,7 @@ class GalleryStore:
         content = save({_TENSOR: vectors.contiguous()}, {"format": _FORMAT})
         sha256 = hashlib.sha256(content).hexdigest()
         segment = VectorFile(f"vectors-{sha256[:16]}.safetensors", sha256, len(vectors))
-        write_whole(self.folder / segment.file, content)
+        write_whole(self.folder / segment.file, content, _ELSEWHERE)
         return segment
 
     def _damaged(self, file: Path, why: object) -> ModelError:

@@ -20,6 +20,7 @@ from fastface.backends.onnx_graphs.cache_entries import Entry
 from fastface.backends.onnx_graphs.graph_cache import GraphCache, Unfit
 from fastface.utils import host, locks
 from fastface.utils.errors import ModelError
+from tests.rights import read_only
 
 DAY = 24 * 3600
 
@@ -165,11 +166,8 @@ def test_no_room_anywhere_is_the_callers_to_know(
 
 def test_a_folder_that_is_only_read_serves_what_is_there(folder: Path, source: Path):
     made = obtain(GraphCache(folder), source, writing())
-    folder.chmod(0o555)
-    try:
+    with read_only(folder):
         assert obtain(GraphCache(folder), source) == made
-    finally:
-        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("read_error", [KeyError("x"), ValueError("x"), TypeError("x")])

@@ -25,6 +25,7 @@ from fastface.utils.gallery.contents import (
 from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.progress import heard_by
 from install import ROOT
+from tests.rights import read_only
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 
@@ -208,16 +209,12 @@ class TestRefusals:
             with pytest.raises(ModelError, match=r"version 2 .*update ComfyUI-FastFace"):
                 work()
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
     def test_a_folder_that_is_read_only(self, store: GalleryStore):
         written = add(store, 0)
-        store.folder.chmod(0o500)
-        try:
+        with read_only(store.folder):
             with pytest.raises(FileError, match="right to write there"):
                 add(store, 1)
             assert same(store.read(), written)
-        finally:
-            store.folder.chmod(0o700)
 
     def test_a_folder_that_can_not_be(self, tmp_path: Path):
         (tmp_path / "galleries").write_text("a file")
