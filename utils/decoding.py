@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import BackendUnavailable, InvalidInput
 from .file_kinds import FileKind
+from .jpeg import decode_jpeg, turned_upright
 from .modules import has_module
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ def open_picture(
 
     def decode() -> tuple[np.ndarray, tuple[str, ...]]:
         try:
+            if kind is FileKind.JPEG:
+                pixels = decode_jpeg(file, opened.mode, reduction)
+                if pixels is not None:
+                    return _finished_jpeg(pixels, opened, reduction)
             return _decoded(opened, kind, reduction)
         except DAMAGED as error:
             raise InvalidInput(f"it is damaged: {_why(error)}") from error
@@ -171,9 +176,34 @@ def _decoded(
         width, height = opened.size
         # The plugin rounds sizes up, and takes what is at least as large as asked.
         opened.draft(None, (width // reduction, height // reduction))
-        notes.append(f"decoded at 1/{reduction} of its size")
+        notes.append(_reduced(reduction))
     pixels, more = upright_rgb(opened)
     return pixels, (*notes, *more)
+
+
+def _reduced(reduction: int) -> str:
+    return f"decoded at 1/{reduction} of its size"
+
+
+def _finished_jpeg(
+    pixels: np.ndarray, opened: Image.Image, reduction: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What `_decoded` gives, of pixels as they are stored.
+
+    Args:
+        pixels: `[H,W,3]` uint8 in the file's own colours; may be written to.
+        opened: The same file, not loaded.
+    """
+    from PIL import ExifTags, Image
+
+    notes = [_reduced(reduction)] if reduction > 1 else []
+    to_rgb, more = _conversion(opened, opened.info.get("icc_profile"))
+    if to_rgb is not _plain:
+        for top in range(0, len(pixels), _STRIP_ROWS):
+            strip = Image.fromarray(pixels[top : top + _STRIP_ROWS])
+            pixels[top : top + _STRIP_ROWS] = np.asarray(to_rgb(strip))
+    orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    return turned_upright(pixels, orientation), (*notes, *more)
 
 
 def upright_rgb(opened: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -210,27 +240,28 @@ def _conversion(
     """What makes sRGB of a picture's colours, and what there is to say about it."""
     from PIL import ImageCms
 
-    def plain(strip: Image.Image) -> Image.Image:
-        return strip if strip.mode == "RGB" else strip.convert("RGB")
-
     if not profile:
-        return plain, ()
+        return _plain, ()
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):
-            return plain, ()
+            return _plain, ()
         # A grey picture may carry the profile of the camera's colours.
         mode = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}[_colour_space(source)]
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, LookupError, TypeError):
-        return plain, ("its colour profile can't be used: taken for sRGB",)
+        return _plain, ("its colour profile can't be used: taken for sRGB",)
 
     def by_profile(strip: Image.Image) -> Image.Image:
         strip = strip if strip.mode == mode else strip.convert(mode)
         return ImageCms.applyTransform(strip, transform) or strip
 
     return by_profile, ()
+
+
+def _plain(strip: Image.Image) -> Image.Image:
+    return strip if strip.mode == "RGB" else strip.convert("RGB")
 
 
 def _colour_space(profile: Any) -> str:

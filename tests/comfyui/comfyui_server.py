@@ -101,9 +101,14 @@ class ComfyServer:
             self._process.wait(20)
 
     def interrupt(self, seconds: float = 60) -> int:
-        """Ends it as Ctrl+C does; its exit status."""
+        """Ends it as Ctrl+C does; its exit status. One that goes on fails with where it is."""
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(seconds)
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # ComfyUI then prints the main thread's stack
+            self._process.wait(20)
+            raise AssertionError(f"ComfyUI went on for {seconds} s\n{self.log()}") from None
 
     def _wait_until_ready(self, seconds: float) -> None:
         give_up = time.monotonic() + seconds
