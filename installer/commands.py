@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .console import run_visibly, say, table
 from .environment import EnvironmentFailed, ensure, is_running_inside
@@ -171,8 +173,25 @@ def run_tests(arguments: list[str]) -> int:
     say("== summary before pytest")
     say(table([(name, "FAILED" if status else "ok") for name, status in results.items()]))
     say("== pytest")
-    command = [sys.executable, "-m", "pytest", *without_here(arguments)]
+    wanted = without_here(arguments)
+    command = [sys.executable, "-m", "pytest", *several_processes(wanted, folder), *wanted]
     return run_visibly(command, folder) or int(any(results.values()))
+
+
+def several_processes(arguments: list[str], folder: Path) -> list[str]:
+    """What has pytest run whole folders of tests in several processes, a file in one of them.
+
+    Args:
+        arguments: Those for pytest. A process takes seconds to start, which a file is not worth,
+            and whoever gives options has chosen: with either, nothing is added.
+        folder: What they are relative to.
+    """
+    if not all((folder / argument).is_dir() for argument in arguments):
+        return []
+    if importlib.util.find_spec("xdist") is None:
+        say("In one process: pytest-xdist, which uses every core, is not installed.")
+        return []
+    return ["-n", "auto", "--dist", "loadfile"]
 
 
 def run_fuzz(arguments: list[str]) -> int:

@@ -70,6 +70,7 @@ ENGINE_NEEDS = (
 
 TEST_NEEDS = (
     Need("pytest", "pytest", "the tests", required=True),
+    Need("xdist", "pytest-xdist", "the tests on several cores"),
     Need("ruff", "ruff", "the tests", required=True),
     Need("basedpyright", "basedpyright", "the tests", required=True),
     Need("hypothesis", "hypothesis", "the tests", required=True),

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from install import import_pack
@@ -27,3 +28,22 @@ def test_data() -> Path:
     if not (path / "models").is_dir():
         pytest.fail(f"FASTFACE_TEST_DATA is {folder!r}, but {path / 'models'} is no folder")
     return path
+
+
+#: What one process of tests holds at most, in bytes: torch, three engines and their networks.
+_PROCESS_BYTES = 3 * 2**30
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of tests beside each other with `-n auto`: one for two cores, as memory allows.
+
+    Each has the threads of torch and of the engines, so that more would only wait for each other.
+    0 is one process with none beside it.
+    """
+    from fastface.utils.cores import usable_cores
+
+    cores = usable_cores() or os.cpu_count() or 1
+    room = psutil.virtual_memory().available // _PROCESS_BYTES
+    processes = min(cores, max(2, cores // 2), room)
+    return processes if processes > 1 else 0

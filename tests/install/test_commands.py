@@ -140,6 +140,35 @@ def test_every_check_runs_and_counts(
     assert ("FAILED" in capsys.readouterr().out) is bool(status.keys() - {"pytest"})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["-n", "auto", "--dist", "loadfile"]),
+        (["tests/utils", "tests/nodes"], ["-n", "auto", "--dist", "loadfile"]),
+        (["tests/test_layers.py"], []),
+        (["tests/utils", "tests/test_layers.py"], []),
+        (["tests/utils", "-x"], []),
+        (["-k", "faces"], []),
+    ],
+)
+def test_whole_folders_of_tests_run_in_several_processes(
+    arguments: list[str], expected: list[str], fake: FakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.chdir("/")  # paths are those of the folder that pytest runs in
+    commands.run(["test", "--here", *arguments])
+    assert fake.commands[-1][3:] == [*expected, *arguments]
+
+
+def test_without_pytest_xdist_the_tests_run_in_one_process(
+    fake: FakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda _name: None)
+    commands.run(["test", "--here"])
+    assert fake.commands[-1][3:] == []
+    assert "In one process: pytest-xdist" in capsys.readouterr().out
+
+
 def test_inside_the_environment_nothing_else_is_started(
     fake: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

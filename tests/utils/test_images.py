@@ -308,7 +308,9 @@ def test_to_keeps_what_a_batch_is():
 
 
 @pytest.mark.parametrize(
-    "images", [torch.rand(1, 4, 6, 3).to_sparse(), torch.empty(1, 4, 6, 3, device="meta")], ids=str
+    "images",
+    [torch.rand(1, 4, 6, 3).to_sparse(), torch.empty(1, 4, 6, 3, device="meta")],
+    ids=["sparse", "meta"],
 )
 def test_tensors_without_pixels_are_refused(images: torch.Tensor):
     with pytest.raises(InvalidInput, match="expected an ordinary IMAGE tensor"):

@@ -61,7 +61,7 @@ def test_sizes(value: Any, expected: tuple[tuple[int, int], ...]):
         (10**400, 640),
         [(640, 640), (-1, -1)],
         {"width": 640},
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=str,
 )
