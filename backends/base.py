@@ -19,7 +19,7 @@ from ..utils.packs import ModelFile, ModelPack
 from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.detector_files import with_detector
 from ..utils.packs.read import read_pack
-from .interfaces import DetectionOptions, Detector, Head, Session
+from .interfaces import DetectionOptions, Session
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.sizes import refuse_absurd_sizes
 from .onnx_graphs.ultralytics_graph import as_graph
@@ -168,10 +168,6 @@ class Backend(ABC):
         """Guards the opening of a model, and gives the content of its file; see `unreplaced`."""
         return unreplaced([model])
 
-    def is_open(self, model: Detector | Head) -> bool:
-        """Whether a model that it opened has its weights in memory, and needs its file no more."""
-        return True
-
 
 class GraphBackend(Backend):
     """A backend that runs the pack's ONNX graphs; the tasks around them are shared."""
@@ -238,7 +234,3 @@ class GraphBackend(Backend):
             model.black,
             self.opening_factor,
         )
-
-    def is_open(self, model: Detector | Head) -> bool:
-        session = getattr(model, "session", None)
-        return getattr(session, "is_open", True)

@@ -24,7 +24,7 @@ from .facenet_networks.networks import (
 )
 from .facenet_networks.parameters import IMAGE_SIZE, MtcnnParameters
 from .facenet_networks.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
-from .interfaces import DetectionOptions, Detector, Head
+from .interfaces import DetectionOptions
 from .placement import Placement, placed_in_torch
 
 _DIMENSIONS = 512
@@ -125,9 +125,6 @@ class FacenetBackend(Backend):
         if task == "recognition":
             return InceptionNetwork(open_inception(path, device, note), self.parameters.margin)
         return open_mtcnn(path.parent, device, self.parameters, note)
-
-    def is_open(self, model: Detector | Head) -> bool:
-        return getattr(model, "is_open", True)
 
 
 def _as_it_is(model: ModelFile, paths: Sequence[Path]) -> ModelFile:

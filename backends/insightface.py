@@ -102,9 +102,6 @@ class InsightFaceBackend(Backend):
         kind = {"detection": UpstreamDetector, "recognition": UpstreamRecognizer}
         return kind.get(task, UpstreamHead)(app, pack.model(task))
 
-    def is_open(self, model: Detector | Head) -> bool:
-        return getattr(model, "is_open", True)
-
     def _upstream(self, pack: ModelPack, placement: Placement) -> EvictableModel[Upstream]:
         """Upstream's models, all loaded at once, as upstream does."""
         reason = self.why_unavailable()

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..utils.detectors.candidates import Candidates
+from ..utils.detectors.family import Candidates
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 

@@ -12,7 +12,7 @@ from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.boxes import suppress
 from ..utils.detectors import family_of
-from ..utils.detectors.candidates import Candidates
+from ..utils.detectors.family import Candidates
 from ..utils.images import ImageBatch
 from ..utils.letterbox import letterbox
 from ..utils.metrics import stage

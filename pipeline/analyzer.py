@@ -15,12 +15,13 @@ from torch import Tensor
 from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
 from ..backends.placement import Placement, RunsOn
+from ..backends.residency.evictable_model import HoldsNetworks
 from ..backends.residency.idle_evictor import batch_of_work
-from ..utils.batching import faces_at_once, run_with_oom_retry
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
 from ..utils.isolation import engine_call
+from ..utils.memory import faces_at_once, run_with_oom_retry
 from ..utils.metrics import stage
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
@@ -64,7 +65,6 @@ class Analyzer:
         self._retired = False
         self._lock = threading.RLock()
 
-    @engine_call()
     def model(self, task: str) -> Detector | Head:
         """The opened model of a task; the first call loads it.
 
@@ -73,6 +73,11 @@ class Analyzer:
             ModelError: The pack has none, or its file is damaged.
             BackendUnavailable: The backend can't run it as asked.
         """
+        model = self._models.get(task)
+        return self._open(task) if model is None else model
+
+    @engine_call()
+    def _open(self, task: str) -> Detector | Head:
         # Here, so that ComfyUI's start does not wait for what opens models.
         from ..models.opening import open_model
 
@@ -92,7 +97,7 @@ class Analyzer:
         """
         # Without the lock, which somebody may hold for as long as opening another model takes.
         opened = tuple(self._models.items())
-        away = [task for task, model in opened if not self.backend.is_open(model)]
+        away = [task for task, model in opened if not _is_open(model)]
         if any(is_replaced(self.pack.model(task)) for task in away):
             return False
         return self._landmarks is None or self._landmarks.is_current()
@@ -198,7 +203,7 @@ class Analyzer:
         detector = self._detector()
         if not options.robust:
             return detect_images(detector, images, options)
-        from ..models.multiview.robust import search_wider  # see `model`
+        from ..models.multiview.robust import search_wider  # see `_open`
 
         with part(0.0, _FIRST_PASS_SHARE):
             found = detect_images(detector, images, options)
@@ -212,7 +217,7 @@ class Analyzer:
 
         Those in whose box it sees no face are left out: they could not be aligned.
         """
-        from ..models.multiview.inside_boxes import BoxesOfImages  # see `model`
+        from ..models.multiview.inside_boxes import BoxesOfImages  # see `_open`
 
         boxes = BoxesOfImages(found.boxes.cpu(), tuple(found.images_of_faces()))
         near = _with_thresholds(options, own)
@@ -259,7 +264,7 @@ class Analyzer:
         self, images: Images, boxes: BoxesOfImages, options: DetectionOptions
     ) -> tuple[Faces, list[int]]:
         """`detect_inside` for whoever is listened to already."""
-        from ..models.multiview.inside_boxes import faces_inside  # see `model`
+        from ..models.multiview.inside_boxes import faces_inside  # see `_open`
 
         detector = self._detector()
         find = partial(detect_batches, detector)
@@ -348,6 +353,11 @@ class Analyzer:
         if not isinstance(model, Head):
             raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")
         return model
+
+
+def _is_open(model: Detector | Head) -> bool:
+    """Whether its weights are in memory, and its file is needed no more."""
+    return not isinstance(model, HoldsNetworks) or all(each.is_open for each in model.networks)
 
 
 def _without_files(pack: ModelPack) -> ModelPack:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..backends.interfaces import DetectionOptions, Detector
 from ..backends.pending import Pending, read_together
-from ..utils.batching import images_at_once, run_with_oom_retry
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images, check_values
+from ..utils.memory import images_at_once, run_with_oom_retry
 from ..utils.metrics import stage
 from ..utils.progress import part
 

@@ -153,6 +153,11 @@ class Faces:
             if value is not None:
                 yield name, value
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all fields."""
+        return sum(tensor.nbytes for _, tensor in self.tensors())
+
     def __len__(self) -> int:
         return len(self.boxes)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .images import ImageBatch
-from .pixels import black_images
-from .resize import resize_8bit
+from .pixels import black_images, resize_8bit
 
 #: SCRFD's coarsest stride among those it is released with; canvases are padded up to it.
 _CANVAS_MULTIPLE = 32

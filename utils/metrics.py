@@ -56,10 +56,6 @@ class Clock:
             self._seconds += seconds
             self._last.append(seconds)
 
-    def timed(self) -> Timing:
-        """Use it as `with clock.timed():`; work that fails took time too."""
-        return Timing(self)
-
     def latency(self) -> Latency:
         with self._lock:
             count, seconds, last = self._count, self._seconds, sorted(self._last)
@@ -70,7 +66,7 @@ class Clock:
 
 
 class Timing:
-    """One piece of work under a `Clock`."""
+    """One piece of work under a `Clock`; work that fails took time too."""
 
     __slots__ = ("_began", "_clock")
 
@@ -102,7 +98,7 @@ class Metrics:
 
     def stage(self, name: str) -> Timing:
         """Times one stage of a run. On a GPU that is the time to queue its work."""
-        return self._clock(self._stages, name).timed()
+        return Timing(self._clock(self._stages, name))
 
     @contextmanager
     def call(self, name: str) -> Iterator[Call]:
@@ -110,7 +106,7 @@ class Metrics:
         call = Call()
         failed = 1
         try:
-            with self._clock(self._calls, name).timed():
+            with Timing(self._clock(self._calls, name)):
                 yield call
             failed = 0
         finally:

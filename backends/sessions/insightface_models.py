@@ -25,7 +25,7 @@ from ..interfaces import DetectionOptions
 from ..onnx_graphs.foreign import foreign_graph
 from ..placement import RunsOn
 from ..residency.evictable_model import EvictableModel
-from .ending import endings
+from .running import endings
 
 
 @dataclass
@@ -106,11 +106,6 @@ class UpstreamModel:
     """One of the models, which all leave memory and come back together."""
 
     device = torch.device("cpu")
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its weights are in memory."""
-        return self._app.is_open
 
     def __init__(self, app: EvictableModel[Upstream], file: ModelFile) -> None:
         """

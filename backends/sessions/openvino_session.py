@@ -14,8 +14,7 @@ from torch import Tensor
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
 from ...utils.progress import raised_by_listener
 from ..placement import RunsOn
-from .ending import endings
-from .session_errors import check_input, explained
+from .running import check_input, endings, explained
 
 #: Types of a graph's image input.
 _DTYPES: dict[str, torch.dtype] = {

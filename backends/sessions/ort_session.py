@@ -15,8 +15,7 @@ from ...utils.errors import ModelError
 from ...utils.progress import raised_by_listener
 from ..placement import RunsOn
 from ..providers.table import CPU
-from .ending import endings
-from .session_errors import check_input, explained
+from .running import check_input, endings, explained
 
 #: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.
 _DTYPES: dict[str, tuple[torch.dtype, type[np.generic]]] = {

@@ -13,7 +13,7 @@ from ...utils.memory import is_out_of_memory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
 from .memory_format import Arrangeable, autotune
-from .session_errors import torch_memory_errors
+from .running import torch_memory_errors
 from .shape_cache import Run, ShapeCache, captured
 
 _log = logging.getLogger("FastFace")

@@ -13,7 +13,7 @@ from ...utils.memory import speaks_of_shortage
 from ..placement import RunsOn
 from ..trt.library import Library
 from ..trt.profile import covers, shape_range
-from .session_errors import torch_memory_errors
+from .running import torch_memory_errors
 from .shape_cache import Run, ShapeCache, captured
 
 _DTYPES = {

@@ -44,11 +44,6 @@ class InceptionEmbedder:
         self._margin = network.margin
 
     @property
-    def is_open(self) -> bool:
-        """Whether the weights are in memory."""
-        return self.session.is_open
-
-    @property
     def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self.session)

@@ -42,11 +42,6 @@ class Mtcnn:
         self._pnet, self._rnet, self._onet = networks.pnet, networks.rnet, networks.onet
 
     @property
-    def is_open(self) -> bool:
-        """Whether the weights of all three networks are in memory."""
-        return all(session.is_open for session in (self._pnet, self._rnet, self._onet))
-
-    @property
     def networks(self) -> tuple[EvictableModel[Any], ...]:
         """See `HoldsNetworks`."""
         return managed_among(self._pnet, self._rnet, self._onet)

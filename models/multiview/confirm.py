@@ -23,10 +23,10 @@ from ...utils.align import (
     invert_affine,
     similarity_transform,
 )
-from ...utils.batching import images_at_once
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
+from ...utils.memory import images_at_once
 from .types import DetectBatches
 from .views import Detections, on_host
 

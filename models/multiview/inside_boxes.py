@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ...backends.interfaces import DetectionOptions
 from ...utils.align import apply_affine, centred_square, crop_faces, invert_affine
-from ...utils.batching import images_at_once
 from ...utils.boxes import overlaps
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch, Images
+from ...utils.memory import images_at_once
 from ...utils.progress import part
 from .confirm import turned_crops
 from .types import DetectBatches

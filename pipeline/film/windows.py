@@ -12,8 +12,7 @@ from torch import Tensor
 from ...backends.interfaces import DetectionOptions
 from ...utils.images import Images
 from ...utils.letterbox import fitted_size
-from ...utils.pixels import black_images, quantised
-from ...utils.resize import resize_8bit
+from ...utils.pixels import black_images, quantised, resize_8bit
 from ..analyzer import Analyzer
 
 #: Sides of windows are multiples of it, in pixels of the detector's input: its coarsest stride.

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from ...backends.interfaces import DetectionOptions
-from ...utils.batching import run_with_oom_retry
 from ...utils.content import image_key
 from ...utils.errors import InvalidInput
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
+from ...utils.memory import run_with_oom_retry
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer
 from .lazy_faces import (

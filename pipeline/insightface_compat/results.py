@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 
 from ...backends.residency.model_registry import ModelName, remember
@@ -29,10 +31,6 @@ def _bytes_of_found(found: Found) -> int:
     return boxes.nbytes + (0 if landmarks is None else landmarks.nbytes)
 
 
-def _bytes_of_faces(faces: Faces) -> int:
-    return sum(tensor.nbytes for _, tensor in faces.tensors())
-
-
 #: What detectors found in single images, by image and settings.
 DETECTIONS: Cache[Found] = Cache("detections", _result_bounds, _bytes_of_found)
 #: What was found out about the faces of an image, by its content and their boxes.
@@ -42,7 +40,7 @@ PICTURES: Cache[SharedImage] = Cache(
     "crops", _crop_bounds, lambda picture: picture.size_bytes, on_leave=SharedImage.let_go
 )
 #: What the nodes found in whole batches, and about their faces.
-BATCHES: Cache[Faces] = Cache("batches", _result_bounds, _bytes_of_faces)
+BATCHES: Cache[Faces] = Cache("batches", _result_bounds, attrgetter("nbytes"))
 
 
 class _Pixels:

@@ -29,8 +29,8 @@ from fastface.models.facenet import mtcnn, proposals, refinement
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
-from fastface.utils import batching
 from fastface.utils import images as images_module
+from fastface.utils import memory
 from fastface.utils.detectors import scrfd
 from fastface.utils.errors import FastFaceError, OutOfMemory
 from fastface.utils.faces import Faces
@@ -296,8 +296,8 @@ def test_every_error_of_shortage_is_this_packs_own() -> None:
     for error in (TORCH, NUMPY, OPENCV, ONNXRUNTIME, OPENVINO):
         with (
             pytest.raises(OutOfMemory, match="smaller det_size"),
-            batching.memory_errors_explained(),
+            memory.memory_errors_explained(),
         ):
             raise error
-    with pytest.raises(ValueError, match="other"), batching.memory_errors_explained():
+    with pytest.raises(ValueError, match="other"), memory.memory_errors_explained():
         raise ValueError("other")

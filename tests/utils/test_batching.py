@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.utils.batching import faces_at_once, images_at_once, run_with_oom_retry
 from fastface.utils.errors import OutOfMemory
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch
+from fastface.utils.memory import faces_at_once, images_at_once, run_with_oom_retry
 
 BOX = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
 

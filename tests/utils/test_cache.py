@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastface.utils.cache import ENTRY_BYTES, Bounds, Cache
+from tests.utils.properties import steady
 
 
 def cache(entries: int = 100, most_bytes: int = 1 << 20, seconds: float = 60, **further) -> Cache:
@@ -80,6 +81,7 @@ class TestBounds:
         # Each of 100 keys is as likely as any other: so many hit as keys are kept.
         assert abs(status.hits / 10_000 - status.entries / 100) < 0.05
 
+    @steady(100)
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3000)), max_size=60))
     def test_whatever_comes(self, asked: list[tuple[int, int]]):
         few = cache(entries=3, most_bytes=6000)

@@ -14,9 +14,12 @@ from fastface.utils.checksummed_file import (
     read_header,
     write_checksummed,
 )
+from tests.utils.properties import steady
 
 KEY = {"model": "a.onnx", "shapes": [[1, 3], [8, 3]]}
 CONTENT = bytes(range(256)) * 8
+#: What hypothesis asks of its own: a quick clock, and no file that examples could change.
+_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @pytest.fixture
@@ -57,9 +60,7 @@ def test_damage_is_told(file: Path, damage, said: str):
         read_checksummed(file, KEY)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(steady(150), suppress_health_check=_CHECKS)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_told(file: Path, place: float, bit: int):
     whole = file.read_bytes()

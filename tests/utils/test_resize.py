@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastface.utils import resize
-from fastface.utils.resize import resize_8bit, resize_by_steps
+from fastface.utils import pixels
+from fastface.utils.pixels import resize_8bit, resize_by_steps
 from tests.utils.properties import steady
 
 cv2 = pytest.importorskip("cv2")
@@ -102,7 +102,7 @@ def test_views_of_other_memory(way, view):
 
 
 def test_works_without_opencv(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(resize, "opencv_is_there", lambda: False)
-    monkeypatch.setattr(resize, "_by_opencv", None)
+    monkeypatch.setattr(pixels, "opencv_is_there", lambda: False)
+    monkeypatch.setattr(pixels, "_resize_by_opencv", None)
     images = noise(2, 33, 44, 3)
     assert_equal(into_a_canvas(torch.from_numpy(images), (50, 20)), expected(images, (50, 20)))

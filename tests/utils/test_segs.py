@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastface.utils.faces import Faces
 from fastface.utils.masks import MASK_SHAPES, face_masks
 from fastface.utils.segs import crop_region, segs_of_image
 from tests.other_packs import function_of
+from tests.utils.properties import steady
 
 SIZE_HW = (120, 160)
 #: Inside; beyond the left and upper border; thin; beyond the image altogether.
@@ -58,7 +59,7 @@ def test_small_faces_are_dropped():
 SIDES = st.integers(8, 2000)
 
 
-@settings(deadline=None, max_examples=300)
+@steady(300)
 @given(SIDES, SIDES, st.data(), st.floats(1, 100))
 def test_regions_equal_impact_packs(height: int, width: int, data: st.DataObject, factor: float):
     normalize = function_of("COMFYUI_IMPACT_PATH", "modules/impact/utils.py", "normalize_region")

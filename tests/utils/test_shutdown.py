@@ -124,7 +124,7 @@ threading.Thread(target=want).start()  # Python waits for this one, and without 
 
 def test_a_run_of_an_engine_is_ended_where_a_prompt_waits_for_it() -> None:
     lines, said = ended("""
-from fastface.backends.sessions.ending import endings
+from fastface.backends.sessions.running import endings
 from fastface.utils import host
 from fastface.utils.progress import heard_by
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.settings import WrongSetting
 from fastface.utils.web import Reply, Route, as_json, choices_of, handler
+from tests.utils.properties import steady
 
 pytest.importorskip("aiohttp")
 
@@ -146,6 +147,7 @@ def test_work_that_takes_long_holds_up_no_other_answer():
 VALUES = st.sampled_from(["a", "b", "cpu", "", "../a", "A", None, 0, 1.5, True, [], ["a"], {}])
 
 
+@steady(100)
 @given(st.dictionaries(st.sampled_from(["pack", "device", "x"]), VALUES))
 def test_only_choices_come_through(body: dict[str, Any]):
     choices = {"pack": lambda: ["a", "b"], "device": lambda: ["cpu"]}

@@ -12,8 +12,7 @@ from ..errors import ModelError
 from ..letterbox import Canvas
 from ..packs import ModelFile
 from ..packs.graph_header import GraphHeader, TensorInfo
-from .candidates import Candidates, choose_best
-from .family import DetectorFamily, snug_canvas
+from .family import Candidates, DetectorFamily, choose_best, snug_canvas
 
 #: Pixels between the places of each level, and sides of the two priors at each place.
 _LEVELS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}

@@ -14,8 +14,7 @@ from ..errors import ModelError
 from ..letterbox import Canvas
 from ..packs import ModelFile
 from ..packs.graph_header import GraphHeader
-from .candidates import Candidates, choose_best
-from .family import DetectorFamily
+from .family import Candidates, DetectorFamily, choose_best
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from ..errors import ModelError
 from ..letterbox import Canvas
 from ..packs import ModelFile
 from ..packs.graph_header import GraphHeader
-from .candidates import Candidates, choose_best
-from .family import DetectorFamily
+from .family import Candidates, DetectorFamily, choose_best
 
 _STRIDES = (8, 16, 32)
 _GREY = (114, 114, 114)

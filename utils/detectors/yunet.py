@@ -12,8 +12,7 @@ from ..errors import ModelError
 from ..letterbox import Canvas
 from ..packs import ModelFile
 from ..packs.graph_header import GraphHeader
-from .candidates import Candidates, choose_best
-from .family import DetectorFamily, snug_canvas
+from .family import Candidates, DetectorFamily, choose_best, snug_canvas
 
 _STRIDES = (8, 16, 32)
 #: What there is of every place, and of how many numbers it consists.

@@ -65,7 +65,7 @@ def _reading() -> Reading:
     # Imported here because pydantic takes half of what importing the whole pack may take.
     from .fields import VARIABLES, read
 
-    values = tuple(os.environ.get(variable) for variable in VARIABLES)
+    values = tuple(map(os.environ.get, VARIABLES))
     known = _known
     if known is None or known[0] != values:
         with _lock:

@@ -15,9 +15,8 @@ from ..draw import annotate, draw_keypoints
 from ..errors import ModelError
 from ..faces import Faces
 from ..images import ImageBatch
-from ..pixels import quantised
+from ..pixels import quantised, resize_8bit
 from ..progress import advance, may_stop
-from ..resize import resize_8bit
 from ..video.frames import Frames
 from .timeline import Shown, TrackLine
 from .tracks import Tracks

@@ -20,10 +20,10 @@ from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.ending import Endings
 from fastface.backends.sessions.insightface_models import make_stoppable
 from fastface.backends.sessions.openvino_session import OpenVinoSession
 from fastface.backends.sessions.ort_session import OrtSession
+from fastface.backends.sessions.running import Endings
 from fastface.backends.sessions.torch_session import TorchSession
 from fastface.utils import shutdown
 from fastface.utils.packs.read import read_pack

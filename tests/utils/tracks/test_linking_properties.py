@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastface.utils.faces import Faces
 from fastface.utils.tracks.association import LONGEST_GAP_S
 from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import NO_TRACK, Tracks
+from tests.utils.properties import steady
 from tests.utils.tracks.films import SOURCE, Seen, faces_of, times_of
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = steady(60)
 
 
 @st.composite
