@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ class Worker:
     """
 
     def __init__(self, while_waiting: Callable[[], None]) -> None:
-        """`while_waiting`: called ten times a second while an answer is awaited; may raise."""
+        """`while_waiting`: called ten times a second while it is waited for; may raise."""
         self._while_waiting = while_waiting
         #: What it used of the processors; known when it has ended.
         self.cpu_seconds = 0.0
@@ -64,8 +65,19 @@ class Worker:
         # Popen's pipes are None only for streams that were not asked to be pipes.
         self._to = cast(IO[bytes], self._process.stdin)
         self._from = cast(IO[bytes], self._process.stdout)
+        self._questions: queue.Queue[bytes | None] = queue.Queue()
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
+        threading.Thread(target=self._speak, daemon=True).start()
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def _speak(self) -> None:
+        """Hands questions over: a pipe takes images no sooner than the process has begun."""
+        with suppress(OSError):  # it ended by itself, which `_listen` tells
+            while (question := self._questions.get()) is not None:
+                self._to.write(question)
+                self._to.flush()
+        with suppress(OSError):  # what was written last is lost with it
+            self._to.close()
 
     def _listen(self) -> None:
         """Hands answers over: reading from a pipe can't be interrupted, a queue can be asked."""
@@ -82,11 +94,7 @@ class Worker:
         Raises:
             ContestantFailed: It failed, or the process ended.
         """
-        try:
-            pickle.dump((method, arguments), self._to)
-            self._to.flush()
-        except OSError:
-            raise ContestantFailed(self._how_it_ended()) from None
+        self._questions.put(pickle.dumps((method, arguments)))
         while True:
             try:
                 kind, value = self._answers.get(timeout=_LOOK_UP_SECONDS)
@@ -115,13 +123,21 @@ class Worker:
         with suppress(psutil.Error):
             times = psutil.Process(self._process.pid).cpu_times()
             self.cpu_seconds = times.user + times.system
-        if kind is not None:
-            self._process.kill()
-        with suppress(OSError):  # it ended by itself, and what was written is lost with it
-            self._to.close()
         try:
-            self._process.wait(_PARTING_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._questions.put(None)
+            if kind is None:
+                self._let_end()
+        finally:
+            self._process.kill()  # nothing, where it has ended
             self._process.wait()
-        self._log.close()
+            self._log.close()
+
+    def _let_end(self) -> None:
+        """Waits while it takes itself down, which frees and writes what others then find free."""
+        give_up = time.monotonic() + _PARTING_SECONDS
+        while time.monotonic() < give_up:
+            try:
+                self._process.wait(_LOOK_UP_SECONDS)
+                return
+            except subprocess.TimeoutExpired:
+                self._while_waiting()

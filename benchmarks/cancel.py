@@ -62,6 +62,9 @@ CROWD = 96
 EXAMPLE_FILM = (
     Path(__file__).resolve().parent.parent / "example_workflows/input/fastface_example.mp4"
 )
+GALLERY_ACTIONS = ("Add", "Search", "list", "rename", "merge", "delete", "undo")
+#: Files that are brought into a gallery.
+PHOTOS, FACE_MODELS = 24, 5000
 #: Silence of a server in the middle of a download, in seconds.
 SILENCE = 6.0
 
@@ -223,8 +226,11 @@ class Works:
         yield "Compare, 2000 with 2000 faces", self._compare
         yield "Video, facenet-mtcnn, exact", lambda: self._film_faces(self._mtcnn_app(), "exact")
         yield "Tracks, all outputs", self._tracks
-        for name in ("Add", "Search", "list", "rename", "export embeddings"):
+        for name in (*GALLERY_ACTIONS, "export embeddings"):
             yield f"Gallery {name}, {self._people} people", lambda name=name: self._gallery(name)
+        title = f"Gallery import photos, {PHOTOS} of {self._side} px"
+        yield title, lambda: self._import_photos()
+        yield f"Gallery import face models, {FACE_MODELS}", lambda: self._import_face_models()
         yield "Benchmark, onnxruntime and torch", self._benchmark
         if importlib.util.find_spec("tensorrt_rtx"):
             yield "Build Engine, random:buffalo_s, mixed", self._engine
@@ -306,15 +312,42 @@ class Works:
             return lambda: node(
                 "GalleryAdd", gallery="people", name=f"new {next(names)}", embedding=one
             )
-        if action == "rename":
-            return lambda: node(
-                "GalleryEdit",
-                gallery="people",
-                action=action,
-                name=store.read().identities[0].name,
-                new_name=f"other {next(names)}",
-            )
+        if action in ("rename", "merge", "delete"):
+
+            def edit() -> object:
+                first, second = (each.name for each in store.read().identities[:2])
+                new = {"rename": f"other {next(names)}", "merge": second}.get(action, "")
+                return node(
+                    "GalleryEdit", gallery="people", action=action, name=first, new_name=new
+                )
+
+            return edit
         return lambda: node("GalleryEdit", gallery="people", action=action)
+
+    def _import_photos(self) -> Callable[[], object]:
+        folder = Path("input", "photos")
+        folder.mkdir(parents=True, exist_ok=True)
+        scale = self._side / max(self._photo.shape[:2])
+        content = cv2.imencode(".png", cv2.resize(self._photo, None, fx=scale, fy=scale))[1]
+        for number in range(PHOTOS):
+            (folder / f"person {number}.png").write_bytes(content.tobytes())
+        app = self._analysis(self._packs[0], GRAPH_BACKENDS[0], DetectionOptions())
+        return lambda: node(
+            "GalleryEdit",
+            gallery="imported",
+            action="import photos",
+            faceanalysis=app,
+            folder="photos",
+        )
+
+    def _import_face_models(self) -> Callable[[], object]:
+        from safetensors.torch import save_file
+
+        folder = Path("models", "reactor", "faces")
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(FACE_MODELS):
+            save_file({"embedding": torch.randn(512)}, folder / f"person {number}.safetensors")
+        return lambda: node("GalleryEdit", gallery="models", action="import face models")
 
     def _benchmark(self) -> Callable[[], object]:
         images = as_images(cv2.resize(self._photo, (640, 360)))

@@ -20,7 +20,7 @@ from ..utils.names import why_unusable_name
 from ..utils.packs import SPACE_DIGITS
 from ..utils.packs.released import RELEASED_FILES, RESNET_50
 from ..utils.pictures import read_picture
-from ..utils.progress import advance
+from ..utils.progress import advance, may_stop, stoppable
 from .insightface_compat.facade import FaceAnalysis
 
 #: What ReActor embeds with: the recognition network of buffalo_l.
@@ -63,7 +63,7 @@ def photos_by_person(folder: Path) -> list[tuple[str, Path]]:
             f"got the folder {folder.name!r}, which is not in ComfyUI's input folder; put it there"
         )
     photos: list[tuple[str, Path]] = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(stoppable(folder.rglob("*"))):
         if path.suffix.lower() in _PHOTOS and path.is_file():
             parts = path.relative_to(folder).parts
             name = parts[0] if len(parts) > 1 else _NUMBER.sub("", path.stem) or path.stem
@@ -91,6 +91,7 @@ def people_of_photos(face_analysis: FaceAnalysis, folder: Path) -> Imported:
         readable: list[tuple[str, str]] = []
         pictures: list[torch.Tensor] = []
         for name, path in photos[start : start + _AT_ONCE]:
+            may_stop()
             where = path.relative_to(folder).as_posix()
             try:
                 pictures.append(torch.from_numpy(read_picture(path))[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from fastface.benchmark.plan import Options
+from fastface.benchmark.process import Worker
 from fastface.benchmark.result import BenchmarkResult
 from fastface.benchmark.runner import run_benchmark
 from fastface.benchmark.weights import Weights
@@ -106,6 +108,45 @@ def test_interruption_passes_through_and_leaves_no_process(
     with pytest.raises(Stopped):
         run_benchmark(options, [photo], random_weights, check_interrupted=stop)
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows can't halt a process")
+def test_interruption_passes_through_while_a_process_takes_itself_down():
+    class Stop(BaseException):
+        """As ComfyUI's own exception in new versions."""
+
+    asked = 0
+
+    def check_interrupted() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            raise Stop
+
+    worker = Worker(check_interrupted)
+    process = psutil.Process(worker._process.pid)
+    began = time.monotonic()
+    with pytest.raises(Stop), worker:
+        process.suspend()  # it would end as soon as nobody asks it any more
+    assert time.monotonic() - began < 5
+    assert not process.is_running() and worker.cpu_seconds >= 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows can't halt a process")
+def test_interruption_passes_through_before_a_process_listens(photo: np.ndarray):
+    class Stop(BaseException):
+        """As ComfyUI's own exception in new versions."""
+
+    def check_interrupted() -> None:
+        raise Stop
+
+    with Worker(check_interrupted) as worker:
+        process = psutil.Process(worker._process.pid)
+        process.suspend()
+        with pytest.raises(Stop):
+            worker.ask("start", pixels=photo)
+        process.kill()
+    assert not process.is_running()
 
 
 def test_progress_rises_to_its_end(photo: np.ndarray, random_weights: Weights):

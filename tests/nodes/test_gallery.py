@@ -15,13 +15,18 @@ from safetensors.torch import load_file, save_file
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes.embed import FastFaceEmbed
 from fastface.nodes.info import FastFaceInfo
-from fastface.pipeline.gallery_exchange import REACTOR_SPACE, photos_by_person
+from fastface.pipeline.gallery_exchange import (
+    REACTOR_SPACE,
+    people_of_photos,
+    photos_by_person,
+)
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.gallery.places import gallery_names, gallery_store
+from fastface.utils.progress import heard_by
 from tests.nodes.fakes import SIZE_HW, FakeBackend, images_with
 from tests.pipeline.insightface_compat.test_facade import Detector
 from tests.utils.gallery.people import SPACE, vectors_of
@@ -290,6 +295,21 @@ class TestPhotos:
         ]
         # The fake network's first number is the area of the box.
         assert gallery.vectors[:, 0].tolist() == [600, 1600, 600]
+
+    def test_it_can_be_left_before_every_photo(self, face_analysis: FaceAnalysis):
+        for number in range(5):
+            photo(Path(f"input/people/{number}.png"), 1)
+        asked = 0
+
+        def count(_done: float) -> None:
+            nonlocal asked
+            asked += 1
+
+        with heard_by(count):
+            photos_by_person(Path("input/people"))
+            listing, asked = asked, 0
+            people_of_photos(face_analysis, Path("input/people"))
+        assert listing >= 1 and asked >= listing + 5
 
     @pytest.mark.parametrize(
         ("folder", "match"),
