@@ -25,6 +25,9 @@ from .onnx_graphs.sizes import refuse_absurd_sizes
 from .onnx_graphs.ultralytics_graph import as_graph
 from .placement import Placement
 
+#: Numbers of a precision that take the memory of one in fp32.
+_SHARES = {"fp32": 1, "fp16": 2, "bf16": 2, "int8": 4}
+
 
 class Parameters(Protocol):
     """What a user sets that only one backend knows."""
@@ -55,6 +58,20 @@ class Backend(ABC):
     def precisions(self, device: str) -> tuple[str, ...]:
         """Precisions it offers on a device, the default first."""
         return ("fp32",)
+
+    def proven_precisions(self, device: str) -> tuple[str, ...]:
+        """Those of its precisions on a device, the cheapest first, that are used for a task only
+        after their answers for it were held against fp32; `fast` chooses among them.
+        """
+        return ()
+
+    def engine_version(self) -> str:
+        """The release of the engine, which decides its answers; empty where that is not asked."""
+        return ""
+
+    def why_not_offered(self, precision: str, device: str) -> str:
+        """Why it does not offer one of `PRECISIONS` on a device, in a few words."""
+        return f"backend {self.name!r} does not compute in it on {device}"
 
     def packs(self) -> tuple[ModelPack, ...]:
         """Packs that come with the backend itself, no download needed."""
@@ -145,7 +162,7 @@ class Backend(ABC):
         """Where a model goes on whose device fails or is full; None where that is an error."""
         if placement.strict or placement.device == "cpu" or "cpu" not in self.devices():
             return None
-        return replace(placement, device="cpu", precision="fp32")
+        return replace(placement, device="cpu", precision="fp32", proven=None)
 
     @abstractmethod
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Any:
@@ -207,10 +224,21 @@ class GraphBackend(Backend):
                 f"{self.name}: got device {device!r}, expected one of {list(offered)} here"
             )
 
+    def _require_precision(self, model: ModelFile, placement: Placement) -> None:
+        """
+        Raises:
+            InvalidInput: The precision of the model is none of `precisions()`.
+        """
+        precision, offered = placement.precision_of(model.task), self.precisions(placement.device)
+        if precision not in offered:
+            raise InvalidInput(
+                f"{self.name} on {placement.device}: got precision {precision!r}, expected one of "
+                f"{list(offered)}: {self.why_not_offered(precision, placement.device)}"
+            )
+
     def session_bytes(self, model: ModelFile, placement: Placement) -> int:
         """Memory that the session of a graph is declared to take on its device."""
-        share = 1 if placement.precision_of(model.task) == "fp32" else 2
-        return content_bytes(model) // share
+        return content_bytes(model) // _SHARES[placement.precision_of(model.task)]
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
         if not self.explains_missing_devices:

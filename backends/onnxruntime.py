@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..utils import host
-from ..utils.cores import usable_cores
+from ..utils.cores import usable_cores, why_not_native
 from ..utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ..utils.files import is_text
 from ..utils.memory import is_out_of_memory
@@ -25,6 +25,7 @@ from .onnx_graphs.batched import BatchedGraph, batched_graph
 from .onnx_graphs.cpu_optimized import tuned_graph
 from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.graph import self_contained
+from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
 from .providers import probe
 from .providers.check import (
@@ -39,6 +40,7 @@ from .providers.request import OPENING_FACTOR, attempts, listed_providers, sessi
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.opening import open_batched
 from .sessions.ort_session import OrtSession
+from .sessions.parallel_session import side_by_side
 
 _log = logging.getLogger("FastFace")
 
@@ -102,7 +104,18 @@ class OnnxRuntimeBackend(GraphBackend):
         return probe.usable_devices(onnxruntime)
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return parse_device(device)[0].precisions
+        row, _ = parse_device(device)
+        if row.provider == CPU and why_not_native("int8") is None:
+            return (*row.precisions, "int8")
+        return row.precisions
+
+    def proven_precisions(self, device: str) -> tuple[str, ...]:
+        return ("int8",) if "int8" in self.precisions(device) else ()
+
+    def why_not_offered(self, precision: str, device: str) -> str:
+        is_cpu = parse_device(device)[0].provider == CPU
+        reason = why_not_native(precision) if is_cpu and precision == "int8" else None
+        return reason or super().why_not_offered(precision, device)
 
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         """Opens one graph and finds out what runs it.
@@ -111,33 +124,54 @@ class OnnxRuntimeBackend(GraphBackend):
         fp16 whatever the precision.
 
         Raises:
-            BackendUnavailable: The runtime is missing, doesn't offer the precision, or `strict`
-                can't be kept.
-            InvalidInput: There is no such device.
+            BackendUnavailable: The runtime is missing, or `strict` can't be kept.
+            InvalidInput: There is no such device or precision.
             ModelError: The file is missing, damaged, or nothing this runtime can run.
         """
         row, index = parse_device(placement.device)
         if reason := self.why_unavailable():
             raise BackendUnavailable(reason)
-        if placement.precision not in row.precisions:
-            raise BackendUnavailable(
-                f"onnxruntime on {row.device}: got precision {placement.precision!r}, offered: "
-                f"{', '.join(row.precisions)}; choose that, or the torch backend for others"
-            )
+        self._require_precision(model, placement)
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
 
-        def open_graph(path: Path, note: str) -> OrtSession:
-            return self._open(path, model.path, row, index, placement.strict, note)
+        graphs = opened_graphs(model, placement)
 
-        return open_batched(model, partial(_prepared, model, row), open_graph, row.any_size)
+        def open_graph(path: Path, note: str) -> Session:
+            file, precision = graphs.of(path)
+            notes = "; ".join(text for text in (graphs.note, note) if text)
+
+            def open_lanes(lanes: int) -> OrtSession:
+                session = self._open(file, model.path, row, index, placement.strict, notes, lanes)
+                if precision == "int8":
+                    session.runs_on = replace(session.runs_on, precision=precision)
+                return session
+
+            session = open_lanes(1)
+            on_cpu = session.runs_on.provider == CPU
+            return side_by_side(session, open_lanes, file) if on_cpu else session
+
+        # What is quantised is the graph with a batch axis, without what is rewritten for fp32.
+        prepare = partial(_prepared, model, row, tune=not graphs.int8)
+        return open_batched(model, prepare, open_graph, row.any_size)
 
     def _open(
-        self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool, note: str
+        self,
+        graph: Path,
+        file: Path,
+        row: ProviderRow,
+        index: int,
+        strict: bool,
+        note: str,
+        lanes: int,
     ) -> OrtSession:
-        """`graph` is opened; `file`, which it was made of, is what users know.
-
-        `note` is what is to be said of it besides.
+        """
+        Args:
+            graph: Is opened.
+            file: Which it was made of, is what users know.
+            row, index, strict: Where.
+            note: What is to be said of it besides.
+            lanes: How many runs at once share the threads.
         """
         import onnxruntime as runtime
 
@@ -148,7 +182,7 @@ class OnnxRuntimeBackend(GraphBackend):
         whole = self_contained(graph)
         for candidate, as_strict in attempts(row, strict, listed):
             try:
-                raw = self._create(runtime, whole, candidate, index, as_strict, listed)
+                raw = self._create(runtime, whole, candidate, index, as_strict, listed, lanes)
                 verified = as_strict or not strict
                 break
             except errors as error:
@@ -188,6 +222,7 @@ class OnnxRuntimeBackend(GraphBackend):
         index: int,
         strict: bool,
         listed: frozenset[str],
+        lanes: int,
     ) -> Any:
         """One InferenceSession; raises what the runtime raises."""
         providers, config = session_request(row, index, strict, listed, self._engine_folder(row))
@@ -195,7 +230,8 @@ class OnnxRuntimeBackend(GraphBackend):
         options.log_severity_level = _LOG_ERRORS
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_mem_pattern = row.memory_pattern
-        options.intra_op_num_threads = settings().threads or usable_cores()
+        threads = settings().threads or usable_cores()
+        options.intra_op_num_threads = max(1, threads // lanes) if lanes > 1 else threads
         options.inter_op_num_threads = 1
         for name, value in {**_FEW_CORES, **config}.items():
             options.add_session_config_entry(name, value)
@@ -236,13 +272,16 @@ class OnnxRuntimeBackend(GraphBackend):
             _log.warning("onnxruntime: %s", text)
 
 
-def _prepared(model: ModelFile, row: ProviderRow) -> BatchedGraph:
-    """The graph to open: as it was released where it can't be read here, for others to judge."""
+def _prepared(model: ModelFile, row: ProviderRow, tune: bool) -> BatchedGraph:
+    """The graph to open: as it was released where it can't be read here, for others to judge.
+
+    `tune` is whether it is rewritten for the CPU, where it runs on that.
+    """
     graph = BatchedGraph(model.path, model.takes_batches)
     try:
         with foreign_graph(model.path, "prepared"):
             graph = batched_graph(model)
-            return tuned_graph(graph, model) if row.provider == CPU else graph
+            return tuned_graph(graph, model) if tune and row.provider == CPU else graph
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened as it is: %s", model.path.name, error)
         if graph.takes_batches:

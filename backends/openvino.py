@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils import host
-from ..utils.cores import is_x86, usable_cores
+from ..utils.cores import is_x86, usable_cores, why_not_native
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.memory import is_out_of_memory
@@ -21,14 +21,18 @@ from .base import GraphBackend
 from .interfaces import Session
 from .onnx_graphs.batched import BatchedGraph, batched_graph
 from .onnx_graphs.graph import self_contained
+from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
 from .sessions.opening import open_batched
 from .sessions.openvino_session import OpenVinoSession
+from .sessions.parallel_session import side_by_side
 
 #: OpenVINO's names of devices, for ours.
 _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
-#: What OpenVINO computes in, for our names.
-_PRECISIONS = {"fp32": "f32", "fp16": "f16"}
+#: What OpenVINO computes in, for our names; what a graph says in int8 is computed so.
+_PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+#: What a CPU may compute in instead of fp32, the cheapest first.
+_CPU_PRECISIONS = ("int8", "bf16")
 
 
 class OpenVinoBackend(GraphBackend):
@@ -61,7 +65,19 @@ class OpenVinoBackend(GraphBackend):
         return tuple(device for device, name in _DEVICES.items() if name in there)
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return ("fp32", "mixed", "fp16") if Device.parse(device).word == "xpu" else ("fp32",)
+        if Device.parse(device).word == "xpu":
+            return ("fp32", "mixed", "fp16")
+        return ("fp32", *(each for each in _CPU_PRECISIONS if why_not_native(each) is None))
+
+    def proven_precisions(self, device: str) -> tuple[str, ...]:
+        return tuple(each for each in self.precisions(device) if each in _CPU_PRECISIONS)
+
+    def engine_version(self) -> str:
+        return str(_core().get_versions("CPU")["CPU"].build_number)
+
+    def why_not_offered(self, precision: str, device: str) -> str:
+        reason = why_not_native(precision) if precision in _CPU_PRECISIONS else None
+        return reason or super().why_not_offered(precision, device)
 
     def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         if not is_x86():
@@ -83,22 +99,24 @@ class OpenVinoBackend(GraphBackend):
             raise BackendUnavailable(reason)
         core = _core()
         target = self._target(placement.device, core.available_devices)
-        offered = self.precisions(placement.device)
-        if placement.precision not in offered:
-            raise InvalidInput(
-                f"openvino on {placement.device}: got precision {placement.precision!r}, expected "
-                f"one of {list(offered)}"
-            )
+        self._require_precision(model, placement)
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
-        precision = placement.precision_of(model.task)
+        graphs = opened_graphs(model, placement)
 
-        def open_graph(path: Path, note: str) -> OpenVinoSession:
-            compile_again = partial(_compiled, path, model.path, target, precision)
-            compiled = compile_again()
-            where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
-            runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, note)
-            return OpenVinoSession(compiled, runs_on, model.path.name, compile_again)
+        def open_graph(path: Path, note: str) -> Session:
+            file, precision = graphs.of(path)
+            notes = "; ".join(text for text in (graphs.note, note) if text)
+
+            def open_streams(streams: int) -> OpenVinoSession:
+                compile_again = partial(_compiled, file, model.path, target, precision, streams)
+                compiled = compile_again()
+                where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
+                runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, notes)
+                return OpenVinoSession(compiled, runs_on, model.path.name, compile_again, streams)
+
+            session = open_streams(1)
+            return session if target != "CPU" else side_by_side(session, open_streams, file)
 
         # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
         # makes a full canvas a tenth slower.
@@ -137,7 +155,7 @@ def _prepared(model: ModelFile) -> BatchedGraph:
     return prepared
 
 
-def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
+def _compiled(path: Path, file: Path, target: str, precision: str, streams: int) -> Any:
     """The CompiledModel of a graph that was made of `file`, which is what users know."""
     core, whole = _core(), self_contained(path)
     try:
@@ -153,7 +171,7 @@ def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
             "it and download the pack again, or choose another backend"
         ) from error
     try:
-        return core.compile_model(graph, target, _properties(target, precision))
+        return core.compile_model(graph, target, _properties(target, precision, streams))
     except (RuntimeError, MemoryError) as error:
         kind = OutOfMemory if is_out_of_memory(error) else BackendUnavailable
         raise kind(
@@ -171,8 +189,8 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _properties(target: str, precision: str) -> dict[str, Any]:
-    """How a graph is compiled."""
+def _properties(target: str, precision: str, streams: int) -> dict[str, Any]:
+    """How a graph is compiled: for one run on all threads, or several on their shares of them."""
     # Said outright, because by default GPUs compute in fp16, and some CPUs in bf16.
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -180,6 +198,8 @@ def _properties(target: str, precision: str) -> dict[str, Any]:
     }
     if target == "CPU":
         properties["INFERENCE_NUM_THREADS"] = settings().threads or usable_cores()
+        if streams > 1:
+            properties |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
         # A pinned thread can't make way for those of the rest of the workflow.
         properties["ENABLE_CPU_PINNING"] = False
     else:

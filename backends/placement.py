@@ -14,7 +14,7 @@ from ..utils.errors import BackendUnavailable
 _log = logging.getLogger("FastFace")
 
 #: What users can ask for; each backend says which of these it offers.
-PRECISIONS = ("fp32", "mixed", "fp16", "bf16")
+PRECISIONS = ("fp32", "mixed", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,30 @@ class Placement:
     Attributes:
         device: One of the backend's `devices()`, with an optional index: `cpu`, `cuda`, `cuda:1`.
         precision: `fp32`, `fp16`, `bf16`, or `mixed`: recognition in fp16, where it saves most and
-            changes least, and the rest in fp32, so that the same faces come in the same order.
+            changes least, and the rest in fp32, so that the same faces come in the same order;
+            `int8`, or `fast`, the cheapest that is proven for each task.
         strict: Whether running anywhere else than asked is an error instead of a warning.
+        proven: For precisions that are used only where their answers were held against fp32: each
+            task for which they were, its precision, and the recipe of its int8 graphs, if any;
+            other tasks run in fp32. None for other precisions.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     strict: bool = False
+    proven: tuple[tuple[str, str, str], ...] | None = None
 
     def precision_of(self, task: str) -> str:
-        """The precision of the model of one task: `fp32`, `fp16` or `bf16`."""
+        """The precision of the model of one task: `fp32`, `fp16`, `bf16` or `int8`."""
+        if self.proven is not None:
+            return next((each[1] for each in self.proven if each[0] == task), "fp32")
         if self.precision != "mixed":
             return self.precision
         return "fp16" if task == "recognition" else "fp32"
+
+    def recipe_of(self, task: str) -> str:
+        """The recipe of the int8 graphs of a task; see `Int8Recipe`."""
+        return next((each[2] for each in self.proven or () if each[0] == task), "")
 
 
 @dataclass(frozen=True)
@@ -48,16 +59,19 @@ class RunsOn:
         provider: The execution provider or engine, such as `CUDAExecutionProvider` or `torch`.
         share: Share of the graph's nodes that the provider took, 0..1; None where unknown.
         note: Why it differs from what was asked, and the remedy; empty when it does not.
+        precision: What it computes in, where the provider's name does not say so.
     """
 
     device: str
     provider: str
     share: float | None = None
     note: str = ""
+    precision: str = ""
 
     def __str__(self) -> str:
         share = "" if self.share is None else f", {self.share:.0%} of its nodes"
-        return f"{self.provider} on {self.device}{share}"
+        precision = f" in {self.precision}" if self.precision else ""
+        return f"{self.provider}{precision} on {self.device}{share}"
 
 
 def placed_in_torch(backend: str, placement: Placement) -> tuple[torch.device, str]:

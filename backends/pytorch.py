@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ..utils.devices import half_is_faster, torch_devices
+from ..utils.cores import why_not_native
+from ..utils.devices import Device, half_is_faster, torch_devices
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile
 from ..utils.settings import settings
@@ -43,6 +44,14 @@ class TorchBackend(GraphBackend):
         if half_is_faster(device):
             return ("mixed", "fp32", "fp16", "bf16")
         return ("fp32", "mixed", "fp16", "bf16")
+
+    def proven_precisions(self, device: str) -> tuple[str, ...]:
+        # On GPUs it is what users choose; on CPUs of no such instructions it is slower than fp32.
+        is_native = Device.parse(device).word == "cpu" and why_not_native("bf16") is None
+        return ("bf16",) if is_native else ()
+
+    def engine_version(self) -> str:
+        return torch.__version__
 
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
         """Loads one graph.

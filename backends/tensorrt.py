@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from ..utils.accuracy_report import FIT, AccuracyReport
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelFile, ModelPack
 from .base import GraphBackend
 from .interfaces import Session
 from .placement import Placement
-from .trt.accuracy_report import FIT, AccuracyReport
 from .trt.engines import EngineKey, EngineStore
 from .trt.library import Card, Library, card_here, choose_library, cuda_device
 from .trt.sources import find_engine, how_to_build, why_not_there

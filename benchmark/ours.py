@@ -12,6 +12,7 @@ from ..backends.base import Backend, GraphBackend
 from ..backends.interfaces import DetectionOptions
 from ..backends.registry import all_backends
 from ..backends.sessions.split_session import SplitSession
+from ..pipeline.choices import FAST
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.results import forget_results
 from ..pipeline.loading import load_for_pack
@@ -52,7 +53,8 @@ class OurContestant(Implementation):
         return self._backend.devices()
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return self._backend.precisions(device)
+        fast = (FAST,) if self._backend.proven_precisions(device) else ()
+        return (*self._backend.precisions(device), *fast)
 
     def own_weights(self) -> str | None:
         packs = self._backend.packs()

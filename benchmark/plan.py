@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, best_device
+from ..pipeline.choices import AUTO, FAST, best_device
 from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
@@ -26,7 +26,7 @@ class Options:
         jobs: Of `workloads.JOBS`.
         contestants: Names; empty takes everyone.
         devices: `auto` for each one's best, or such as `cpu`, `cuda:0`.
-        precisions: Of `PRECISIONS`; what somebody does not offer is left out.
+        precisions: Of `PRECISIONS`, or `fast`; what somebody does not offer is left out.
         batches: Images at a time; jobs that take one image run once, with one.
         image_sizes_hw: Height and width; None is the first photo's own.
         det_size: Side of the detector's input.
@@ -59,7 +59,7 @@ class Options:
         known: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
             ("job", self.jobs, tuple(JOBS)),
             ("contestant", self.contestants, tuple(everyone)),
-            ("precision", self.precisions, PRECISIONS),
+            ("precision", self.precisions, (*PRECISIONS, FAST)),
             ("source", (self.source,), tuple(SOURCES)),
         )
         for what, values, allowed in known:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
-from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, backend_names, device_names
+from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
 from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
 from ..pipeline.pack_choice import (
     detector_file_states,
@@ -79,13 +78,16 @@ class FastFaceLoader:
                     },
                 ),
                 "precision": (
-                    ["auto", *PRECISIONS],
+                    list(PRECISION_WORDS),
                     {
                         "tooltip": "Arithmetic of the networks. `auto` takes what the backend "
                         "recommends on the device. fp32 is the reference. mixed recognises in "
                         "fp16 and does the rest in fp32: the same faces in the same order. fp16 "
                         "and bf16 are faster on GPUs and may swap faces of almost equal score. "
-                        "What the backend can't do is refused."
+                        "On a CPU bf16 and int8 are used only for networks whose answers were held "
+                        "against fp32 first, which takes seconds to minutes, once; fast takes for "
+                        "each network the fastest one that is proven so. What the backend or the "
+                        "processor can't do is refused; info shows what was found."
                     },
                 ),
                 "detection": (

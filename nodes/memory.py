@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, backend_names, device_names
+from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
 from ..pipeline.lifecycle import preload, unload
 from ..pipeline.pack_choice import installed_pack_names
 from ..pipeline.status import as_text, status
@@ -66,7 +65,7 @@ class FastFaceMemory:
                     {"tooltip": "For preload: as on FastFace Loader."},
                 ),
                 "precision": (
-                    [AUTO, *PRECISIONS],
+                    list(PRECISION_WORDS),
                     {"tooltip": "For preload: as on FastFace Loader."},
                 ),
             },

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends.placement import PRECISIONS
-from ..pipeline.choices import AUTO, backend_names, device_names
+from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
 from ..pipeline.exposition import as_prometheus
 from ..pipeline.lifecycle import loaded, preload, unload
 from ..pipeline.pack_choice import installed_pack_names
@@ -29,7 +28,7 @@ def _preload(body: dict[str, Any]) -> Reply:
             "pack": _packs,
             "backend": backend_names,
             "device": device_names,
-            "precision": lambda: [AUTO, *PRECISIONS],
+            "precision": lambda: list(PRECISION_WORDS),
         },
     )
     models = preload(chosen.pop("pack", AUTO), **chosen)

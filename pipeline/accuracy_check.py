@@ -11,7 +11,7 @@ import torch
 from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.placement import Placement
-from ..backends.trt.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
+from ..utils.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
@@ -29,17 +29,16 @@ class AccuracyCheck:
     """The reference's answers on some images, to hold engines against."""
 
     def __init__(
-        self, pack: ModelPack, backend: Backend, images: Images, sizes_wh: Sequence[tuple[int, int]]
+        self, reference: Analyzer, images: Images, sizes_wh: Sequence[tuple[int, int]]
     ) -> None:
         """
         Args:
-            pack: Whose networks are compared.
-            backend: The reference, which computes in fp32 on the CPU.
+            reference: Of the pack whose networks are compared; computes in fp32.
             images: Photos with faces.
             sizes_wh: Input sizes of the detector, each compared.
         """
-        self._pack = pack
-        self._reference = Analyzer(pack, backend, Placement("cpu", "fp32"))
+        self._pack = pack = reference.pack
+        self._reference = reference
         self._images = images
         self._options = [
             DetectionOptions((size_wh,), pack.det_threshold, pack.nms_threshold)
@@ -121,7 +120,7 @@ class AccuracyCheck:
             UNFIT if reasons else FIT,
             tuple(reasons),
             {name: float(value) for name, value in figures.items()},
-            f"{self._reference.backend.name} fp32 on cpu",
+            f"{self._reference.backend.name} fp32 on {self._reference.placement.device}",
             len(self._images),
             faces,
         )

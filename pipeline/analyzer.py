@@ -231,7 +231,11 @@ class Analyzer:
     def _landmarks_of(self, own: ModelPack) -> Analyzer:
         with self._lock:
             if self._landmarks is None:
-                self._landmarks = Analyzer(own, self.backend, self.placement)
+                # What is proven is proven of this pack's networks.
+                placement = self.placement
+                if placement.proven is not None:
+                    placement = replace(placement, precision="fp32", proven=None)
+                self._landmarks = Analyzer(own, self.backend, placement)
             return self._landmarks
 
     @engine_call()

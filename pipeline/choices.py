@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..backends.base import Backend
-from ..backends.placement import Placement
+from ..backends.base import Backend, GraphBackend
+from ..backends.placement import PRECISIONS, Placement
 from ..backends.registry import all_backends, get_backend, refused_by_settings
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput
@@ -15,6 +15,11 @@ from ..utils.packs import ModelPack
 from ..utils.settings import settings
 
 AUTO = "auto"
+#: The precision that takes, for each task, the cheapest one that is proven; else what `auto` takes.
+FAST = "fast"
+
+#: What `precision` can be.
+PRECISION_WORDS = (AUTO, *PRECISIONS, FAST)
 
 #: Backends that `auto` tries, best first, and whether only where they have a GPU.
 _AUTO_BACKENDS = (
@@ -131,6 +136,8 @@ def choose_placement(
 ) -> Placement:
     """Device and precision; `auto` takes the best of the backend.
 
+    `fast` stays as it is where there is something to choose from, see `precision_choice`.
+
     Raises:
         InvalidInput: The device has no such precision there.
     """
@@ -138,11 +145,22 @@ def choose_placement(
         offered = backend.devices()
         device = best_device(offered if settings().prefer_gpu else ("cpu",))
     precisions = backend.precisions(device)
-    if precision == AUTO:
+    if precision == AUTO or (precision == FAST and not backend.proven_precisions(device)):
         precision = backend.best_precision(pack, device)
-    elif precision not in precisions:
+    elif precision not in (*precisions, FAST):
+        reason = ""
+        if precision in PRECISIONS:
+            reason = f": {backend.why_not_offered(precision, device)}"
         raise InvalidInput(
-            f"got precision {precision!r}, expected one of {list(precisions)} for backend "
-            f"{backend.name!r} on {device}"
+            f"got precision {precision!r}, expected one of {[*precisions, FAST]} for backend "
+            f"{backend.name!r} on {device}{reason}"
         )
     return Placement(device, precision, strict)
+
+
+def why_not_cheaper(backend: Backend, device: str) -> str:
+    """Why `fast` is what `auto` is for a backend on a device where nothing cheaper is to be had."""
+    if not isinstance(backend, GraphBackend):
+        return f"backend {backend.name} computes in one precision alone"
+    reasons = [backend.why_not_offered(precision, device) for precision in ("bf16", "int8")]
+    return "; ".join(dict.fromkeys(reasons))

@@ -16,7 +16,6 @@ from ..backends.onnx_graphs.sizes import refuse_absurd_sizes
 from ..backends.placement import Placement
 from ..backends.registry import all_backends
 from ..backends.tensorrt import PRECISIONS, TensorRTBackend
-from ..backends.trt.accuracy_report import UNTESTED, AccuracyReport
 from ..backends.trt.build import BuildSpec, build
 from ..backends.trt.engines import EngineKey, EngineStore
 from ..backends.trt.library import (
@@ -30,6 +29,7 @@ from ..backends.trt.opening import open_engine
 from ..backends.trt.profile import Profile, shape_range
 from ..backends.trt.sources import engine_key, fitness_of, graph_in, prepared_for
 from ..models.opening import open_task
+from ..utils.accuracy_report import UNTESTED, AccuracyReport
 from ..utils.errors import BackendUnavailable, FileError, InvalidInput
 from ..utils.images import Images
 from ..utils.packs import ModelFile, ModelPack
@@ -37,6 +37,7 @@ from ..utils.pictures import packaged_photo, read_picture
 from ..utils.settings import settings
 from ..utils.text import readable
 from .accuracy_check import AccuracyCheck
+from .analyzer import Analyzer
 
 _log = logging.getLogger("FastFace")
 
@@ -244,7 +245,8 @@ class _Work:
                 return AccuracyReport(UNTESTED, (reason,))
             best = self._request.profile.side.best
             backend = _reference_backend()
-            self._examination = AccuracyCheck(self._pack, backend, images, ((best, best),))
+            reference = Analyzer(self._pack, backend, Placement("cpu", "fp32"))
+            self._examination = AccuracyCheck(reference, images, ((best, best),))
         device = cuda_device(self._request.device_index)
         with foreign_graph(model.path, "compared with the reference"):
             session = open_engine(self._library, self._store, key, device, model)

@@ -17,11 +17,20 @@ from ..utils.packs.detector_files import PACKS_OWN, DetectorFolders
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
 from ..utils.text import readable
-from .choices import AUTO, DEVICE_WORDS, choose_backend, choose_placement, device_names
+from .choices import (
+    AUTO,
+    DEVICE_WORDS,
+    FAST,
+    choose_backend,
+    choose_placement,
+    device_names,
+    why_not_cheaper,
+)
 from .insightface_compat.facade import FaceAnalysis
 from .insightface_compat.sizes import AUTO_SIZES
 from .pack_choice import choose_pack, with_chosen_detector
 from .pool import shared_analyzer
+from .precision_choice import known_proofs, needs_proof, proven_placement
 
 DETECTION_MODES = ("standard", "auto", "robust")
 
@@ -59,7 +68,9 @@ def load_face_analysis(
         model_pack: Name of a pack, or `auto`.
         backend: Name of a backend, or `auto`.
         device: Device word, with an index if wanted, or `auto`.
-        precision: `fp32`, `mixed`, `fp16`, `bf16`, or `auto`.
+        precision: `fp32`, `mixed`, `fp16`, `bf16`, `int8`, `fast` or `auto`; see `Placement`. On a
+            CPU, `int8`, `bf16` and `fast` are used for those tasks alone whose answers were held
+            against fp32, which takes up to some minutes the first time.
         detection: `standard`, one pass at `det_size`; `auto`, 128 and 640 merged; or `robust`,
             `auto` and a wider search in images without a sure face.
         det_size: Side of the detector's input in pixels, for `standard`; None takes the settings'.
@@ -135,6 +146,12 @@ def load_for_pack(
     if mtcnn is not None:
         chosen = chosen.with_parameters(mtcnn)
     placement = choose_placement(chosen, pack, device, precision, strict)
+    if needs_proof(chosen, placement.device, placement.precision):
+        wanted = pack.tasks if tasks is None else ("detection", *tasks)
+        asked = [task for task in pack.tasks if task in wanted]
+        placement = proven_placement(pack, chosen, placement, asked)
+    elif precision == FAST:
+        why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
     analyzer = shared_analyzer(pack, chosen, placement)
     pack.model("detection")
     if strict or placement.device != "cpu":
@@ -224,6 +241,14 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     limit = face_analysis.max_faces or "no limit"
     whose = provenance(pack)
     strict = ", strict" if placement.strict else ""
+    if placement.proven is not None:
+        offered = [
+            task
+            for task in pack.tasks
+            if task == "detection" or not face_analysis.tasks or task in face_analysis.tasks
+        ]
+        proofs = known_proofs(pack, analyzer.backend, placement, offered)
+        lines += [f"proof: {proof}" for proof in proofs]
     lines += [
         f"detection at {settings}{wider}, threshold {options.threshold:g}, faces an image: {limit}",
         f"backend: {analyzer.backend.name} ({face_analysis.why})",

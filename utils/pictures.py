@@ -38,6 +38,11 @@ def packaged_photo() -> Path:
     return Path(spec.origin).parent / "data" / "images" / "t1.jpg"
 
 
+def example_photo() -> Path:
+    """The photo of one person that comes with this pack."""
+    return Path(__file__).parents[1] / "example_workflows" / "input" / "fastface_example.jpg"
+
+
 def read_picture(file: Path) -> np.ndarray:
     """Reads a picture: `[H,W,3]` uint8 RGB, as `upright_rgb` says.
 

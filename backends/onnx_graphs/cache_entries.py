@@ -29,7 +29,15 @@ from ...utils.checksummed_file import (
 _log = logging.getLogger("FastFace")
 
 #: What is done to graphs, and the version of the code that does it: raised when its result changes.
-VERSIONS = {"batched": 1, "split": 1, "cpu_optimized": 1, "folded_weights": 1, "ultralytics": 1}
+VERSIONS = {
+    "batched": 1,
+    "split": 1,
+    "cpu_optimized": 1,
+    "folded_weights": 1,
+    "ultralytics": 1,
+    "int8": 1,
+    "precision_proof": 1,
+}
 
 _SUFFIX = ".entry"
 _NAME = re.compile(r"(?P<entry>(?P<graph_pass>[a-z_]+)-v(?P<version>\d+)-[0-9a-f]{32})\..+")

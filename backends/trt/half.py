@@ -11,13 +11,12 @@ import numpy as np
 
 from ...utils.errors import BackendUnavailable
 from ..onnx_graphs.graph import import_onnx, read_model
+from ..onnx_graphs.kept_nodes import around_outputs, before_the_first_weights, name_nodes
 from ..providers.check import pip
 
 #: Raised when the conversion changes, so that engines of an older one are built anew.
 CONVERSION = 1
 
-#: Nodes with weights: all before the first and from the last one on stay in single precision.
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _LARGEST = float(np.finfo(np.float16).max)
 #: The least that half precision holds with all its digits.
 _SMALLEST = float(np.finfo(np.float16).tiny)
@@ -45,7 +44,7 @@ def half_graph(path: Path) -> tuple[Any, tuple[str, ...]]:
     """
     convert = _converter()
     model = read_model(path)
-    _name_nodes(model)
+    name_nodes(model)
     kept = nodes_to_keep(model)
     own = {node.name for node in model.graph.node}
     converted = convert(model, keep_io_types=True, node_block_list=list(kept))
@@ -105,44 +104,12 @@ def _target(cast: Any) -> int:
     return cast.attribute[0].i
 
 
-def _name_nodes(model: Any) -> None:
-    taken = {node.name for node in model.graph.node}
-    for number, node in enumerate(model.graph.node):
-        if not node.name:
-            name = f"{node.op_type}_{number}"
-            node.name = name if name not in taken else f"{name}_unnamed"
-
-
 def nodes_to_keep(model: Any) -> tuple[str, ...]:
     """Names of the nodes of a `ModelProto` that stay in single precision; all must have names."""
     nodes = list(model.graph.node)
-    kept = _before_the_first_weights(model, nodes) | _around_outputs(model, nodes)
+    kept = before_the_first_weights(model) | around_outputs(model)
     kept |= _with_constants_out_of_range(model, nodes)
     return tuple(node.name for node in nodes if node.name in kept)
-
-
-def _before_the_first_weights(model: Any, nodes: list[Any]) -> set[str]:
-    """What is reached from the image without passing a layer with weights."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    reached = {value.name for value in model.graph.input if value.name not in constants}
-    kept = set()
-    for node in nodes:
-        if node.op_type not in _WEIGHTED and reached.intersection(node.input):
-            kept.add(node.name)
-            reached.update(node.output)
-    return kept
-
-
-def _around_outputs(model: Any, nodes: list[Any]) -> set[str]:
-    """What is reached backwards from the outputs, up to and with layers with weights."""
-    wanted = {value.name for value in model.graph.output}
-    kept = set()
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            kept.add(node.name)
-            if node.op_type not in _WEIGHTED:
-                wanted.update(node.input)
-    return kept
 
 
 def _with_constants_out_of_range(model: Any, nodes: list[Any]) -> set[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ...utils.accuracy_report import FIT, UNFIT, AccuracyReport
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_of
 from ..onnx_graphs.batched import VERSION, BatchedGraph, batched_graph
-from .accuracy_report import FIT, UNFIT, AccuracyReport
 from .engines import EngineKey, EngineStore
 from .half import CONVERSION, half_graph
 from .library import Card, Library

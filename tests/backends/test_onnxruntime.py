@@ -19,7 +19,7 @@ from fastface.backends.providers.table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.benchmark.synthetic_models.heads import gender_age
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
-from fastface.utils import host
+from fastface.utils import cores, host
 from fastface.utils.cores import usable_cores
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
@@ -91,7 +91,8 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_cpu_is_always_offered(backend):
+def test_the_cpu_is_always_offered(backend, monkeypatch):
+    monkeypatch.setattr(cores, "cpu_features", lambda: frozenset({"avx2"}))
     assert backend.devices()[-1] == "cpu"
     assert backend.precisions("cpu") == ("fp32",)
 

@@ -178,6 +178,12 @@ class Settings(BaseModel):
         description="Threads of an ONNX Runtime session; 0 takes the physical cores that the "
         "process may use.",
     )
+    calibration: str = Field(
+        default="",
+        description="Folder of pictures with faces on which precisions `int8`, `bf16` and `fast` "
+        "are calibrated and proved on a CPU, half of them each; empty takes the photos that come "
+        "with this pack and with insightface.",
+    )
     cache_results: Count = Field(
         default=500,
         description="Most images whose faces are remembered, so that the same image is not "

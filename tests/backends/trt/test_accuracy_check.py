@@ -14,8 +14,9 @@ from torch import Tensor
 from fastface.backends.base import Backend
 from fastface.backends.interfaces import Detector, Head
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.trt.accuracy_report import AccuracyReport
 from fastface.pipeline.accuracy_check import AccuracyCheck
+from fastface.pipeline.analyzer import Analyzer
+from fastface.utils.accuracy_report import AccuracyReport
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
@@ -92,7 +93,8 @@ class Reference(Backend):
 
 
 def examination(faces: int = 2) -> AccuracyCheck:
-    return AccuracyCheck(PACK, Reference(faces), IMAGES, ((640, 640),))
+    reference = Analyzer(PACK, Reference(faces), Placement("cpu", "fp32"))
+    return AccuracyCheck(reference, IMAGES, ((640, 640),))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,4 +1,4 @@
-"""`AccuracyReport`: whether an engine's answers may take the place of single precision."""
+"""`AccuracyReport`: whether cheaper answers may take the place of single precision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,288 @@
+"""A model's graphs in int8: quantised once on recorded inputs, kept on disk, never used unproved.
+
+Weights become int8, one scale a channel, and what flows between layers uint8, by the ranges that it
+had for the recorded inputs. Quantised is by ONNX Runtime's own tool, as `QuantizeLinear` and
+`DequantizeLinear` around each layer, which OpenVINO reads as well.
+
+What comes of it are other answers, not those of the original to the last digits, so nothing here
+holds them against each other: `pipeline.precision_proof` does, on pictures.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...utils.errors import BackendUnavailable, ModelError
+from ...utils.packs import ModelFile
+from ..placement import Placement
+from .batch_axis import image_shape
+from .batched import batched_graph
+from .cache_entries import VERSIONS, Entry
+from .foreign import foreign_graph
+from .graph import import_onnx, read_model
+from .graph_cache import NewFile, graph_cache
+from .kept_nodes import WEIGHTED, around_outputs, before_the_first_weights, name_nodes
+from .split_graph import split_graph_of
+
+_log = logging.getLogger("FastFace")
+
+#: What is quantised besides layers with weights, so that no value becomes float in between.
+_OPERATORS = (*sorted(WEIGHTED), "Add", "AveragePool", "Concat", "MaxPool", "Relu", "Resize")
+#: One scale a channel is written from this version of ONNX's operators on.
+_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Int8Recipe:
+    """How the int8 graphs of a model are made.
+
+    Attributes:
+        calibration: Digest of what the recorded inputs were made of.
+        exact_share: Share of the products that stay in fp32, 0..1: the first layers, which see most
+            pixels and whose errors all others inherit.
+    """
+
+    calibration: str
+    exact_share: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.calibration}/{self.exact_share:g}"
+
+
+class OpenedGraphs(NamedTuple):
+    """What sessions of a model open at a placement.
+
+    Attributes:
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        int8: The int8 graph of each graph, where that is the precision; else empty.
+        note: Why it is not the precision that was asked for; empty if it is.
+    """
+
+    precision: str
+    int8: Mapping[Path, Path]
+    note: str
+
+    def of(self, path: Path) -> tuple[Path, str]:
+        """The file to open for a graph, and the precision that it is in."""
+        if self.precision != "int8":
+            return path, self.precision
+        return (self.int8[path], "int8") if path in self.int8 else (path, "fp32")
+
+
+def opened_graphs(model: ModelFile, placement: Placement) -> OpenedGraphs:
+    """What to open of a model; in int8 where that was made of the content that its file has now.
+
+    Raises:
+        BackendUnavailable: It was not, and `strict` is asked for.
+    """
+    precision = placement.precision_of(model.task)
+    if precision != "int8":
+        return OpenedGraphs(precision, {}, "")
+    made = int8_graphs(model, placement.recipe_of(model.task))
+    if made is not None:
+        return OpenedGraphs("int8", made, "")
+    note = (
+        f"{model.path.name} has no int8 graphs: they are made by FastFace Loader, of the content "
+        "that the file has then; run it again"
+    )
+    if placement.strict:
+        raise BackendUnavailable(note)
+    _log.warning("%s; it runs in fp32 until then", note)
+    return OpenedGraphs("fp32", {}, note)
+
+
+class _NotMade(Exception):
+    """The cache has no int8 graphs of this recipe."""
+
+
+def graph_sources(model: ModelFile) -> dict[str, Path]:
+    """The graphs that sessions of a model open, by part: `whole`, and a detector's two halves."""
+    whole = batched_graph(model)
+    sources = {"whole": whole.path}
+    halves = split_graph_of(whole.path, model) if whole.takes_batches and model.family else None
+    if halves is not None:
+        sources |= {"front": halves.front, "back": halves.back}
+    return sources
+
+
+def int8_graphs(model: ModelFile, recipe: str) -> Mapping[Path, Path] | None:
+    """The int8 graph of each graph of a model; None where none were made of this content.
+
+    Args:
+        model: The model.
+        recipe: An `Int8Recipe` as text.
+    """
+
+    def make(new_file: NewFile) -> dict[str, Any]:
+        raise _NotMade
+
+    try:
+        made = _obtain(model, recipe, make)
+    except _NotMade:
+        return None
+    sources = graph_sources(model)
+    return {source: made[part] for part, source in sources.items() if part in made}
+
+
+def make_int8_graphs(
+    model: ModelFile, recipe: Int8Recipe, inputs: Mapping[Path, Sequence[np.ndarray]]
+) -> None:
+    """Makes the int8 graphs of a model, unless they are there.
+
+    Args:
+        model: The model.
+        recipe: How.
+        inputs: What each of `graph_sources` was given, `[B,C,H,W]` float32 each.
+
+    Raises:
+        BackendUnavailable: ONNX Runtime's quantisation is not installed.
+        ModelError: A graph can't be quantised, or takes something else than float32.
+        OSError: They can't be written.
+    """
+    if model.input_dtype != "float32":
+        raise ModelError(
+            f"{model.path.name} takes {model.input_dtype}, and graphs that take float32 alone are "
+            "quantised; choose precision fp32"
+        )
+    sources = graph_sources(model)
+
+    def make(new_file: NewFile) -> dict[str, Any]:
+        for part, source in sources.items():
+            if inputs.get(source):
+                with foreign_graph(model.path, "quantised"):
+                    _quantise(source, new_file(part), inputs[source], recipe, part)
+        return {}
+
+    _obtain(model, str(recipe), make)
+
+
+def _obtain(model: ModelFile, recipe: str, make: Any) -> Mapping[str, Path]:
+    def read(entry: Entry) -> Mapping[str, Path]:
+        return entry.files
+
+    return graph_cache().obtain(
+        "int8",
+        model.path,
+        model.path.name,
+        make,
+        read,
+        recipe=recipe,
+        made_of=[VERSIONS["batched"], VERSIONS["split"]],
+    )
+
+
+def _quantise(
+    source: Path, target: Path, inputs: Sequence[np.ndarray], recipe: Int8Recipe, part: str
+) -> None:
+    quantisation = _quantisation()
+    with tempfile.TemporaryDirectory(prefix="fastface-int8-") as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        model = _prepared(source, Path(folder) / "newer.onnx", prepared)
+        kept = before_the_first_weights(model)
+        kept |= _first_layers(model, inputs[0].shape, recipe.exact_share)
+        if part != "front":
+            # The last layers of the front are inner ones of the whole.
+            kept |= around_outputs(model)
+        quantisation.quantize_static(
+            prepared,
+            target,
+            _reader(model, inputs, quantisation.CalibrationDataReader),
+            quant_format=quantisation.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantisation.QuantType.QUInt8,
+            weight_type=quantisation.QuantType.QInt8,
+            nodes_to_exclude=sorted(kept),
+            op_types_to_quantize=list(_OPERATORS),
+        )
+
+
+def _quantisation() -> Any:
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"int8 graphs are made by onnxruntime's quantisation, which does not load ({error}); "
+            "run `python install.py` in the pack's folder, or choose another precision"
+        ) from error
+    # It warns of what is done here already.
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
+    return quantization
+
+
+def _prepared(source: Path, newer: Path, prepared: Path) -> Any:
+    """Writes the graph with newer operators, then with batch norms folded and every node named.
+
+    Returns:
+        The latter, as a `ModelProto`.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    onnx = import_onnx()
+    model = read_model(source)
+    if max(entry.version for entry in model.opset_import if not entry.domain) < _OPSET:
+        model = onnx.version_converter.convert_version(model, _OPSET)
+    onnx.save(model, str(newer))
+    # Files, since graphs in memory go through external data, which it can't read back.
+    quant_pre_process(newer, prepared, skip_symbolic_shape=True)
+    model = onnx.load(str(prepared))
+    name_nodes(model)
+    onnx.save(model, str(prepared))
+    return model
+
+
+def _first_layers(model: Any, shape: Sequence[int], share: float) -> set[str]:
+    """Names of the first layers with weights that do so much of the work, and all before them."""
+    if not share:
+        return set()
+    work = list(_products(model, shape))
+    wanted = share * sum(products for _, products in work)
+    kept: set[str] = set()
+    for name, products in work:
+        if wanted <= 0:
+            break
+        kept.add(name)
+        wanted -= products
+    return kept
+
+
+def _products(model: Any, shape: Sequence[int]) -> Iterator[tuple[str, float]]:
+    """Name and number of products of each node with weights, for an input of a shape."""
+    onnx = import_onnx()
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for dim, size in zip(image_shape(sized), shape, strict=True):
+        dim.dim_value = size
+    del sized.graph.value_info[:]
+    for output in sized.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(sized)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
+    }
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in weights:
+            places = shapes.get(node.output[0], [])[2:]
+            yield node.name, float(np.prod(weights[node.input[1]]) * np.prod(places or [1]))
+
+
+def _reader(model: Any, inputs: Sequence[np.ndarray], base: type) -> Any:
+    """Recorded inputs as ONNX Runtime's calibration wants them: a subclass of its own class."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    (name,) = (value.name for value in model.graph.input if value.name not in constants)
+    waiting = iter(inputs)
+
+    class Inputs(base):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            images = next(waiting, None)
+            return None if images is None else {name: images}
+
+    return Inputs()

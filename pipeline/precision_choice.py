@@ -1,0 +1,110 @@
+"""Precisions that need proof: `int8`, `bf16` on CPUs, and `fast`, the cheapest one a task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+from ..backends.base import Backend
+from ..backends.placement import Placement
+from ..utils import host
+from ..utils.errors import BackendUnavailable, FastFaceError
+from ..utils.isolation import engine_call
+from ..utils.packs import ModelPack
+from .calibration import calibration_pictures
+from .choices import FAST
+from .precision_proof import PrecisionProof, PrecisionProver
+
+_log = logging.getLogger("FastFace")
+
+#: Less is not worth other answers.
+_LEAST_SPEED = 1.1
+
+
+def needs_proof(backend: Backend, device: str, precision: str) -> bool:
+    """Whether a precision is used on a device only for tasks that it is proven for."""
+    return precision == FAST or precision in backend.proven_precisions(device)
+
+
+@engine_call()
+def proven_placement(
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+) -> Placement:
+    """A placement whose precision is used for those tasks alone for which it is proven.
+
+    What is not known yet is found out now, which takes some seconds to minutes a network, once: it
+    is remembered for the files, the pictures, the engine's release and the processor.
+
+    Args:
+        placement: Its precision is `fast` or one of the backend's `proven_precisions`.
+        tasks: Those that are wanted.
+
+    Raises:
+        BackendUnavailable: Another precision than `fast` is proven for no task, or, where `strict`
+            is asked for, not for all of them.
+        InvalidInput: FASTFACE_CALIBRATION is wrong.
+    """
+    proofs = precision_proofs(pack, backend, placement, tasks)
+    chosen: list[tuple[str, str, str]] = []
+    refused: list[str] = []
+    for task in tasks:
+        fit = [proof for proof in proofs if proof.task == task and proof.report.is_fit]
+        if placement.precision == FAST:
+            fit = [proof for proof in fit if proof.speed >= _LEAST_SPEED]
+        if fit:
+            best = max(fit, key=lambda proof: proof.speed)
+            chosen.append((task, best.precision, best.recipe))
+        else:
+            refused += [str(proof) for proof in proofs if proof.task == task]
+    if placement.precision != FAST and refused and (placement.strict or not chosen):
+        raise BackendUnavailable(
+            f"precision {placement.precision} is refused for pack {pack.name!r} on "
+            f"{placement.device}: {'; '.join(refused)}; choose fp32 or fast"
+        )
+    for text in refused:
+        _log.warning("runs in fp32: %s", text)
+    return replace(placement, proven=tuple(chosen))
+
+
+def precision_proofs(
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+) -> list[PrecisionProof]:
+    """What is known of each task in each precision that may be used; found out where nothing is.
+
+    Raises:
+        InvalidInput: FASTFACE_CALIBRATION is wrong.
+    """
+    prover = PrecisionProver(pack, backend, placement.device, calibration_pictures())
+    proofs = []
+    for task, precision in product(tasks, _candidates(backend, placement)):
+        host.check_interrupted()
+        try:
+            proofs.append(prover.proof(task, precision))
+        except (FastFaceError, OSError) as error:
+            _log.warning("%s can't be proved in %s: %s", task, precision, error)
+            proofs.append(PrecisionProof.failed(task, precision, str(error)))
+    return proofs
+
+
+def known_proofs(
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+) -> list[PrecisionProof]:
+    """The same, as far as it was found out and kept.
+
+    Raises:
+        InvalidInput: FASTFACE_CALIBRATION is wrong.
+    """
+    prover = PrecisionProver(pack, backend, placement.device, calibration_pictures())
+    proofs = [
+        prover.known(task, precision)
+        for task, precision in product(tasks, _candidates(backend, placement))
+    ]
+    return [proof for proof in proofs if proof is not None]
+
+
+def _candidates(backend: Backend, placement: Placement) -> Sequence[str]:
+    if placement.precision != FAST:
+        return (placement.precision,)
+    return backend.proven_precisions(placement.device)

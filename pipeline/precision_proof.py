@@ -1,0 +1,292 @@
+"""Proves cheaper precisions on pictures: made, held against fp32, timed, and remembered."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backends.base import Backend
+from ..backends.interfaces import DetectionOptions, Detector, Head, Session
+from ..backends.onnx_graphs.batched import batched_graph
+from ..backends.onnx_graphs.cache_entries import Entry
+from ..backends.onnx_graphs.equivalence import prover, trial_runner
+from ..backends.onnx_graphs.graph_cache import NewFile, graph_cache
+from ..backends.onnx_graphs.int8_graphs import Int8Recipe, int8_graphs, make_int8_graphs
+from ..backends.placement import Placement, RunsOn
+from ..backends.sessions.opening import open_batched
+from ..models.opening import open_model, open_task
+from ..utils.accuracy_report import UNFIT, UNTESTED, AccuracyReport
+from ..utils.cores import cpu_features
+from ..utils.errors import BackendUnavailable, ModelError
+from ..utils.faces import Faces
+from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs.checksums import content_of
+from .accuracy_check import AccuracyCheck
+from .analyzer import Analyzer
+from .calibration import CalibrationPictures, as_images
+from .detection_batches import detect_images
+from .precision_report import CANVAS_SIDE, detection_report, recognition_report, with_speed
+
+_log = logging.getLogger("FastFace")
+
+#: Tasks whose networks are quantised.
+QUANTISED = ("detection", "recognition")
+#: Shares of a network's products that stay in fp32, tried in turn until the answers are proven.
+_EXACT_SHARES = (0.0, 0.25, 0.5)
+#: No other share is tried after so long.
+_MOST_SECONDS = 120.0
+#: Crops that recognition is calibrated on, and how many of them at a time.
+_CROPS, _CROPS_AT_ONCE = 64, 8
+_TIMED_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class PrecisionProof:
+    """What is known of one task in one precision.
+
+    Attributes:
+        task, precision: Which.
+        recipe: Of its int8 graphs, see `Int8Recipe`; else empty.
+        report: How its answers differ from those in fp32, and milliseconds of both.
+    """
+
+    task: str
+    precision: str
+    recipe: str
+    report: AccuracyReport
+
+    @staticmethod
+    def failed(task: str, precision: str, reason: str) -> PrecisionProof:
+        """Of what could not be tried."""
+        return PrecisionProof(task, precision, "", AccuracyReport(UNTESTED, (reason,)))
+
+    @property
+    def speed(self) -> float:
+        """How many times as fast as fp32 it is; 1 where that is unknown."""
+        figures = self.report.figures
+        return figures["fp32_ms"] / figures["ms"] if figures.get("ms") else 1.0
+
+    def __str__(self) -> str:
+        speed = f", {self.speed:.2f} times as fast" if "ms" in self.report.figures else ""
+        return f"{self.task} in {self.precision}{speed}: {self.report}"
+
+
+class PrecisionProver:
+    """Proves the tasks of one pack on one backend and device."""
+
+    def __init__(
+        self, pack: ModelPack, backend: Backend, device: str, pictures: CalibrationPictures
+    ) -> None:
+        self._pack = pack
+        self._backend = backend
+        self._device = device
+        self._pictures = pictures
+        self._exact = Analyzer(pack, backend, Placement(device, "fp32"))
+        self._options = DetectionOptions(
+            ((CANVAS_SIDE, CANVAS_SIDE),), pack.det_threshold, pack.nms_threshold
+        )
+        self._images = as_images([*pictures.calibrating, *pictures.held_back])
+        self._faces: Faces | None = None
+
+    def proof(self, task: str, precision: str) -> PrecisionProof:
+        """What is known of a task in a precision; found out now where nothing is.
+
+        Raises:
+            BackendUnavailable: The backend can't run it, or int8 graphs can't be made here.
+            ModelError: The file is damaged, or can't be quantised.
+        """
+        if precision != "int8":
+            return self._known(task, precision, "") or self._found_out(task, precision, "")
+        if task not in QUANTISED:
+            report = AccuracyReport(UNFIT, (f"{task} is not quantised",))
+            return PrecisionProof(task, precision, "", report)
+        began = time.monotonic()
+        proof: PrecisionProof | None = None
+        for share in _EXACT_SHARES:
+            if proof is not None and time.monotonic() - began > _MOST_SECONDS:
+                break
+            recipe = Int8Recipe(self._pictures.digest, share)
+            known = self._known(task, precision, str(recipe))
+            if known is None or (known.report.is_fit and not self._has_graphs(known)):
+                make_int8_graphs(self._pack.model(task), recipe, self._recorded(task))
+                known = self._found_out(task, precision, str(recipe))
+            proof = known
+            if proof.report.is_fit or not proof.report.faces:
+                break
+        if proof is None:
+            raise BackendUnavailable(f"{task} was not tried in {precision}")
+        return proof
+
+    def known(self, task: str, precision: str) -> PrecisionProof | None:
+        """What was found out before; of several recipes that which is fit, else the last one."""
+        if precision != "int8":
+            return self._known(task, precision, "")
+        recipes = [str(Int8Recipe(self._pictures.digest, share)) for share in _EXACT_SHARES]
+        proofs = [self._known(task, precision, recipe) for recipe in recipes]
+        there = [proof for proof in proofs if proof is not None]
+        return next(
+            (proof for proof in there if proof.report.is_fit), next(iter(there[::-1]), None)
+        )
+
+    def _has_graphs(self, proof: PrecisionProof) -> bool:
+        return int8_graphs(self._pack.model(proof.task), proof.recipe) is not None
+
+    def _known(self, task: str, precision: str, recipe: str) -> PrecisionProof | None:
+        """What was found out before, on this machine, of these files and pictures."""
+
+        def make(new_file: NewFile) -> Mapping[str, Any]:
+            raise _Unknown
+
+        try:
+            return self._remembered(task, precision, recipe, make)
+        except _Unknown:
+            return None
+
+    def _found_out(self, task: str, precision: str, recipe: str) -> PrecisionProof:
+        placement = Placement(
+            self._device, precision, strict=True, proven=((task, precision, recipe),)
+        )
+        _log.info("%s: proving %s in %s", self._pack.name, task, precision)
+        model = open_model(self._backend, self._pack, task, placement)
+        report = self._report(task, model)
+        exact = self._exact.model(task)
+        exact_ms, cheap_ms = _paired_ms(
+            partial(self._use, task, exact), partial(self._use, task, model)
+        )
+        report = with_speed(report, exact_ms, cheap_ms)
+        facts = {"report": report.as_json()}
+        return self._remembered(task, precision, recipe, lambda new_file: facts)
+
+    def _remembered(
+        self, task: str, precision: str, recipe: str, make: Callable[[NewFile], Mapping[str, Any]]
+    ) -> PrecisionProof:
+        def read(entry: Entry) -> PrecisionProof:
+            report = AccuracyReport.from_json(entry.facts["report"])
+            return PrecisionProof(task, precision, recipe, report)
+
+        model = self._pack.model(task)
+        others = [name for name in ("detection", "recognition") if name in self._pack.tasks]
+        return graph_cache().obtain(
+            "precision_proof",
+            model.path,
+            model.path.name,
+            make,
+            read,
+            precision=precision,
+            recipe=recipe,
+            pictures=self._pictures.digest,
+            beside=[content_of(self._pack.model(name)) for name in others],
+            backend=[self._backend.name, self._device, self._backend.engine_version()],
+            processor=sorted(cpu_features()),
+            proved_by=prover(),
+        )
+
+    def _report(self, task: str, model: Detector | Head) -> AccuracyReport:
+        faces = self._found_faces()
+        images = len(self._images)
+        if isinstance(model, Detector):
+            got = detect_images(model, self._images, self._options).to("cpu")
+            return detection_report(
+                faces.to("cpu"), got, self._embeddings(faces), self._embeddings(got)
+            )
+        if task != "recognition":
+            check = AccuracyCheck(self._exact, self._images, self._options.sizes_wh)
+            return check.examine(task, model)
+        if not len(faces):
+            return recognition_report(np.empty((0, 1)), np.empty((0, 1)), images)
+        want = self._exact.describe(self._images, faces, ["recognition"]).embeddings
+        got = model.describe(self._images, faces)["embeddings"]
+        if want is None:
+            raise ModelError(f"{self._pack.name} gave no embeddings")
+        return recognition_report(want.cpu().numpy(), got.float().cpu().numpy(), images)
+
+    def _embeddings(self, faces: Faces) -> np.ndarray | None:
+        if "recognition" not in self._pack.tasks or faces.landmarks is None:
+            return None
+        described = self._exact.describe(self._images, faces, ["recognition"]).embeddings
+        return None if described is None else described.cpu().numpy()
+
+    def _found_faces(self) -> Faces:
+        if self._faces is None:
+            self._faces = self._exact.detect(self._images, self._options)
+        return self._faces
+
+    def _use(self, task: str, model: Detector | Head) -> None:
+        """One use of a model, as long as those that users wait for."""
+        if isinstance(model, Detector):
+            detect_images(model, as_images(self._pictures.calibrating[:1]), self._options)
+            return
+        faces = self._found_faces()
+        if len(faces):
+            model.describe(self._images, faces[:_CROPS_AT_ONCE])
+
+    def _recorded(self, task: str) -> Mapping[Path, list[np.ndarray]]:
+        """What the graphs of a task are given for the pictures to calibrate on."""
+        model = self._pack.model(task)
+        inputs: dict[Path, list[np.ndarray]] = {}
+        images = as_images(self._pictures.calibrating)
+        if task == "detection":
+            # In halves, and as a whole.
+            for halves in (True, False):
+                detector = _recording(self._pack, model, inputs, halves)
+                if isinstance(detector, Detector):
+                    detect_images(detector, images, self._options)
+            return inputs
+        faces = self._exact.detect(images, self._options).to("cpu")
+        head = _recording(self._pack, model, inputs, False)
+        if isinstance(head, Head):
+            for start in range(0, min(len(faces), _CROPS), _CROPS_AT_ONCE):
+                head.describe(images, faces[start : start + _CROPS_AT_ONCE])
+        return inputs
+
+
+class _Unknown(Exception):
+    """Nothing was found out before."""
+
+
+class _RecordingSession:
+    """A graph on the CPU in fp32, whose inputs are kept."""
+
+    def __init__(self, path: Path, model: ModelFile, inputs: list[np.ndarray]) -> None:
+        self.device = torch.device("cpu")
+        self.runs_on = RunsOn("cpu", "recording")
+        self._run = trial_runner(path, model)
+        self._inputs = inputs
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        pixels = x.contiguous().numpy()
+        self._inputs.append(pixels.copy())
+        return tuple(torch.from_numpy(output) for output in self._run(pixels))
+
+
+def _recording(
+    pack: ModelPack, model: ModelFile, inputs: dict[Path, list[np.ndarray]], halves: bool
+) -> Detector | Head:
+    def open_graph(path: Path, note: str) -> Session:
+        return _RecordingSession(path, model, inputs.setdefault(path, []))
+
+    session = open_batched(model, partial(batched_graph, model), open_graph, any_size=halves)
+    return open_task(pack, model, session)
+
+
+def _paired_ms(*uses: Callable[[], None]) -> Iterator[float]:
+    """The median time of each of some uses, in turn."""
+    for use in uses:
+        use()  # what is made at the first use
+    seconds: list[list[float]] = [[] for _ in uses]
+    for _ in range(_TIMED_ROUNDS):
+        for use, taken in zip(uses, seconds, strict=True):
+            began = time.perf_counter()
+            use()
+            taken.append(time.perf_counter() - began)
+    return (1000 * statistics.median(taken) for taken in seconds)

@@ -1,0 +1,161 @@
+"""Int8 graphs are made of recorded inputs, kept with the content they were made of, and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastface.backends.onnx_graphs import graph_cache, int8_graphs
+from fastface.backends.onnx_graphs.int8_graphs import (
+    Int8Recipe,
+    graph_sources,
+    make_int8_graphs,
+    opened_graphs,
+)
+from fastface.backends.onnxruntime import OnnxRuntimeBackend
+from fastface.backends.openvino import OpenVinoBackend
+from fastface.backends.placement import Placement
+from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
+from fastface.utils import cores
+from fastface.utils.errors import BackendUnavailable, ModelError
+from fastface.utils.packs import ModelFile
+from fastface.utils.packs.read import read_pack
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("cache")
+
+RECIPE = Int8Recipe("pictures")
+SIZE = 96
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ModelFile:
+    onnx.save(scrfd(SCRFD_500M), tmp_path / "detector.onnx")
+    return read_pack("pack", tmp_path).model("detection")
+
+
+@pytest.fixture
+def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = cores.cpu_features() | {"avx512_vnni"}
+    monkeypatch.setattr(cores, "cpu_features", lambda: features)
+
+
+def recorded(model: ModelFile) -> Mapping[Path, list[np.ndarray]]:
+    """Noise, and what the front half makes of it."""
+    sources = graph_sources(model)
+    random = np.random.default_rng(0)
+    noise = [random.uniform(-1, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(3)]
+    front = ort.InferenceSession(sources["front"], providers=["CPUExecutionProvider"])
+    name = front.get_inputs()[0].name
+    features = [front.run(None, {name: image})[0] for image in noise]
+    return {sources["whole"]: noise, sources["front"]: noise, sources["back"]: features}
+
+
+def quantised_layers(path: Path) -> set[str]:
+    """Names of the weights that are int8 in a graph."""
+    graph = onnx.load(path).graph
+    ints = {tensor.name for tensor in graph.initializer if tensor.data_type == 3}
+    return {name.removesuffix("_quantized") for name in ints}
+
+
+def test_each_part_is_quantised_but_for_what_stands_around_the_outputs(model: ModelFile):
+    make_int8_graphs(model, RECIPE, recorded(model))
+    made = int8_graphs.int8_graphs(model, str(RECIPE))
+    sources = graph_sources(model)
+    assert made is not None and set(made) == set(sources.values())
+    whole = onnx.load(sources["whole"]).graph
+    last = {node.input[1] for node in whole.node if node.op_type == "Conv"}
+    inner = quantised_layers(made[sources["whole"]])
+    assert inner and len(last - inner) >= 9  # scores, boxes and landmarks at three strides
+    # The front's last layers are inner ones of the whole.
+    front = onnx.load(sources["front"]).graph
+    convolutions = sum(node.op_type == "Conv" for node in front.node)
+    int8_front = onnx.load(made[sources["front"]]).graph
+    weights = [t for t in int8_front.initializer if t.data_type == 3 and len(t.dims) == 4]
+    assert len(weights) == convolutions
+
+
+def test_the_first_layers_stay_exact_where_the_recipe_says_so(model: ModelFile):
+    inputs = recorded(model)
+    counts = []
+    for share in (0.0, 0.25, 0.5):
+        recipe = Int8Recipe("pictures", share)
+        make_int8_graphs(model, recipe, inputs)
+        made = int8_graphs.int8_graphs(model, str(recipe))
+        assert made is not None
+        counts.append(len(quantised_layers(made[graph_sources(model)["whole"]])))
+    assert counts[0] > counts[1] > counts[2] > 0
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntimeBackend, OpenVinoBackend])
+def test_sessions_run_them(kind: Any, model: ModelFile, with_instructions: None):
+    backend = kind()
+    if backend.why_unavailable():
+        pytest.skip(backend.why_unavailable())
+    make_int8_graphs(model, RECIPE, recorded(model))
+    placement = Placement("cpu", "int8", True, (("detection", "int8", str(RECIPE)),))
+    exact = backend.open_session(model, Placement())
+    cheap = backend.open_session(model, placement)
+    assert "int8" in str(cheap.runs_on) and "int8" not in str(exact.runs_on)
+    x = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    for want, got in zip(exact.run(x), cheap.run(x), strict=True):
+        assert want.shape == got.shape and not torch.equal(want, got)
+        # Processors without the instructions add in 16 bits, which overflow here and there.
+        assert torch.cosine_similarity(want.flatten(), got.flatten(), 0) > 0.9
+
+
+def test_without_them_it_runs_exactly_and_says_so(model: ModelFile, with_instructions: None):
+    placement = Placement("cpu", "int8", False, (("detection", "int8", str(RECIPE)),))
+    session = OnnxRuntimeBackend().open_session(model, placement)
+    assert "int8" not in session.runs_on.provider
+    assert "run it again" in session.runs_on.note
+    with pytest.raises(BackendUnavailable, match="has no int8 graphs"):
+        strict = Placement("cpu", "int8", True, (("detection", "int8", str(RECIPE)),))
+        OnnxRuntimeBackend().open_session(model, strict)
+
+
+def test_they_belong_to_the_content_of_the_file(model: ModelFile):
+    make_int8_graphs(model, RECIPE, recorded(model))
+    graph = onnx.load(model.path)
+    weight = next(tensor for tensor in graph.graph.initializer if len(tensor.dims) == 4)
+    other = onnx.numpy_helper.to_array(weight) * 1.5
+    weight.CopyFrom(onnx.numpy_helper.from_array(other, weight.name))
+    onnx.save(graph, model.path)
+    replaced = read_pack("pack", model.path.parent).model("detection")
+    assert int8_graphs.int8_graphs(replaced, str(RECIPE)) is None
+
+
+def test_one_with_other_bytes_is_not_used(model: ModelFile, cache: Path, monkeypatch):
+    make_int8_graphs(model, RECIPE, recorded(model))
+    made = int8_graphs.int8_graphs(model, str(RECIPE))
+    assert made is not None
+    path = made[graph_sources(model)["whole"]]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    monkeypatch.setattr(graph_cache, "_caches", {})
+    assert int8_graphs.int8_graphs(model, str(RECIPE)) is None
+    placement = Placement("cpu", "int8", False, (("detection", "int8", str(RECIPE)),))
+    assert opened_graphs(model, placement).precision == "fp32"
+
+
+def test_other_inputs_than_float32_are_refused(model: ModelFile):
+    half = ModelFile(**{**vars(model), "input_dtype": "float16"})
+    with pytest.raises(ModelError, match="takes float16"):
+        make_int8_graphs(half, RECIPE, {})
+
+
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend(), OpenVinoBackend()])
+def test_processors_without_the_instructions_are_offered_fp32_alone(backend, monkeypatch):
+    if backend.why_unavailable():
+        pytest.skip(backend.why_unavailable())
+    monkeypatch.setattr(cores, "cpu_features", lambda: frozenset({"avx2"}))
+    assert backend.precisions("cpu") == ("fp32",)
+    assert backend.proven_precisions("cpu") == ()
+    assert "no instructions for int8 (avx512_vnni" in backend.why_not_offered("int8", "cpu")
