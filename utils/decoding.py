@@ -123,7 +123,7 @@ def open_picture(
     def decode() -> tuple[np.ndarray, tuple[str, ...]]:
         try:
             if kind is FileKind.JPEG:
-                pixels = decode_jpeg(file, opened.mode, reduction)
+                pixels = decode_jpeg(file, opened.mode, (height, width), reduction)
                 if pixels is not None:
                     return _finished_jpeg(pixels, opened, reduction)
             return _decoded(opened, kind, reduction)
