@@ -21,15 +21,13 @@ from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
 from ..utils.isolation import engine_call
-from ..utils.memory import faces_at_once, run_with_oom_retry
-from ..utils.metrics import stage
 from ..utils.packs import TASK_FIELDS, ModelPack
 from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.packs.provenance import arcface_refusal
 from ..utils.progress import Progress, part
 from ..utils.views import CropSource
-from .detection_batches import detect_batches, detect_images
 from .listeners import listened_to
+from .model_batches import describe_faces, detect_batches, detect_images
 
 if TYPE_CHECKING:
     from ..models.multiview.inside_boxes import BoxesOfImages
@@ -299,22 +297,10 @@ class Analyzer:
             return self._describe(images, faces, tasks)
 
     def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[str]) -> Faces:
-        total = len(tasks) * len(faces)
-        done = 0
-        for task in tasks:
-            head = self._head(task)
-            at_once = faces_at_once(head.runs_on.device.startswith("cpu"))
-            parts: list[dict[str, Tensor]] = []
-            for start in range(0, len(faces), at_once):
-                some = faces if len(faces) <= at_once else faces[start : start + at_once]
-                until = done + len(some)
-                with stage(task), part(done / total, until / total):
-                    parts += run_with_oom_retry(some, partial(_columns, head, images))
-                done = until
-            if parts:
-                columns = parts[0] if len(parts) == 1 else _joined(parts)
-            else:
-                columns = self._no_rows(task, faces.device)
+        for number, task in enumerate(tasks):
+            with part(number / len(tasks), (number + 1) / len(tasks)):
+                columns = describe_faces(self._head(task), images, faces, task)
+            columns = columns or self._no_rows(task, faces.device)
             if "embeddings" in columns:
                 faces = faces.with_fields(**columns, embedding_space=self.embedding_space)
             else:
@@ -375,11 +361,3 @@ def _without_files(pack: ModelPack) -> ModelPack:
 def _with_thresholds(options: DetectionOptions, pack: ModelPack) -> DetectionOptions:
     """Options for the detector of a pack, of those for another one, whose scores mean another."""
     return replace(options, threshold=pack.det_threshold, nms_threshold=pack.nms_threshold)
-
-
-def _columns(head: Head, images: CropSource, faces: Faces) -> dict[str, Tensor]:
-    return dict(head.describe(images, faces))
-
-
-def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

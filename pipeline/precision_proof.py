@@ -34,7 +34,7 @@ from ..utils.packs.checksums import content_of
 from .accuracy_check import AccuracyCheck
 from .analyzer import Analyzer
 from .calibration import CalibrationPictures, as_images
-from .detection_batches import detect_images
+from .model_batches import detect_images
 from .precision_report import CANVAS_SIDE, detection_report, recognition_report, with_speed
 
 _log = logging.getLogger("FastFace")

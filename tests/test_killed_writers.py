@@ -43,7 +43,6 @@ from fastface.pipeline.insightface_compat.face_model import (
     save_face_model,
 )
 from fastface.pipeline.leftovers import clear_all_leftovers
-from fastface.utils import host
 from fastface.utils.download import transfer
 from fastface.utils.download.fetch import download_file, download_pack
 from fastface.utils.embedding import Embedding
@@ -53,6 +52,7 @@ from fastface.utils.files import write_whole
 from fastface.utils.gallery import clusters
 from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
 from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.host import folders
 from fastface.utils.packs.known import KnownPack
 from fastface.utils.pictures import read_picture, write_picture
 from fastface.utils.tracks.linking import link
@@ -182,7 +182,7 @@ def check_at_every_moment(
         place = folder / f"{moments}"
         (place / "packs").mkdir(parents=True)
         monkeypatch.chdir(place)
-        host._is_writable.cache_clear()
+        folders._is_writable.cache_clear()
         writer.before()
         before = names_below(place)
         whole = ends_by_itself(writer.write, moments)

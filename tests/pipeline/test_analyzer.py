@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement, RunsOn
-from fastface.pipeline import detection_batches
+from fastface.pipeline import model_batches
 from fastface.pipeline.analyzer import Analyzer
 from fastface.utils.choose import limit_faces
 from fastface.utils.errors import InvalidInput, ModelError
@@ -129,7 +129,7 @@ class TestDetect:
     ):
         whole = backend.detector.detect
         reads: list[int] = []
-        read = detection_batches.read_together
+        read = model_batches.read_together
 
         def read_together(tensors: list[Tensor]) -> list[list[float]]:
             reads.append(len(tensors))
@@ -150,7 +150,7 @@ class TestDetect:
                     return None
                 return self.faces
 
-        monkeypatch.setattr(detection_batches, "read_together", read_together)
+        monkeypatch.setattr(model_batches, "read_together", read_together)
         monkeypatch.setattr(
             backend.detector, "detect", lambda *args, **kw: Late(whole(*args, **kw))
         )

@@ -31,7 +31,7 @@ from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age, landmarks_2d
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
 from fastface.models.opening import open_task
-from fastface.pipeline import detection_batches
+from fastface.pipeline import model_batches
 from fastface.pipeline.analyzer import Analyzer
 from fastface.utils.images import Images
 from fastface.utils.packs import ModelFile, ModelPack
@@ -159,7 +159,7 @@ def test_the_host_waits_once_and_no_pixel_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, dtype: torch.dtype
 ):
     analyzer = analyzer_on(NOWHERE, tmp_path)
-    monkeypatch.setattr(detection_batches, "images_at_once", lambda *sizes: 2)
+    monkeypatch.setattr(model_batches, "images_at_once", lambda *sizes: 2)
     faces_found = [[3.0] * min(2, images - start) + [1.0, 1.0] for start in range(0, images, 2)]
     reads: list[list[Tensor]] = []
 
@@ -168,7 +168,7 @@ def test_the_host_waits_once_and_no_pixel_comes_back(
         limits = [[0.0, 1.0] for _ in tensors[: len(tensors) - len(faces_found)]]
         return limits + faces_found
 
-    monkeypatch.setattr(detection_batches, "read_together", told)
+    monkeypatch.setattr(model_batches, "read_together", told)
     # The host's own constants are kept for good: they must not be made without memory.
     head_pose(torch.zeros(1, 68, 3))
     with FakeTensorMode(allow_non_fake_inputs=True), Transfers() as transfers:
@@ -216,7 +216,7 @@ def test_the_driver_sees_one_wait_and_no_pixel(tmp_path: Path, monkeypatch: pyte
         torch.cuda.set_sync_debug_mode("error")
         return told
 
-    monkeypatch.setattr(detection_batches, "read_together", read)
+    monkeypatch.setattr(model_batches, "read_together", read)
     batch = Images.from_comfy(torch.rand(8, 1080, 1920, 3, device=device))
     options = DetectionOptions(threshold=0.3)
 

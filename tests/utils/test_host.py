@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from fastface.utils import host
+from fastface.utils.host import folders
 from fastface.utils.unfinished import clear_leftovers
 
 
 @pytest.fixture(autouse=True)
 def no_remembered_folders():
-    host._is_writable.cache_clear()
+    folders._is_writable.cache_clear()
     yield
-    host._is_writable.cache_clear()
+    folders._is_writable.cache_clear()
 
 
 class Interrupted(BaseException):
@@ -272,8 +273,8 @@ class TestInside:
     def test_nothing_is_writable_but_the_temp_folder(self, comfyui, monkeypatch, tmp_path: Path):
         for name in ("user", "temp", "cache"):
             (tmp_path / name).write_text("")
-        monkeypatch.setattr(host, "_platform_cache_folder", lambda: tmp_path / "cache")
-        host._until_exit.close()  # a test before may have needed it
+        monkeypatch.setattr(folders, "_platform_cache_folder", lambda: tmp_path / "cache")
+        folders._until_exit.close()  # a test before may have needed it
         folder = host.cache_folder()
         assert folder.is_dir() and folder.parent == Path(tempfile.gettempdir())
         assert host.cache_folder() == folder, "one for the process"
@@ -281,7 +282,7 @@ class TestInside:
         folder.rmdir()
         again = host.cache_folder()
         assert again.is_dir()
-        host._until_exit.close()
+        folders._until_exit.close()
         assert not again.is_dir()
 
 

@@ -15,7 +15,7 @@ import torch
 from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.registry import get_backend
 from fastface.models.multiview.robust import LOOKS
-from fastface.pipeline import detection_batches
+from fastface.pipeline import model_batches
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
@@ -169,9 +169,9 @@ def test_the_device_is_read_as_often_for_many_images_as_for_one(
     analyzer: Analyzer, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     reads: list[int] = []
-    read = detection_batches.read_together
+    read = model_batches.read_together
     monkeypatch.setattr(
-        detection_batches, "read_together", lambda tensors: (reads.append(1), read(tensors))[1]
+        model_batches, "read_together", lambda tensors: (reads.append(1), read(tensors))[1]
     )
     small = cv2.resize(turned(photo, 2), (160, 200))
     for count in (1, 3):

@@ -1,4 +1,4 @@
-"""Batches of images through a detector, whose results are read together."""
+"""Batches that fit through models: images through a detector, faces through a head."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from ..backends.interfaces import DetectionOptions, Detector
+from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.pending import Pending, read_together
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images, check_values
-from ..utils.memory import images_at_once, run_with_oom_retry
+from ..utils.memory import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.metrics import stage
 from ..utils.progress import part
+from ..utils.views import CropSource
 
 if TYPE_CHECKING:
     from ..models.multiview.types import MakeBatch
@@ -73,6 +75,36 @@ def detect_batches(
         with part(number / len(makers), (number + 1) / len(makers)):
             detected.append(_Detected(make, run_with_oom_retry(make(), find)))
     return _resolved(detected, find)
+
+
+def describe_faces(head: Head, images: CropSource, faces: Faces, task: str) -> dict[str, Tensor]:
+    """What a head says of faces, some at a time.
+
+    Args:
+        head: The model.
+        images: Those in which `faces` were found.
+        faces: On any device; the result lies there.
+        task: The head's.
+
+    Returns:
+        Fields of `Faces` with a row for each; none at all for no faces.
+
+    Raises:
+        OutOfMemory: Not even one face fits, on its own, into the memory that is left.
+    """
+
+    def look(some: Faces) -> dict[str, Tensor]:
+        return dict(head.describe(images, some))
+
+    at_once = faces_at_once(head.runs_on.device.startswith("cpu"))
+    parts: list[dict[str, Tensor]] = []
+    for start in range(0, len(faces), at_once):
+        some = faces if len(faces) <= at_once else faces[start : start + at_once]
+        with stage(task), part(start / len(faces), (start + len(some)) / len(faces)):
+            parts += run_with_oom_retry(some, look)
+    if len(parts) < 2:
+        return parts[0] if parts else {}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)
