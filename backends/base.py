@@ -20,9 +20,6 @@ from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.detector_files import with_detector
 from ..utils.packs.read import read_pack
 from .interfaces import DetectionOptions, Session
-from .onnx_graphs.foreign import foreign_graph
-from .onnx_graphs.sizes import refuse_absurd_sizes
-from .onnx_graphs.ultralytics_graph import as_graph
 from .placement import Placement
 
 #: Numbers of a precision that take the memory of one in fp32.
@@ -241,6 +238,11 @@ class GraphBackend(Backend):
         return content_bytes(model) // _SHARES[placement.precision_of(model.task)]
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
+        # Here, so that ComfyUI's start does not wait for what rewrites graphs.
+        from .onnx_graphs.foreign import foreign_graph
+        from .onnx_graphs.sizes import refuse_absurd_sizes
+        from .onnx_graphs.ultralytics_graph import as_graph
+
         if not self.explains_missing_devices:
             self._require_device(placement.device)
         with unreplaced([model]), foreign_graph(model.path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.letterbox import Canvas
 from ..utils.views import CropSource
-from .pending import Pending
 from .placement import RunsOn
+
+if TYPE_CHECKING:
+    from .pending import Pending
 
 
 @dataclass(frozen=True)

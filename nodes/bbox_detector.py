@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES
@@ -16,6 +15,9 @@ from ..utils.segs import Segs, segs_of_image
 from ..utils.soft_masks import shaped_masks
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP, readable_images, size_of
 from .texts import with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 
 class BBoxDetector:

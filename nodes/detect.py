@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.box_formats import (
     BBOX_FORMATS,
@@ -41,6 +40,9 @@ from .sockets import (
     size_of,
 )
 from .texts import counted, faces_in, places, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _log = logging.getLogger("FastFace")
 
@@ -200,7 +202,7 @@ def faces_in_boxes(
     Raises:
         InvalidInput: The boxes are of another number of images.
     """
-    from ..models.multiview.inside_boxes import BoxesOfImages  # see `Analyzer.model`
+    from ..models.multiview.inside_boxes import BoxesOfImages  # see `Analyzer._open`
 
     checked = readable_images(images)
     boxes = for_images(frames, len(checked))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.embedding import mean_embedding
 from ..utils.faces import Faces
@@ -24,6 +23,9 @@ from .sockets import (
     image_input,
 )
 from .texts import faces_in, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _log = logging.getLogger("FastFace")
 

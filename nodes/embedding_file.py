@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.embedding import Embedding
 from ..utils.embedding_file import SUFFIX, load_embedding, save_embedding
@@ -14,6 +13,9 @@ from ..utils.names import require_file_name
 from ..utils.packs.provenance import model_provenance
 from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS
 from .texts import with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _NONE = "(none saved yet)"
 

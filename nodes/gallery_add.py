@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
@@ -16,6 +15,9 @@ from ..utils.packs.checksums import content_of
 from ..utils.packs.provenance import model_provenance
 from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, readable_images
 from .texts import counted, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 GALLERY_TOOLTIP = (
     "Name of the gallery: a folder in models/fastface/galleries. One that is not there is made by "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..pipeline.gallery_exchange import (
     Imported,
@@ -13,7 +13,6 @@ from ..pipeline.gallery_exchange import (
     people_of_face_models,
     people_of_photos,
 )
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.face_model import face_models_folder
 from ..utils.errors import InvalidInput
 from ..utils.gallery.contents import (
@@ -31,6 +30,9 @@ from .embedding_file import embeddings_folder
 from .gallery_add import GALLERY_TOOLTIP, facts_of
 from .sockets import CATEGORY, FACE_ANALYSIS
 from .texts import counted, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _log = logging.getLogger("FastFace")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.faces import Faces
 from ..utils.gallery.places import gallery_store
 from ..utils.gallery.search import Match, index_of
@@ -24,6 +23,9 @@ from .sockets import (
     similarity_input,
 )
 from .texts import counted, faces_in, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 UNKNOWN = "unknown"
 

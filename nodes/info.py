@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.report import face_records, image_texts
 from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked
 from .texts import faces_in, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 #: What tells something for people, and the fields of `Faces` that it fills in.
 _TASKS = {"genderage": "age", "landmark_3d_68": "pose"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import largest_of_each_image
 from ..utils.draw import draw_keypoints
 from ..utils.errors import ModelError
@@ -26,6 +25,9 @@ from .sockets import (
     size_of,
 )
 from .texts import faces_in, places, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _log = logging.getLogger("FastFace")
 

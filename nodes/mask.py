@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, single_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
@@ -16,6 +15,9 @@ from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
 from .sockets import CATEGORY, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked, or_blocked
 from .texts import faces_in, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _OUTLINE_TASK = "landmark_2d_106"
 

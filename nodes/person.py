@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import ORDERS
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
@@ -21,6 +20,9 @@ from .sockets import (
     similarity_input,
 )
 from .texts import with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 
 class FastFacePerson:

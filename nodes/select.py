@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, rank
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
@@ -21,6 +20,9 @@ from .sockets import (
     similarity_input,
 )
 from .texts import faces_in, quoted, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _AGE_TASK = "genderage"
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.box_formats import frames_of_boxes
 from ..utils.crops import CropBatch
@@ -22,6 +21,9 @@ from ..utils.pixels import extremes
 from ..utils.progress import may_stop
 from ..utils.tracks.shown import named
 from ..utils.tracks.tracks import Tracks
+
+if TYPE_CHECKING:
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 CATEGORY = "FastFace"
 
@@ -71,6 +73,9 @@ def require_face_analysis(value: Any, name: str = "faceanalysis") -> FaceAnalysi
     Raises:
         InvalidInput: It is not from FastFace Loader.
     """
+    # Here, so that ComfyUI's start does not wait for it: half of the pack's modules.
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
+
     if isinstance(value, FaceAnalysis):
         return value
     kind = type(value)

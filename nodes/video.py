@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.film.analysis import ACCURACIES, EXACT, FilmAnalysis, analyze_film
+from ..pipeline.film import ACCURACIES, EXACT
 from ..pipeline.film.tables import FORMATS, write_table
-from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..utils import host
 from ..utils.errors import InvalidInput
 from ..utils.host.files import input_file, input_films, output_file
@@ -23,6 +22,10 @@ from ..utils.video.sources import TrimmedFilm, film_of_video
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP, FACES, TRACKS, VIDEO
 from .texts import counted, faces_in, places, with_text
+
+if TYPE_CHECKING:
+    from ..pipeline.film.analysis import FilmAnalysis
+    from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _NO_FILM = "(from video or images)"
 _NOT_WRITTEN = "none"
@@ -181,6 +184,9 @@ class FastFaceVideo:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
+        # Here, so that ComfyUI's start does not wait for what analyses films.
+        from ..pipeline.film.analysis import analyze_film
+
         file, written = None, ""
         if write != _NOT_WRITTEN:
             file, written = output_file(filename_prefix, f".{write}")

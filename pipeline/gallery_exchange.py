@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,7 +22,9 @@ from ..utils.packs import SPACE_DIGITS
 from ..utils.packs.released import RELEASED_FILES, RESNET_50
 from ..utils.pictures import read_picture
 from ..utils.progress import advance, may_stop, stoppable
-from .insightface_compat.facade import FaceAnalysis
+
+if TYPE_CHECKING:
+    from .insightface_compat.facade import FaceAnalysis
 
 #: What ReActor embeds with: the recognition network of buffalo_l.
 REACTOR_SPACE = f"{RELEASED_FILES[RESNET_50].name}@{RESNET_50[:SPACE_DIGITS]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.interfaces import DetectionOptions
@@ -26,11 +27,11 @@ from .choices import (
     device_names,
     why_not_cheaper,
 )
-from .insightface_compat.facade import FaceAnalysis
 from .insightface_compat.sizes import AUTO_SIZES
 from .pack_choice import choose_pack, with_chosen_detector
-from .pool import shared_analyzer
-from .precision_choice import known_proofs, needs_proof, proven_placement
+
+if TYPE_CHECKING:
+    from .insightface_compat.facade import FaceAnalysis
 
 DETECTION_MODES = ("standard", "auto", "robust")
 
@@ -146,6 +147,11 @@ def load_for_pack(
     if mtcnn is not None:
         chosen = chosen.with_parameters(mtcnn)
     placement = choose_placement(chosen, pack, device, precision, strict)
+    # Here, so that ComfyUI's start does not wait for it: half of the pack's modules.
+    from .insightface_compat.facade import FaceAnalysis
+    from .pool import shared_analyzer
+    from .precision_choice import needs_proof, proven_placement
+
     if needs_proof(chosen, placement.device, placement.precision):
         wanted = pack.tasks if tasks is None else ("detection", *tasks)
         asked = [task for task in pack.tasks if task in wanted]
@@ -242,6 +248,8 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     whose = provenance(pack)
     strict = ", strict" if placement.strict else ""
     if placement.proven is not None:
+        from .precision_choice import known_proofs  # see `load_for_pack`
+
         offered = [
             task
             for task in pack.tasks

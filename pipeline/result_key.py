@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.packs.checksums import content_of
-from .insightface_compat.facade import FaceAnalysis
+
+if TYPE_CHECKING:
+    from .insightface_compat.facade import FaceAnalysis
 
 RECOGNITION = "recognition"
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,18 +23,19 @@ from ...utils.tracks.tracks import FilmSource, Tracks
 from ...utils.video.frames import Frames
 from ...utils.video.scenes import cuts
 from ...utils.video.selection import Selection
-from ..insightface_compat.facade import FaceAnalysis
 from ..result_key import describing_tasks, result_key
+from . import EXACT, FAST
 from .chunks import Chunk, chunks_of, frames_at_once
 from .full import EveryFrame
 from .segments import SEGMENT_FRAMES, FilmStore, GrowingSegment, Segment, films_folder
 from .sparse import KnownFaces, full_every
 from .spilled import SpilledEmbeddings
 
+if TYPE_CHECKING:
+    from ..insightface_compat.facade import FaceAnalysis
+
 _log = logging.getLogger("FastFace")
 
-EXACT, FAST = "exact", "fast"
-ACCURACIES = (EXACT, FAST)
 #: How often it is said how far a film is, in seconds: on the node, and in the log.
 _SHOW_SECONDS = 1.0
 _LOG_SECONDS = 15.0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...utils.faces import Faces
 from ...utils.images import Images
-from ..insightface_compat.facade import FaceAnalysis
 from .chunks import Chunk
+
+if TYPE_CHECKING:
+    from ..insightface_compat.facade import FaceAnalysis
 
 
 class EveryFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from ...utils.choose import limit_faces
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
-from ..insightface_compat.facade import FaceAnalysis
 from .chunks import Chunk
 from .expected import WEAK, Expected, FullFrame, expected_between, seen_of
 from .windows import Sighting, Window, faces_in_windows
+
+if TYPE_CHECKING:
+    from ..insightface_compat.facade import FaceAnalysis
 
 #: Most seconds, and frames, from one frame in full to the next.
 _MOST_SECONDS = 0.2

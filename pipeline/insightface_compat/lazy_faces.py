@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from ...utils.images import Images
 from ...utils.insightface_fields import FACE_KEYS
 from ...utils.isolation import engine_call
 from ...utils.views import CropSource, CropSpec, PrecomputedCrops, bytes_of_crops
-from ..analyzer import Analyzer
 from .access_predictor import AccessPredictor
+
+if TYPE_CHECKING:
+    from ..analyzer import Analyzer
 
 Result = TypeVar("Result")
 
@@ -180,7 +182,7 @@ class LazyImageFaces:
 
     def _view(self, task: str) -> CropSpec | None:
         """What the model of a task looks at, if it can be cut out now."""
-        from ...models.opening import view_of  # see `Analyzer.model`
+        from ...models.opening import view_of  # see `Analyzer._open`
 
         view = view_of(self._analyzer.backend, self._analyzer.pack.model(task))
         can_align = self._record.faces.landmarks is not None

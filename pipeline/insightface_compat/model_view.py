@@ -92,7 +92,7 @@ class ModelView(Portable):
         if not self.has_own_network:
             return self.analyzer
         if self._around_session is None:
-            from .put_session import analyzer_over  # with `models.opening`; see `Analyzer.model`
+            from .put_session import analyzer_over  # with `models.opening`; see `Analyzer._open`
 
             self._around_session = analyzer_over(self)
         return self._around_session

@@ -14,8 +14,8 @@ import torch
 
 pytest.importorskip("av")
 
-from fastface.pipeline.film import analysis, segments
-from fastface.pipeline.film.analysis import EXACT, FAST, FilmAnalysis, analyze_film
+from fastface.pipeline.film import ACCURACIES, EXACT, FAST, segments
+from fastface.pipeline.film.analysis import FilmAnalysis, analyze_film
 from fastface.pipeline.film.chunks import chunks_of
 from fastface.pipeline.film.sparse import full_every
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
@@ -340,4 +340,4 @@ def test_segments_hold_all_that_was_found():
     for garbage in (b"", b"x" * 100, segment.to_bytes()[:-1]):
         with pytest.raises(segments.DamagedFile):
             segments.Segment.from_bytes(garbage)
-    assert analysis.ACCURACIES == (EXACT, FAST)
+    assert ACCURACIES == (EXACT, FAST)
