@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.placement import RunsOn
+from fastface.backends.onnxruntime import OnnxRuntimeBackend
+from fastface.backends.openvino import OpenVinoBackend
+from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.sessions import parallel_session
 from fastface.backends.sessions.parallel_session import ParallelSession, side_by_side
+from fastface.utils.packs import ModelFile
 from fastface.utils.progress import heard_by, may_stop
 
 LANES = 4
@@ -164,3 +168,25 @@ def test_lanes_by_cores_and_settings(threads, cores, lanes, monkeypatch, tmp_pat
     if isinstance(opened, ParallelSession):
         batches(opened, 2)
         assert asked == [lanes]
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntimeBackend, OpenVinoBackend])
+@pytest.mark.parametrize(
+    ("name", "task", "shape"),
+    [
+        ("scrfd_2.5g_bnkps", "detection", (5, 3, 160, 192)),
+        ("mobilefacenet", "recognition", (5, 3, 112, 112)),
+    ],
+)
+def test_answers_are_the_same_to_the_bit(kind, name, task, shape, monkeypatch, test_data: Path):
+    backend = kind()
+    if backend.why_unavailable():
+        pytest.skip(backend.why_unavailable())
+    monkeypatch.setattr(parallel_session, "usable_cores", lambda: 2)
+    model = ModelFile(test_data / "models" / f"{name}.onnx", task)
+    opened = backend.open_session(model, Placement())
+    front, *_ = getattr(opened, "halves", (opened,))
+    assert isinstance(front, ParallelSession)
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    together, lanes = front.together.run(x), front._in_lanes(front._open_lanes(), x)
+    assert all(torch.equal(*pair) for pair in zip(together, lanes, strict=True))
