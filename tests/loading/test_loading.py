@@ -97,10 +97,11 @@ def test_imports_no_engine_reads_no_model_opens_no_socket():
                 sockets.append(event)
 
         sys.addaudithook(watch)
-        load(folder)
+        pack = load(folder).__name__
         gained = {name.partition(".")[0] for name in set(sys.modules) - before}
         print(json.dumps({
             "gained": sorted(gained),
+            "ours": [name.partition(".")[2] for name in sys.modules if name.startswith(pack)],
             "cuda": torch.cuda.is_initialized(),
             "models": models,
             "sockets": sockets,
@@ -123,6 +124,10 @@ def test_imports_no_engine_reads_no_model_opens_no_socket():
         "comfy",
     }
     assert engines.isdisjoint(answer["gained"])
+    # What analyses waits for the first image: it is half of the pack's modules.
+    waiting = ("pipeline.analyzer", "pipeline.film.analysis", "models.", "backends.onnx_graphs.")
+    early = [name for name in answer["ours"] if name.startswith(waiting)]
+    assert early == []
     assert answer["cuda"] is False
     assert answer["models"] == [] and answer["sockets"] == []
 
