@@ -13,7 +13,13 @@ from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES
 from ..utils.segs import Segs, segs_of_image
 from ..utils.soft_masks import shaped_masks
-from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP, readable_images, size_of
+from .socket_checks import readable_images
+from .sockets import (
+    CATEGORY,
+    FACE_ANALYSIS,
+    FACE_ANALYSIS_TOOLTIP,
+    size_of,
+)
 from .texts import with_text
 
 if TYPE_CHECKING:

@@ -14,7 +14,11 @@ from ..pipeline.choices import device_names
 from ..utils import host
 from ..utils.errors import InvalidInput
 from .progress import reporter
-from .sockets import CATEGORY, image_input, readable_images
+from .socket_checks import readable_images
+from .sockets import (
+    CATEGORY,
+    image_input,
+)
 
 
 class FastFaceBenchmark:

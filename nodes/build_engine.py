@@ -11,7 +11,10 @@ from ..pipeline.pack_choice import choose_pack
 from ..utils import host
 from .pack_input import pack_input
 from .progress import reporter
-from .sockets import CATEGORY, readable_images
+from .socket_checks import readable_images
+from .sockets import (
+    CATEGORY,
+)
 
 _MB = 1 << 20
 

@@ -15,7 +15,12 @@ from ..utils.embedding import cosine_similarities
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb, quantised
 from ..utils.similarity_picture import PAIR_PX, Group, draw_matrix, shows_faces
-from .sockets import CATEGORY, FACES_INPUT, faces_of, similarity_input
+from .socket_checks import faces_of
+from .sockets import (
+    CATEGORY,
+    FACES_INPUT,
+    similarity_input,
+)
 from .texts import counted, faces_in, with_text
 
 #: Side of what is shown of a face over the longer side of its box.

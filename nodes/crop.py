@@ -12,15 +12,14 @@ from ..utils.crops import CropBatch, cut, paste
 from ..utils.errors import InvalidInput, ModelError
 from ..utils.faces import Faces
 from ..utils.images import floating_rgb
+from .socket_checks import faces_of, readable_images
 from .sockets import (
     CATEGORY,
     CROPS,
-    faces_of,
     image_input,
     images_with_faces,
     list_or_blocked,
     or_blocked,
-    readable_images,
     size_of,
 )
 from .texts import counted, faces_in, with_text

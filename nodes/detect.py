@@ -26,6 +26,7 @@ from ..utils.face_landmarks import frames_of_landmarks
 from ..utils.faces import Faces
 from ..utils.masks import MASK_SHAPES, face_masks
 from ..utils.progress import advance, part
+from .socket_checks import readable_images, require_images
 from .sockets import (
     BOUNDING_BOX,
     CATEGORY,
@@ -35,8 +36,6 @@ from .sockets import (
     FACES,
     image_input,
     or_blocked,
-    readable_images,
-    require_images,
     size_of,
 )
 from .texts import counted, faces_in, places, with_text

@@ -11,6 +11,7 @@ from ..utils.choose import largest_of_each_image
 from ..utils.embedding import mean_embedding
 from ..utils.faces import Faces
 from ..utils.progress import part
+from .socket_checks import given_or_found
 from .sockets import (
     CATEGORY,
     EMBEDDING,
@@ -19,7 +20,6 @@ from .sockets import (
     FACES,
     FACES_INPUT,
     FACES_TOOLTIP,
-    given_or_found,
     image_input,
 )
 from .texts import faces_in, with_text

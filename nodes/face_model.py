@@ -19,12 +19,12 @@ from ..utils import host
 from ..utils.choose import largest_of_each_image
 from ..utils.faces import Faces
 from ..utils.progress import part
+from .socket_checks import given_or_found
 from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
     FACE_ANALYSIS_TOOLTIP,
     FACES_INPUT,
-    given_or_found,
     image_input,
 )
 from .texts import faces_in, with_text

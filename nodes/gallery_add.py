@@ -13,7 +13,13 @@ from ..utils.gallery.contents import Addition, Gallery, with_added
 from ..utils.gallery.places import gallery_store
 from ..utils.packs.checksums import content_of
 from ..utils.packs.provenance import model_provenance
-from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, readable_images
+from .socket_checks import faces_of, readable_images
+from .sockets import (
+    CATEGORY,
+    EMBEDDING,
+    FACE_ANALYSIS,
+    FACES_INPUT,
+)
 from .texts import counted, with_text
 
 if TYPE_CHECKING:

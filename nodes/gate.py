@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..utils.faces import Faces
+from .socket_checks import faces_of
 from .sockets import (
     CATEGORY,
     FACES,
-    faces_of,
     images_with_faces,
     list_or_blocked,
     or_blocked,

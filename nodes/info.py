@@ -11,7 +11,14 @@ from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.report import face_records, image_texts
-from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked
+from .socket_checks import faces_of
+from .sockets import (
+    CATEGORY,
+    EMBEDDING,
+    FACE_ANALYSIS,
+    FACES_INPUT,
+    list_or_blocked,
+)
 from .texts import faces_in, with_text
 
 if TYPE_CHECKING:

@@ -18,7 +18,10 @@ from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.progress import heard_by
 from .progress import listener
-from .sockets import FACES_INPUT, SOCKETS, faces_given
+from .socket_checks import SOCKETS, faces_given
+from .sockets import (
+    FACES_INPUT,
+)
 from .texts import quoted
 
 _REMEDY = "change it, or the node that is connected to it"

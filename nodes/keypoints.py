@@ -13,13 +13,13 @@ from ..utils.draw import draw_keypoints
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 from ..utils.progress import may_stop
+from .socket_checks import given_or_found
 from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
     FACE_ANALYSIS_TOOLTIP,
     FACES_INPUT,
     FACES_TOOLTIP,
-    given_or_found,
     image_input,
     or_blocked,
     size_of,

@@ -13,7 +13,14 @@ from ..utils.faces import Faces
 from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
-from .sockets import CATEGORY, FACE_ANALYSIS, FACES_INPUT, faces_of, list_or_blocked, or_blocked
+from .socket_checks import faces_of
+from .sockets import (
+    CATEGORY,
+    FACE_ANALYSIS,
+    FACES_INPUT,
+    list_or_blocked,
+    or_blocked,
+)
 from .texts import faces_in, with_text
 
 if TYPE_CHECKING:

@@ -34,7 +34,10 @@ from ..utils.tracks.tracks import Tracks
 from ..utils.video.film import FilmFile
 from ..utils.video.frames import Frames, ImageFrames
 from ..utils.video.sources import film_of_video, sound_of_video
-from .sockets import or_blocked, readable_images
+from .socket_checks import readable_images
+from .sockets import (
+    or_blocked,
+)
 
 
 class PeopleOfFilm:

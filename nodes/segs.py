@@ -11,7 +11,12 @@ from ..utils.images import floating_rgb
 from ..utils.masks import MASK_SHAPES
 from ..utils.progress import advance
 from ..utils.segs import segs_of_image
-from .sockets import CATEGORY, faces_of, images_with_faces, list_or_blocked
+from .socket_checks import faces_of
+from .sockets import (
+    CATEGORY,
+    images_with_faces,
+    list_or_blocked,
+)
 from .texts import counted, faces_in, with_text
 
 

@@ -10,13 +10,13 @@ from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, r
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
+from .socket_checks import faces_of
 from .sockets import (
     CATEGORY,
     EMBEDDING,
     FACE_ANALYSIS,
     FACES,
     FACES_INPUT,
-    faces_of,
     similarity_input,
 )
 from .texts import faces_in, quoted, with_text

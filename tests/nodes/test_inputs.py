@@ -21,7 +21,11 @@ from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes.crop import FastFaceCrop
 from fastface.nodes.inputs import check_inputs
-from fastface.nodes.sockets import FACES_INPUT, SOCKETS, TRACKS
+from fastface.nodes.socket_checks import SOCKETS
+from fastface.nodes.sockets import (
+    FACES_INPUT,
+    TRACKS,
+)
 from fastface.pipeline.insightface_compat.face_model import FACE_MODEL_TASKS
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import FastFaceError, InvalidInput

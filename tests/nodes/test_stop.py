@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
-from fastface.nodes.sockets import FACES_INPUT, require_crops
+from fastface.nodes.socket_checks import require_crops
+from fastface.nodes.sockets import (
+    FACES_INPUT,
+)
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.results import forget_results
 from fastface.utils import host
