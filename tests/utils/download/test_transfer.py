@@ -46,7 +46,9 @@ def test_whole_file_arrives(names_in, file_server, target: Path, content: bytes)
     assert path == target
     assert target.read_bytes() == content
     assert names_in(target.parent) == ["pack.zip"]
-    assert seen[0] == (0, len(content)) and seen[-1] == (len(content), len(content))
+    # A server that answers late is waited for aloud: nothing of an unknown size.
+    told = [each for each in seen if each != (0, 0)] or seen
+    assert told[0] == (0, len(content)) and told[-1] == (len(content), len(content))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
