@@ -145,6 +145,8 @@ def choose_placement(
         offered = backend.devices()
         device = best_device(offered if settings().prefer_gpu else ("cpu",))
     precisions = backend.precisions(device)
+    if precision == AUTO and settings().fast:
+        precision = FAST
     if precision == AUTO or (precision == FAST and not backend.proven_precisions(device)):
         precision = backend.best_precision(pack, device)
     elif precision not in (*precisions, FAST):

@@ -127,6 +127,14 @@ def test_processors_without_the_instructions(monkeypatch):
     assert "no instructions for int8" in describe_loaded(app)
 
 
+def test_auto_is_fast_where_the_settings_say_so(monkeypatch):
+    monkeypatch.setenv("FASTFACE_FAST", "1")
+    monkeypatch.setattr(precision_proof, "_paired_ms", lambda *uses: (10.0, 5.0))
+    monkeypatch.setattr(precision_proof, "prover", lambda: "timed as twice as fast")
+    assert loaded().analyzer.placement.precision_of("detection") == "int8"
+    assert loaded(precision="fp32").analyzer.placement.precision_of("detection") == "fp32"
+
+
 def test_a_wrong_folder_of_pictures_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTFACE_CALIBRATION", str(tmp_path / "none"))
     with pytest.raises(InvalidInput, match=r"FASTFACE_CALIBRATION is .*no folder"):

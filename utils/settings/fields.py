@@ -34,6 +34,7 @@ PROFILES: dict[Profile, dict[str, Any]] = {
         "batch_size": 1,
         "cache_mem_limit": 8 << 20,
         "small_packs": True,
+        "fast": True,
         "heads": ("detection", "recognition"),
         "det_size": 320,
         "max_faces": 4,
@@ -177,6 +178,11 @@ class Settings(BaseModel):
         le=1024,
         description="Threads of an ONNX Runtime session; 0 takes the physical cores that the "
         "process may use.",
+    )
+    fast: bool = Field(
+        default=False,
+        description="1 lets the loader's precision `auto` be `fast` on a CPU: fewer bits for the "
+        "networks whose answers are proven in them.",
     )
     calibration: str = Field(
         default="",

@@ -22,7 +22,7 @@ from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.utils import cores
-from fastface.utils.errors import BackendUnavailable, ModelError
+from fastface.utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 
@@ -149,6 +149,12 @@ def test_other_inputs_than_float32_are_refused(model: ModelFile):
     half = ModelFile(**{**vars(model), "input_dtype": "float16"})
     with pytest.raises(ModelError, match="takes float16"):
         make_int8_graphs(half, RECIPE, {})
+
+
+def test_without_memory_for_it_nothing_is_quantised(model: ModelFile, monkeypatch):
+    monkeypatch.setattr(int8_graphs, "free_ram", lambda: 1000)
+    with pytest.raises(OutOfMemory, match="quantising takes about"):
+        make_int8_graphs(model, RECIPE, {})
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend(), OpenVinoBackend()])
