@@ -13,6 +13,7 @@ from ..utils import host
 from ..utils.errors import BackendUnavailable, FastFaceError
 from ..utils.isolation import engine_call
 from ..utils.packs import ModelPack
+from ..utils.progress import heard_by
 from .calibration import calibration_pictures
 from .choices import FAST
 from .precision_proof import PrecisionProof, PrecisionProver
@@ -64,7 +65,9 @@ def proven_placement(
             f"{placement.device}: {'; '.join(refused)}; choose fp32 or fast"
         )
     for text in refused:
-        _log.warning("runs in fp32: %s", text)
+        # Of fast nobody expects that all are.
+        level = logging.INFO if placement.precision == FAST else logging.WARNING
+        _log.log(level, "runs in fp32: %s", text)
     return replace(placement, proven=tuple(chosen))
 
 
@@ -81,7 +84,8 @@ def precision_proofs(
     for task, precision in product(tasks, _candidates(backend, placement)):
         host.check_interrupted()
         try:
-            proofs.append(prover.proof(task, precision))
+            with heard_by(lambda done: host.check_interrupted()):
+                proofs.append(prover.proof(task, precision))
         except (FastFaceError, OSError) as error:
             _log.warning("%s can't be proved in %s: %s", task, precision, error)
             proofs.append(PrecisionProof.failed(task, precision, str(error)))

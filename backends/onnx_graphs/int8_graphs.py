@@ -23,6 +23,7 @@ from ...utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ...utils.memory import free_ram
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes
+from ...utils.progress import may_stop
 from ..placement import Placement
 from .batch_axis import image_shape
 from .batched import batched_graph
@@ -293,6 +294,7 @@ def _reader(model: Any, inputs: Sequence[np.ndarray], base: type) -> Any:
 
     class Inputs(base):
         def get_next(self) -> dict[str, np.ndarray] | None:
+            may_stop()
             images = next(waiting, None)
             return None if images is None else {name: images}
 

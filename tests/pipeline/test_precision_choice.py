@@ -135,6 +135,25 @@ def test_auto_is_fast_where_the_settings_say_so(monkeypatch):
     assert loaded(precision="fp32").analyzer.placement.precision_of("detection") == "fp32"
 
 
+def test_proving_can_be_stopped(monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise Stopped
+
+    monkeypatch.setattr(host, "check_interrupted", check)
+    monkeypatch.setattr(host, "is_interruption", lambda error: isinstance(error, Stopped))
+    monkeypatch.setattr(precision_proof, "prover", lambda: "nothing is known of it")
+    with pytest.raises(Stopped):
+        loaded(precision="int8")
+
+
 def test_a_wrong_folder_of_pictures_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTFACE_CALIBRATION", str(tmp_path / "none"))
     with pytest.raises(InvalidInput, match=r"FASTFACE_CALIBRATION is .*no folder"):
