@@ -221,18 +221,6 @@ class GraphBackend(Backend):
                 f"{self.name}: got device {device!r}, expected one of {list(offered)} here"
             )
 
-    def _require_precision(self, model: ModelFile, placement: Placement) -> None:
-        """
-        Raises:
-            InvalidInput: The precision of the model is none of `precisions()`.
-        """
-        precision, offered = placement.precision_of(model.task), self.precisions(placement.device)
-        if precision not in offered:
-            raise InvalidInput(
-                f"{self.name} on {placement.device}: got precision {precision!r}, expected one of "
-                f"{list(offered)}: {self.why_not_offered(precision, placement.device)}"
-            )
-
     def session_bytes(self, model: ModelFile, placement: Placement) -> int:
         """Memory that the session of a graph is declared to take on its device."""
         return content_bytes(model) // _SHARES[placement.precision_of(model.task)]

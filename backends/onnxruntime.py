@@ -40,7 +40,6 @@ from .providers.request import OPENING_FACTOR, attempts, listed_providers, sessi
 from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .sessions.opening import open_batched
 from .sessions.ort_session import OrtSession
-from .sessions.parallel_session import side_by_side
 
 _log = logging.getLogger("FastFace")
 
@@ -124,54 +123,43 @@ class OnnxRuntimeBackend(GraphBackend):
         fp16 whatever the precision.
 
         Raises:
-            BackendUnavailable: The runtime is missing, or `strict` can't be kept.
-            InvalidInput: There is no such device or precision.
+            BackendUnavailable: The runtime is missing, doesn't offer the precision, or `strict`
+                can't be kept.
+            InvalidInput: There is no such device.
             ModelError: The file is missing, damaged, or nothing this runtime can run.
         """
         row, index = parse_device(placement.device)
         if reason := self.why_unavailable():
             raise BackendUnavailable(reason)
-        self._require_precision(model, placement)
+        precision, offered = placement.precision_of(model.task), self.precisions(placement.device)
+        if precision not in offered:
+            raise BackendUnavailable(
+                f"onnxruntime on {row.device}: got precision {precision!r}, offered: "
+                f"{', '.join(offered)}; choose that, or the torch backend for others"
+            )
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
 
         graphs = opened_graphs(model, placement)
 
-        def open_graph(path: Path, note: str) -> Session:
+        def open_graph(path: Path, note: str) -> OrtSession:
             file, precision = graphs.of(path)
             notes = "; ".join(text for text in (graphs.note, note) if text)
-
-            def open_lanes(lanes: int) -> OrtSession:
-                session = self._open(file, model.path, row, index, placement.strict, notes, lanes)
-                if precision == "int8":
-                    session.runs_on = replace(session.runs_on, precision=precision)
-                return session
-
-            session = open_lanes(1)
-            on_cpu = session.runs_on.provider == CPU
-            return side_by_side(session, open_lanes, file) if on_cpu else session
+            session = self._open(file, model.path, row, index, placement.strict, notes)
+            if precision == "int8":
+                session.runs_on = replace(session.runs_on, precision=precision)
+            return session
 
         # What is quantised is the graph with a batch axis, without what is rewritten for fp32.
         prepare = partial(_prepared, model, row, tune=not graphs.int8)
         return open_batched(model, prepare, open_graph, row.any_size)
 
     def _open(
-        self,
-        graph: Path,
-        file: Path,
-        row: ProviderRow,
-        index: int,
-        strict: bool,
-        note: str,
-        lanes: int,
+        self, graph: Path, file: Path, row: ProviderRow, index: int, strict: bool, note: str
     ) -> OrtSession:
-        """
-        Args:
-            graph: Is opened.
-            file: Which it was made of, is what users know.
-            row, index, strict: Where.
-            note: What is to be said of it besides.
-            lanes: How many runs at once share the threads.
+        """`graph` is opened; `file`, which it was made of, is what users know.
+
+        `note` is what is to be said of it besides.
         """
         import onnxruntime as runtime
 
@@ -182,7 +170,7 @@ class OnnxRuntimeBackend(GraphBackend):
         whole = self_contained(graph)
         for candidate, as_strict in attempts(row, strict, listed):
             try:
-                raw = self._create(runtime, whole, candidate, index, as_strict, listed, lanes)
+                raw = self._create(runtime, whole, candidate, index, as_strict, listed)
                 verified = as_strict or not strict
                 break
             except errors as error:
@@ -222,7 +210,6 @@ class OnnxRuntimeBackend(GraphBackend):
         index: int,
         strict: bool,
         listed: frozenset[str],
-        lanes: int,
     ) -> Any:
         """One InferenceSession; raises what the runtime raises."""
         providers, config = session_request(row, index, strict, listed, self._engine_folder(row))
@@ -230,8 +217,7 @@ class OnnxRuntimeBackend(GraphBackend):
         options.log_severity_level = _LOG_ERRORS
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_mem_pattern = row.memory_pattern
-        threads = settings().threads or usable_cores()
-        options.intra_op_num_threads = max(1, threads // lanes) if lanes > 1 else threads
+        options.intra_op_num_threads = settings().threads or usable_cores()
         options.inter_op_num_threads = 1
         for name, value in {**_FEW_CORES, **config}.items():
             options.add_session_config_entry(name, value)

@@ -25,7 +25,6 @@ from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
 from .sessions.opening import open_batched
 from .sessions.openvino_session import OpenVinoSession
-from .sessions.parallel_session import side_by_side
 
 #: OpenVINO's names of devices, for ours.
 _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
@@ -99,24 +98,24 @@ class OpenVinoBackend(GraphBackend):
             raise BackendUnavailable(reason)
         core = _core()
         target = self._target(placement.device, core.available_devices)
-        self._require_precision(model, placement)
+        precision, offered = placement.precision_of(model.task), self.precisions(placement.device)
+        if precision not in offered:
+            raise InvalidInput(
+                f"openvino on {placement.device}: got precision {precision!r}, expected one of "
+                f"{list(offered)}: {self.why_not_offered(precision, placement.device)}"
+            )
         if not model.path.is_file():
             raise ModelError(f"{model.path} is not there; download the pack again")
         graphs = opened_graphs(model, placement)
 
-        def open_graph(path: Path, note: str) -> Session:
+        def open_graph(path: Path, note: str) -> OpenVinoSession:
             file, precision = graphs.of(path)
+            compile_again = partial(_compiled, file, model.path, target, precision)
+            compiled = compile_again()
+            where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
             notes = "; ".join(text for text in (graphs.note, note) if text)
-
-            def open_streams(streams: int) -> OpenVinoSession:
-                compile_again = partial(_compiled, file, model.path, target, precision, streams)
-                compiled = compile_again()
-                where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
-                runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, notes)
-                return OpenVinoSession(compiled, runs_on, model.path.name, compile_again, streams)
-
-            session = open_streams(1)
-            return session if target != "CPU" else side_by_side(session, open_streams, file)
+            runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, notes)
+            return OpenVinoSession(compiled, runs_on, model.path.name, compile_again)
 
         # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
         # makes a full canvas a tenth slower.
@@ -155,7 +154,7 @@ def _prepared(model: ModelFile) -> BatchedGraph:
     return prepared
 
 
-def _compiled(path: Path, file: Path, target: str, precision: str, streams: int) -> Any:
+def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
     """The CompiledModel of a graph that was made of `file`, which is what users know."""
     core, whole = _core(), self_contained(path)
     try:
@@ -171,7 +170,7 @@ def _compiled(path: Path, file: Path, target: str, precision: str, streams: int)
             "it and download the pack again, or choose another backend"
         ) from error
     try:
-        return core.compile_model(graph, target, _properties(target, precision, streams))
+        return core.compile_model(graph, target, _properties(target, precision))
     except (RuntimeError, MemoryError) as error:
         kind = OutOfMemory if is_out_of_memory(error) else BackendUnavailable
         raise kind(
@@ -189,8 +188,8 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _properties(target: str, precision: str, streams: int) -> dict[str, Any]:
-    """How a graph is compiled: for one run on all threads, or several on their shares of them."""
+def _properties(target: str, precision: str) -> dict[str, Any]:
+    """How a graph is compiled."""
     # Said outright, because by default GPUs compute in fp16, and some CPUs in bf16.
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -198,8 +197,6 @@ def _properties(target: str, precision: str, streams: int) -> dict[str, Any]:
     }
     if target == "CPU":
         properties["INFERENCE_NUM_THREADS"] = settings().threads or usable_cores()
-        if streams > 1:
-            properties |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
         # A pinned thread can't make way for those of the rest of the workflow.
         properties["ENABLE_CPU_PINNING"] = False
     else:

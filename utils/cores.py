@@ -10,8 +10,6 @@ from pathlib import Path
 
 import torch
 
-#: Each takes memory for an image: 160 MB for SCRFD-10G at 640 pixels.
-_MOST_LANES = 8
 #: Instructions that multiply and add in a precision, one of which is enough; by the names that
 #: torch and Linux share.
 _NATIVE = {
@@ -23,11 +21,6 @@ _NATIVE = {
 def is_x86() -> bool:
     """Whether it is an x86 processor of 64 bits."""
     return platform.machine().lower() in ("x86_64", "amd64")
-
-
-def lanes_of(threads: int) -> int:
-    """How many images are run side by side on so many threads at most; see `ParallelSession`."""
-    return max(1, min(threads, _MOST_LANES))
 
 
 @cache

@@ -19,7 +19,6 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from .cores import lanes_of, usable_cores
 from .errors import FastFaceError, OutOfMemory
 from .settings import settings
 
@@ -160,8 +159,7 @@ def images_at_once(device: torch.device, size_wh: tuple[int, int], image_pixels:
     free = free_vram(device)
     if free is None:
         smaller = _PIXELS_ON_CPU // (size_wh[0] * size_wh[1])
-        side_by_side = lanes_of(settings().threads or usable_cores())
-        most = min(_MOST_ON_GPU, max(_MOST_ON_CPU, side_by_side) * max(1, smaller))
+        most = min(_MOST_ON_GPU, _MOST_ON_CPU * max(1, smaller))
         return min(most, settings().batch_size or most)
     planned = free * _PLANNED_SHARE
     if budget := settings().gpu_mem_limit:

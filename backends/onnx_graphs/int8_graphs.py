@@ -11,6 +11,7 @@ holds them against each other: `pipeline.precision_proof` does, on pictures.
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,13 +217,27 @@ def _quantise(
 
 
 def _quantisation() -> Any:
+    """ONNX Runtime's `quantization` package.
+
+    Raises:
+        BackendUnavailable: It does not load.
+    """
+    before = list(sys.path)
     try:
+        import onnxruntime
+
+        # What it imports expects to find its neighbours there, as the first import of that package
+        # sees to; `trt/half.py` takes that back.
+        sys.path.append(str(Path(onnxruntime.__file__).parent / "transformers"))
         from onnxruntime import quantization
+        from onnxruntime.quantization import shape_inference  # noqa: F401  imported by name later
     except ImportError as error:
         raise BackendUnavailable(
             f"int8 graphs are made by onnxruntime's quantisation, which does not load ({error}); "
             "run `python install.py` in the pack's folder, or choose another precision"
         ) from error
+    finally:
+        sys.path[:] = before
     # It warns of what is done here already.
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
     return quantization

@@ -28,15 +28,13 @@ _OUTPUT_TYPES = {*_DTYPES, "i8", "i16", "i32", "i64", "boolean"}
 
 
 class OpenVinoSession:
-    """One opened network; safe to run from several threads, as many at once as it has requests."""
+    """One opened network; safe to run from several threads, one after the other.
+
+    Compiled for latency, OpenVINO itself runs one request at a time.
+    """
 
     def __init__(
-        self,
-        compiled: Any,
-        runs_on: RunsOn,
-        file_name: str,
-        compile_again: Callable[[], Any],
-        at_once: int = 1,
+        self, compiled: Any, runs_on: RunsOn, file_name: str, compile_again: Callable[[], Any]
     ) -> None:
         """Takes over a CompiledModel.
 
@@ -45,8 +43,6 @@ class OpenVinoSession:
             runs_on: What is said of it.
             file_name: Names the graph in errors.
             compile_again: Gives another one: one that failed in a run is of no more use.
-            at_once: How many streams it was compiled for: compiled for latency, OpenVINO itself
-                runs one request at a time.
 
         Raises:
             ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
@@ -67,8 +63,7 @@ class OpenVinoSession:
             )
         self._compiled: Any = compiled
         self._compile_again = compile_again
-        self._idle_requests: list[Any] = []
-        self._streams = threading.BoundedSemaphore(at_once)
+        self._request: Any = None
         self._lock = threading.Lock()
         self.runs_on = runs_on
         self.device = torch.device("cpu")
@@ -104,7 +99,7 @@ class OpenVinoSession:
         check_input(x, self.device, self._shape, self._file_name)
         pixels = x.detach().to(self._dtype).contiguous().numpy()
         try:
-            with self._streams:
+            with self._lock:
                 results = self._infer(pixels)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, FastFaceError) or raised_by_listener(error):
@@ -114,24 +109,17 @@ class OpenVinoSession:
         return tuple(torch.from_numpy(result) for result in results)
 
     def _infer(self, pixels: np.ndarray) -> list[np.ndarray]:
-        with self._lock:
-            compiled = self._whole()
-            idle = self._idle_requests
-            request = idle.pop() if idle else compiled.create_infer_request()
-        infer = partial(request.infer, [pixels], share_inputs=True, share_outputs=False)
+        compiled = self._whole()
+        if self._request is None:
+            self._request = compiled.create_infer_request()
+        infer = partial(self._request.infer, [pixels], share_inputs=True, share_outputs=False)
         try:
-            results = endings.run(infer, request.cancel)
+            results = endings.run(infer, self._request.cancel)
         except BaseException:
             # OpenVINO 2026.4: after a run that was cancelled, or for which memory ran out, later
             # ones, of new requests too, may answer for the failed run's input.
-            with self._lock:
-                if self._compiled is compiled:
-                    self._compiled = None
-                    self._idle_requests.clear()
+            self._compiled = self._request = None
             raise
-        with self._lock:
-            if self._compiled is compiled:
-                self._idle_requests.append(request)
         return [results[port] for port in compiled.outputs]
 
     def _whole(self) -> Any:

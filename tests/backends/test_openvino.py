@@ -146,7 +146,6 @@ def test_threads_share_a_session(backend: OpenVinoBackend, case: tuple[ModelFile
         found = list(threads.map(lambda n: session.run(batch[n % 4 : n % 4 + 1])[0], range(64)))
     assert all(torch.equal(one, expected[n % 4]) for n, one in enumerate(found))
     for part in getattr(session, "halves", (session,)):
-        part = getattr(part, "together", part)
         assert isinstance(part, OpenVinoSession)
 
 

@@ -156,7 +156,7 @@ def test_proving_can_be_stopped(monkeypatch):
 
 def test_a_wrong_folder_of_pictures_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTFACE_CALIBRATION", str(tmp_path / "none"))
-    with pytest.raises(InvalidInput, match=r"FASTFACE_CALIBRATION is .*no folder"):
+    with pytest.raises(InvalidInput, match=r"FASTFACE_CALIBRATION is .*expected a folder"):
         loaded(precision="int8")
     (tmp_path / "text.jpg").write_text("no picture")
     monkeypatch.setenv("FASTFACE_CALIBRATION", str(tmp_path))

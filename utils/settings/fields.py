@@ -7,6 +7,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -58,6 +59,16 @@ def _all_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _folder(name: str) -> str:
+    try:
+        is_there = not name or Path(name).is_dir()
+    except (OSError, ValueError):  # too long for a name, or with a zero in it
+        is_there = False
+    if not is_there:
+        raise ValueError("a folder that is there")
+    return name
+
+
 #: Powers of 1000 and of 1024, as disks and memory are counted.
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {letter + end: 1000**n for n, letter in enumerate("kmgt", 1) for end in ("", "b")}
@@ -92,6 +103,7 @@ def _plain(value: Any) -> Any:
 Names = Annotated[tuple[Any, ...], _parts(",")]
 Tasks = Annotated[Names, AfterValidator(_all_tasks)]
 Folders = Annotated[tuple[Any, ...], _parts(os.pathsep)]
+Folder = Annotated[str, AfterValidator(_folder)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Whole = Annotated[int, BeforeValidator(_plain)]
 Count = Annotated[Whole, Field(ge=0, le=_MOST_NUMBER)]
@@ -184,7 +196,7 @@ class Settings(BaseModel):
         description="1 lets the loader's precision `auto` be `fast` on a CPU: fewer bits for the "
         "networks whose answers are proven in them.",
     )
-    calibration: str = Field(
+    calibration: Folder = Field(
         default="",
         description="Folder of pictures with faces on which precisions `int8`, `bf16` and `fast` "
         "are calibrated and proved on a CPU, half of them each; empty takes the photos that come "
