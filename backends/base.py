@@ -223,7 +223,8 @@ class GraphBackend(Backend):
 
     def session_bytes(self, model: ModelFile, placement: Placement) -> int:
         """Memory that the session of a graph is declared to take on its device."""
-        return content_bytes(model) // _SHARES[placement.precision_of(model.task)]
+        # Of a precision that there is not, `open_session` says so.
+        return content_bytes(model) // _SHARES.get(placement.precision_of(model.task), 1)
 
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
         # Here, so that ComfyUI's start does not wait for what rewrites graphs.

@@ -165,3 +165,10 @@ def test_processors_without_the_instructions_are_offered_fp32_alone(backend, mon
     assert backend.precisions("cpu") == ("fp32",)
     assert backend.proven_precisions("cpu") == ()
     assert "no instructions for int8 (avx512_vnni" in backend.why_not_offered("int8", "cpu")
+
+
+@pytest.mark.parametrize("precision", ["fast", "fp8"])
+def test_what_is_no_precision_of_a_network_is_refused_by_name(model: ModelFile, precision: str):
+    pack = read_pack("pack", model.path.parent)
+    with pytest.raises(BackendUnavailable, match=f"got precision '{precision}', offered: fp32"):
+        OnnxRuntimeBackend().open(pack, "detection", Placement("cpu", precision))
