@@ -26,7 +26,6 @@ from ..utils.tracks.shown import (
     crops_shown,
     faces_shown,
     keypoint_pictures,
-    named,
     shown_at,
 )
 from ..utils.tracks.timeline import TrackLine
@@ -119,7 +118,7 @@ class PeopleOfFilm:
         places = tuple(range(len(faces)))
         sizes = tuple(faces.image_sizes[image] for image in faces.images_of_faces())
         faces = replace(faces, image_index=index, image_list=places, image_sizes=sizes)
-        return named(faces, self._tracks, [line.track for line in self._lines])
+        return self._tracks.named(faces, [line.track for line in self._lines])
 
     def best_images(self) -> Any:
         if not self._lines:

@@ -18,7 +18,6 @@ from ..utils.faces import Faces
 from ..utils.images import Images
 from ..utils.pixels import extremes
 from ..utils.progress import may_stop
-from ..utils.tracks.shown import named
 from ..utils.tracks.tracks import Tracks
 from .sockets import (
     BOUNDING_BOX,
@@ -129,7 +128,7 @@ def _require(kind: type, source: str) -> Callable[[Any, str], None]:
 def faces_given(value: Any) -> Any:
     """What came to an input for faces: of tracks all their faces, named as they are."""
     if isinstance(value, Tracks):
-        return named(value.faces, value, value.ids.tolist())
+        return value.named(value.faces, value.ids.tolist())
     return value
 
 

@@ -11,17 +11,11 @@ from ..utils import host
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.gallery.places import gallery_store
-from ..utils.gallery.search import index_of
 from ..utils.host.films import taken_outputs
 from ..utils.masks import MASK_SHAPES
 from ..utils.progress import part
-from ..utils.tracks.choosing import BY, choose
-from ..utils.tracks.naming import names_by_gallery, with_names
-from ..utils.tracks.report import track_lines
-from ..utils.tracks.shown import Filling
-from ..utils.tracks.timeline import MISSING, lines_of
+from ..utils.tracks import BY, MISSING
 from ..utils.tracks.tracks import Tracks
-from .people_of_film import PeopleOfFilm
 from .sockets import CATEGORY, EMBEDDING, FACES, TRACKS, similarity_input
 from .texts import quoted, with_text
 
@@ -229,6 +223,15 @@ class FastFaceTracks:
         node_id: str | None = None,
         prompt: Any = None,
     ) -> dict[str, Any]:
+        # Here, so that ComfyUI's start does not wait for what reads, draws and writes films.
+        from ..utils.gallery.search import index_of
+        from ..utils.tracks.choosing import choose
+        from ..utils.tracks.naming import names_by_gallery, with_names
+        from ..utils.tracks.report import track_lines
+        from ..utils.tracks.shown import Filling
+        from ..utils.tracks.timeline import lines_of
+        from .people_of_film import PeopleOfFilm
+
         if gallery:
             people_known = index_of(gallery_store(gallery))
             tracks = with_names(tracks, names_by_gallery(tracks, people_known, threshold))

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.film import ACCURACIES, EXACT
-from ..pipeline.film.tables import FORMATS, write_table
+from ..pipeline.film import ACCURACIES, EXACT, TABLE_FORMATS
 from ..utils import host
 from ..utils.errors import InvalidInput
 from ..utils.host.files import input_file, input_films, output_file
-from ..utils.tracks.tracks import NO_TRACK
-from ..utils.video.film import FilmFile
-from ..utils.video.frames import Frames, ImageFrames
-from ..utils.video.selection import Selection
-from ..utils.video.sources import TrimmedFilm, film_of_video
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP, FACES, TRACKS, VIDEO
-from .texts import counted, faces_in, places, with_text
+from .texts import with_text
 
 if TYPE_CHECKING:
-    from ..pipeline.film.analysis import FilmAnalysis
     from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 _NO_FILM = "(from video or images)"
 _NOT_WRITTEN = "none"
 _LONGEST_SECONDS = 1e6
-#: Tracks that the report describes before it only counts the rest.
-_MOST_TRACKS = 20
 
 
 class FastFaceVideo:
@@ -109,7 +98,7 @@ class FastFaceVideo:
                     },
                 ),
                 "write": (
-                    [_NOT_WRITTEN, *FORMATS],
+                    [_NOT_WRITTEN, *TABLE_FORMATS],
                     {
                         "tooltip": "Writes all faces to a file in ComfyUI's output folder: `csv` "
                         "and `parquet` a row a face, `jsonl` a line a frame. Parquet has the "
@@ -184,17 +173,19 @@ class FastFaceVideo:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        # Here, so that ComfyUI's start does not wait for what analyses films.
+        # Here, so that ComfyUI's start does not wait for what reads and analyses films.
         from ..pipeline.film.analysis import analyze_film
+        from ..pipeline.film.tables import write_table
+        from .film_run import given_film, report_lines, wanted_frames
 
         file, written = None, ""
         if write != _NOT_WRITTEN:
             file, written = output_file(filename_prefix, f".{write}")
-        trimmed = _trimmed_film(film, video, images, fps)
+        given = given_film("" if film == _NO_FILM else film, video, images, fps)
         found = analyze_film(
             faceanalysis,
-            trimmed.frames,
-            _selection(trimmed, every_nth, frames, start_seconds, end_seconds),
+            given.frames,
+            wanted_frames(given, every_nth, frames, start_seconds, end_seconds),
             accuracy,
             resume,
             reporter(node_id),
@@ -202,98 +193,13 @@ class FastFaceVideo:
         )
         if file is not None:
             write_table(file, found.tracks, write)
-        report = "\n".join(_report(trimmed.frames, found, written))
+        report = "\n".join(report_lines(given.frames, found, written))
         return with_text(report, found.tracks, found.tracks.faces, report, len(found.tracks.frames))
 
 
 def _seconds(tooltip: str) -> tuple[str, dict[str, Any]]:
     limits = {"default": 0.0, "min": 0.0, "max": _LONGEST_SECONDS, "step": 0.01}
     return "FLOAT", {**limits, "tooltip": tooltip}
-
-
-def _trimmed_film(film: str, video: Any, images: Tensor | None, fps: float) -> TrimmedFilm:
-    """The one film that was given.
-
-    Raises:
-        InvalidInput: There is none, or more than one.
-    """
-    given = {"film": film != _NO_FILM, "video": video is not None, "images": images is not None}
-    named = [name for name, is_given in given.items() if is_given]
-    if len(named) != 1:
-        raise InvalidInput(
-            f"got {' and '.join(named) or 'no film'}, expected one of film, video and images; "
-            + ("leave one and take away the others" if named else "choose or connect one")
-        )
-    if images is not None:
-        return TrimmedFilm(ImageFrames(images, Fraction(fps).limit_denominator(100_000)))
-    if video is not None:
-        return film_of_video(video)
-    return TrimmedFilm(FilmFile(input_file(film)))
-
-
-def _selection(
-    film: TrimmedFilm, every_nth: int, frames: int, start_seconds: float, end_seconds: float
-) -> Selection:
-    """The frames that are wanted; seconds count from where a trimmed film begins.
-
-    Raises:
-        InvalidInput: The part ends before it begins.
-    """
-    if end_seconds and end_seconds <= start_seconds:
-        raise InvalidInput(
-            f"got end_seconds {end_seconds:g}, expected more than start_seconds, which is "
-            f"{start_seconds:g}, or 0 for the film's end"
-        )
-    start, end = film.start_seconds + start_seconds, film.end_seconds
-    if end_seconds:
-        wanted = film.start_seconds + end_seconds
-        end = wanted if end is None else min(end, wanted)
-    return Selection(every_nth, frames, start, end)
-
-
-def _report(frames: Frames, found: FilmAnalysis, written: str) -> Iterator[str]:
-    tracks = found.tracks
-    count = len(tracks.frames)
-    height, width = frames.size_hw
-    turned = f", turned by {frames.rotation} degrees" if frames.rotation else ""
-    yield (
-        f"{count} of {counted(len(frames.times), 'frame')} analysed, {width} x {height}{turned}, "
-        f"{float(frames.average_rate):.5g} frames/s, from {tracks.times[0]:.2f} s to "
-        f"{tracks.times[-1]:.2f} s"
-    )
-    new = count - found.kept
-    if found.kept:
-        yield f"{counted(found.kept, 'frame')} were kept from an earlier run"
-    if new > 0:
-        rate = new / max(found.seconds, 1e-3)
-        how = "every frame" if found.full_every == 1 else f"every {found.full_every}th frame"
-        yield f"{counted(new, 'frame')} in {found.seconds:.1f} s, {rate:.3g}/s; {how} in full"
-    yield from frames.notes
-    if found.broken:
-        yield f"{counted(len(found.broken), 'broken frame')} skipped: {places(found.broken)}"
-    people = tracks.track_ids()
-    yield f"{faces_in(tracks.faces)}, {counted(len(people), 'track')}"
-    if found.cuts:
-        at = ", ".join(f"{tracks.times[cut]:.2f}" for cut in found.cuts[:_MOST_TRACKS])
-        rest = f" and {len(found.cuts) - _MOST_TRACKS} more" if found.cuts[_MOST_TRACKS:] else ""
-        yield f"{counted(len(found.cuts), 'cut')} between scenes, at {at}{rest} s"
-    yield from _people(found)
-    if written:
-        yield f"written to {written} in ComfyUI's output folder"
-
-
-def _people(found: FilmAnalysis) -> Iterator[str]:
-    """A line a track: its id, its faces, and when it is seen."""
-    tracks = found.tracks
-    seen: dict[int, list[int]] = {}
-    for image, track in zip(tracks.faces.images_of_faces(), tracks.ids.tolist(), strict=True):
-        if track != NO_TRACK:
-            seen.setdefault(track, []).append(image)
-    for track in sorted(seen)[:_MOST_TRACKS]:
-        first, last = tracks.times[seen[track][0]], tracks.times[seen[track][-1]]
-        yield f"track {track}: {counted(len(seen[track]), 'face')}, {first:.2f} s to {last:.2f} s"
-    if len(seen) > _MOST_TRACKS:
-        yield f"and {len(seen) - _MOST_TRACKS} more tracks"
 
 
 NODES = {"FastFaceVideo": FastFaceVideo}

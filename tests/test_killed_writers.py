@@ -34,8 +34,9 @@ from fastface.pipeline.album.album import AlbumOptions
 from fastface.pipeline.album.analysis import AlbumAnalyst, analyze_album
 from fastface.pipeline.album.results import write_results
 from fastface.pipeline.album.store import AlbumStore
+from fastface.pipeline.film import TABLE_FORMATS
 from fastface.pipeline.film.segments import FilmStore, Segment, films_folder
-from fastface.pipeline.film.tables import FORMATS, write_table
+from fastface.pipeline.film.tables import write_table
 from fastface.pipeline.insightface_compat.face import Face
 from fastface.pipeline.insightface_compat.face_model import (
     FIELDS,
@@ -547,7 +548,7 @@ def test_what_is_kept_of_a_film(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     check_at_every_moment(Writer(write, check, names), folder, monkeypatch, 20)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", TABLE_FORMATS)
 def test_a_table_of_faces(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow")

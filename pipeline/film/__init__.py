@@ -2,3 +2,5 @@
 
 EXACT, FAST = "exact", "fast"
 ACCURACIES = (EXACT, FAST)
+#: See `tables.write_table`.
+TABLE_FORMATS = ("csv", "jsonl", "parquet")

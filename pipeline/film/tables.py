@@ -30,7 +30,6 @@ COLUMNS = (
     *BOX,
     *(f"{point}_{axis}" for point in POINTS for axis in "xy"),
 )
-FORMATS = ("csv", "jsonl", "parquet")
 #: Frames whose faces are made rows at a time.
 _FRAMES_AT_ONCE = 1000
 
@@ -41,9 +40,9 @@ def write_table(path: Path, tracks: Tracks, kind: str) -> None:
     Args:
         path: The file; its folder is made if need be.
         tracks: On any device.
-        kind: One of `FORMATS`. CSV and Parquet have a row a face, JSON lines an object a frame,
-            with or without faces. Coordinates are pixels of the frame as it is shown, times are
-            seconds from the film's beginning, track is -1 where a face belongs to none.
+        kind: One of `TABLE_FORMATS`. CSV and Parquet have a row a face, JSON lines an object a
+            frame, with or without faces. Coordinates are pixels of the frame as it is shown, times
+            are seconds from the film's beginning, track is -1 where a face belongs to none.
 
     Raises:
         BackendUnavailable: Parquet needs pyarrow, which is not installed.

@@ -8,11 +8,9 @@ import numpy as np
 
 from ..embedding import Embedding, cosine_similarities, mean_embedding
 from ..errors import InvalidInput
+from . import BY
 from .identity import rows_by_id
 from .tracks import NO_TRACK, Tracks
-
-#: What `choose` can go by.
-BY = ("largest", "longest", "most similar", "ids", "all")
 
 
 def rows_of_tracks(tracks: Tracks) -> dict[int, np.ndarray]:

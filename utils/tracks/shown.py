@@ -39,7 +39,7 @@ class Filling:
     """What is shown where a face is not seen.
 
     Attributes:
-        missing: One of `timeline.MISSING`.
+        missing: One of `MISSING`.
         longest_gap_s: Longer gaps stay empty.
     """
 
@@ -85,14 +85,7 @@ def faces_shown(tracks: Tracks, lines: Sequence[TrackLine], filling: Filling) ->
     }
     sizes = (tracks.source.size_hw,) * len(tracks.frames)
     faces = replace(faces, image_list=tuple(frame.tolist()), image_sizes=sizes, **moved)
-    return named(faces, tracks, [lines[place].track for place in line.tolist()])
-
-
-def named(faces: Faces, tracks: Tracks, of_face: Sequence[int]) -> Faces:
-    """Faces with the names of the tracks they are of; as they are where no track has a name."""
-    return (
-        faces.with_names([tracks.names.get(track) for track in of_face]) if tracks.names else faces
-    )
+    return tracks.named(faces, [lines[place].track for place in line.tolist()])
 
 
 def _gathered(

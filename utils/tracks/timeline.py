@@ -9,13 +9,12 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..progress import may_stop
+from . import MISSING
 from .association import goes_on
 from .identity import rows_by_id
 from .smoothing import steadied
 from .tracks import Tracks
 
-#: What is shown where a face is not seen for a while.
-MISSING = ("interpolate", "previous", "black")
 #: Times of frames are fractions; so much is no difference.
 _A_BIT_S = 1e-6
 _NOWHERE = -1

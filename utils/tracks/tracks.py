@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -111,3 +111,9 @@ class Tracks:
     def track_ids(self) -> list[int]:
         """The ids of all tracks, rising. Reads the device."""
         return [number for number in self.ids.unique().tolist() if number != NO_TRACK]
+
+    def named(self, faces: Faces, of_face: Sequence[int]) -> Faces:
+        """Faces with the names of the tracks they are of; as they are where no track has a name."""
+        if not self.names:
+            return faces
+        return faces.with_names([self.names.get(track) for track in of_face])

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fastface.utils.errors import InvalidInput
+from fastface.utils.tracks import MISSING
 from fastface.utils.tracks.linking import link
-from fastface.utils.tracks.timeline import MISSING, Shown, TrackLine, lines_of
+from fastface.utils.tracks.timeline import Shown, TrackLine, lines_of
 from fastface.utils.tracks.tracks import Tracks
 from tests.utils.tracks.films import RATE, SOURCE, Seen, faces_of, times_of
 
