@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -62,7 +64,7 @@ def film(
     """
     pictures = [numbered(n) for n in range(frames)] if isinstance(frames, int) else frames
     target = io.BytesIO()
-    with av.open(target, "w", format=container) as output:
+    with _same_scheduling(), av.open(target, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=rate)
         height, width = pictures[0].shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
@@ -80,6 +82,23 @@ def film(
         if sound is not None:
             _add_tone(output, sound, sound_seconds)
     return target.getvalue()
+
+
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Undoes what SVT-AV1 does to a process that may: real time, before all else there is.
+
+    Every later test would run so, with the threads it starts, and the tests beside it wait.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    process = os.getpid()
+    policy, priority = os.sched_getscheduler(process), os.sched_getparam(process)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(process, policy, priority)
 
 
 _OPTIONS = {
