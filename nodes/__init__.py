@@ -22,9 +22,13 @@ _log = logging.getLogger("FastFace")
 
 
 def discover(package: str, folders: Sequence[str]) -> dict[str, type]:
-    """Collects the `NODES` of every module in a package's folders, in the order of their names."""
+    """Collects the `NODES` of every module in a package's folders, in the order of their names.
+
+    Packages in there are what nodes import when they run.
+    """
     found: dict[str, type] = {}
-    for module_info in sorted(pkgutil.iter_modules(folders), key=lambda info: info.name):
+    modules = [each for each in pkgutil.iter_modules(folders) if not each.ispkg]
+    for module_info in sorted(modules, key=lambda info: info.name):
         try:
             module = importlib.import_module(f"{package}.{module_info.name}")
         except Exception:  # noqa: BLE001  whatever one module raises, the others must load

@@ -223,14 +223,14 @@ class FastFaceTracks:
         node_id: str | None = None,
         prompt: Any = None,
     ) -> dict[str, Any]:
-        # Here, so that ComfyUI's start does not wait for what reads, draws and writes films.
+        # Here, so that ComfyUI's start does not wait for them.
         from ..utils.gallery.search import index_of
         from ..utils.tracks.choosing import choose
         from ..utils.tracks.naming import names_by_gallery, with_names
         from ..utils.tracks.report import track_lines
         from ..utils.tracks.shown import Filling
         from ..utils.tracks.timeline import lines_of
-        from .people_of_film import PeopleOfFilm
+        from .films.people import PeopleOfFilm
 
         if gallery:
             people_known = index_of(gallery_store(gallery))

@@ -173,10 +173,10 @@ class FastFaceVideo:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        # Here, so that ComfyUI's start does not wait for what reads and analyses films.
+        # Here, so that ComfyUI's start does not wait for them.
         from ..pipeline.film.analysis import analyze_film
         from ..pipeline.film.tables import write_table
-        from .film_run import given_film, report_lines, wanted_frames
+        from .films.run import given_film, report_lines, wanted_frames
 
         file, written = None, ""
         if write != _NOT_WRITTEN:

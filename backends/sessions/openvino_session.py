@@ -112,15 +112,19 @@ class OpenVinoSession:
         compiled = self._whole()
         if self._request is None:
             self._request = compiled.create_infer_request()
-        infer = partial(self._request.infer, [pixels], share_inputs=True, share_outputs=False)
         try:
-            results = endings.run(infer, self._request.cancel)
+            endings.run(partial(self._run_request, pixels), self._request.cancel)
         except BaseException:
             # OpenVINO 2026.4: after a run that was cancelled, or for which memory ran out, later
             # ones, of new requests too, may answer for the failed run's input.
             self._compiled = self._request = None
             raise
-        return [results[port] for port in compiled.outputs]
+        return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+    def _run_request(self, pixels: np.ndarray) -> None:
+        # Not `infer`: on a single core OpenVINO 2026.4 runs that to its end, cancelled or not.
+        self._request.start_async([pixels], share_inputs=True)
+        self._request.wait()
 
     def _whole(self) -> Any:
         if self._compiled is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes import tracks as node_module
+from fastface.nodes.films.people import PeopleOfFilm
 from fastface.utils.draw import draw_keypoints
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput, ModelError
@@ -354,9 +355,7 @@ class TestTaken:
     def test_what_nobody_takes_is_not_made(self, only, monkeypatch: pytest.MonkeyPatch):
         made = []
         for name in ("keypoints", "mask", "crops", "annotated_video", "keypoint_video", "_best"):
-            monkeypatch.setattr(
-                node_module.PeopleOfFilm, name, lambda *_, name=name: made.append(name)
-            )
+            monkeypatch.setattr(PeopleOfFilm, name, lambda *_, name=name: made.append(name))
         assert only("info").startswith("0: 12 of 12 frames, 0.00 to 1.10 s, 55 pixels")
         assert made == []
         only("info", "mask")

@@ -12,29 +12,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils import host
-from ..utils.errors import InvalidInput
-from ..utils.faces import Faces
-from ..utils.host.films import film_output, new_film
-from ..utils.images import floating_rgb
-from ..utils.masks import face_masks
-from ..utils.progress import advance
-from ..utils.tracks.best import best_rows
-from ..utils.tracks.films import write_annotated_film, write_keypoint_film
-from ..utils.tracks.shown import (
+from ...utils import host
+from ...utils.errors import InvalidInput
+from ...utils.faces import Faces
+from ...utils.host.films import film_output, new_film
+from ...utils.images import floating_rgb
+from ...utils.masks import face_masks
+from ...utils.progress import advance
+from ...utils.tracks.best import best_rows
+from ...utils.tracks.films import write_annotated_film, write_keypoint_film
+from ...utils.tracks.shown import (
     Filling,
     crops_shown,
     faces_shown,
     keypoint_pictures,
     shown_at,
 )
-from ..utils.tracks.timeline import TrackLine
-from ..utils.tracks.tracks import Tracks
-from ..utils.video.film import FilmFile
-from ..utils.video.frames import Frames, ImageFrames
-from ..utils.video.sources import film_of_video, sound_of_video
-from .socket_checks import readable_images
-from .sockets import (
+from ...utils.tracks.timeline import TrackLine
+from ...utils.tracks.tracks import Tracks
+from ...utils.video.film import FilmFile
+from ...utils.video.frames import Frames, ImageFrames
+from ...utils.video.sources import film_of_video, sound_of_video
+from ..socket_checks import readable_images
+from ..sockets import (
     or_blocked,
 )
 
