@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -235,6 +238,22 @@ def test_a_long_run_of_an_engine_is_ended(open_session: Callable[[Any], Session]
     with heard_by(lambda _done: None):
         assert torch.equal(session.run(small)[0], expected)
     assert torch.equal(session.run(small)[0], expected)
+
+
+def test_a_long_run_of_openvino_is_ended_on_a_single_core_too():
+    pytest.importorskip("openvino")
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    if len(cores) < 2:
+        pytest.skip("this process has one core, or can't be told how many it has")
+    script = (
+        f"import os, pytest; os.sched_setaffinity(0, {{{min(cores)}}})\n"
+        f"raise SystemExit(pytest.main(['-q', {__file__!r}, '-k', 'long_run_of_an and openvino']))"
+    )
+    # Another process: OpenVINO counts the cores once.
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_a_stoppable_session_is_let_go_at_once():
