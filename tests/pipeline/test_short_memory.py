@@ -217,7 +217,10 @@ def test_openvino_is_compiled_again_after_a_run_that_failed(
         assert session.raw is first
 
         class Full:
-            def infer(self, *_: Any, **__: Any) -> Any:
+            def start_async(self, *_: Any, **__: Any) -> None:
+                """As a request has it: what goes wrong is raised to who waits."""
+
+            def wait(self) -> None:
                 raise OPENVINO
 
             def cancel(self) -> None:
