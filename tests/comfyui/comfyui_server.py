@@ -76,6 +76,9 @@ class ComfyServer:
     def __enter__(self) -> ComfyServer:
         for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (self.base / name).mkdir(exist_ok=True)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # Shells have what runs in the background ignore it, and so would ComfyUI: `interrupt`.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 self.command,
