@@ -15,7 +15,6 @@ of the photos, whose people are known. `ray` needs `pip install "ray[data]"`.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import re
@@ -34,6 +33,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from film import quartiles, workers
+from inputs import existing_folder, pack_folder
+from worker import Worker
 
 from install import import_pack
 
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["folder", "speed", "people", "ray"])
-    parser.add_argument("--pack", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
+    parser.add_argument("--photos", type=existing_folder, required=True)
     parser.add_argument("--files", type=int)
     parser.add_argument("--bad", type=int, default=100)
     parser.add_argument("--faces", type=int, nargs="+", default=[1000, 10_000])
@@ -86,12 +87,8 @@ def folder(options: argparse.Namespace) -> int:
     album = options.work / "album"
     album.mkdir()
     expected = made(album, options.photos, options.files or 1000, options.bad)
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=analyzed, args=(options, album, sending))
-    process.start()
-    answer = receiving.recv()
-    process.join()
+    with Worker("album", analyzed, options, album) as worker:
+        answer = worker.answer()
     wrong = [
         (name, answer["records"].get(name))
         for name, wanted in expected.items()
@@ -247,11 +244,10 @@ def speed(options: argparse.Namespace) -> int:
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     spent: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     faces: dict[str, int] = {}
-    with workers(CONTESTANTS, options, serve) as connections:
+    with workers(CONTESTANTS, options, serve) as contestants:
         for number in range(options.rounds + 1):
             for name in random.sample(CONTESTANTS, len(CONTESTANTS)):
-                connections[name].send(None)
-                took, cpu, faces[name] = connections[name].recv()
+                took, cpu, faces[name] = contestants[name].ask()
                 if number:  # the first opens networks and reads the files from the disk
                     seconds[name].append(took)
                     spent[name].append(cpu)

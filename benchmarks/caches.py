@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import existing_file, pack_folder
+
 from install import import_pack
 
 import_pack("fastface")
@@ -41,8 +43,8 @@ POOL, SIDE = 1000, 96
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", type=Path, required=True)
-    parser.add_argument("--photo", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
+    parser.add_argument("--photo", type=existing_file, required=True)
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--requests", type=int, default=10_000)

@@ -37,6 +37,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import existing_file
+
 from install import import_pack
 
 import_pack("fastface")
@@ -122,11 +124,11 @@ class Work:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photo", type=Path, required=True)
+    parser.add_argument("--photo", type=existing_file, required=True)
     parser.add_argument("--pack", nargs="*", default=[])
     parser.add_argument("--side", type=int, default=6000)
     parser.add_argument("--frames", type=int, default=105)
-    parser.add_argument("--film", type=Path, default=EXAMPLE_FILM)
+    parser.add_argument("--film", type=existing_file, default=EXAMPLE_FILM)
     parser.add_argument("--people", type=int, default=20_000)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--list", action="store_true")

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import pack_folder
+
 from install import import_pack
 
 import_pack("fastface")
@@ -38,7 +40,7 @@ SHAPES = {"1:1": (1, 1), "4:3": (4, 3), "3:2": (3, 2), "16:9": (16, 9), "9:16": 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
     parser.add_argument("--backends", nargs="+", default=["onnxruntime", "openvino", "torch"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=40)

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import existing_file, pack_folder
+
 from install import import_pack
 
 import_pack("fastface")
@@ -141,13 +143,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 def named(text: str) -> tuple[str, Path]:
     name, _, file = text.partition("=")
-    return name, Path(file)
+    return name, existing_file(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pack", type=Path, required=True, help="folder with SCRFD")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True, help="folder with SCRFD")
+    parser.add_argument("--photos", type=existing_file, nargs="+", required=True)
     parser.add_argument("--detector", type=named, action="append", default=[])
     parser.add_argument("--random", type=named, action="append", default=[])
     parser.add_argument("--picture", type=Path, default=Path("detectors.png"))

@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inputs import pack_folder
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Idle models go after so many seconds, and processes end within twice that.
 IDLE_SECONDS = 0.1
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
     parser.add_argument("--count", type=int, default=200, help="processes in all")
     parser.add_argument("--backend", nargs="+", default=["onnxruntime", "torch"])
     parser.add_argument("--when", nargs="+", choices=WHEN, default=list(WHEN))

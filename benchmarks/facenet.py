@@ -26,6 +26,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import existing_file
+
 from install import import_pack
 
 import_pack("fastface")
@@ -151,8 +153,8 @@ def hardware(device: str) -> str:
 def main() -> None:
     warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--photo", type=Path, required=True)
-    parser.add_argument("--video", type=Path, required=True)
+    parser.add_argument("--photo", type=existing_file, required=True)
+    parser.add_argument("--video", type=existing_file, required=True)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--batch", type=int, default=8, help="of the peer's batch mode")

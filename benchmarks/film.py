@@ -13,21 +13,24 @@ larger, and repeated in one file until it has so many frames.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from inputs import existing_file, pack_folder
+from worker import Worker, WorkerEnded
+
 from install import import_pack
 
 PEER = "OpenCV + insightface one by one"
@@ -40,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["speed", "memory", "kill"])
-    parser.add_argument("--pack", type=Path, required=True)
-    parser.add_argument("--film", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
+    parser.add_argument("--film", type=existing_file, required=True)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, nargs="+", default=[])
@@ -61,11 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def speed(options: argparse.Namespace) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     answers: dict[str, Any] = {}
-    with workers(CONTESTANTS, options, serve) as connections:
+    with workers(CONTESTANTS, options, serve) as contestants:
         for number in range(options.rounds + 1):
             for name in random.sample(CONTESTANTS, len(CONTESTANTS)):
-                connections[name].send(None)
-                took, answers[name] = connections[name].recv()
+                took, answers[name] = contestants[name].ask()
                 if number:  # the first opens networks and reads the film from the disk
                     seconds[name].append(took)
     frames = answers["exact"]["frames"]
@@ -106,19 +108,10 @@ def recall_of(found: list[Any], wanted: list[Any]) -> tuple[float, float]:
 @contextmanager
 def workers(
     names: Sequence[str], options: argparse.Namespace, serve: Any
-) -> Iterator[dict[str, Connection]]:
-    """A process for each contestant, that does its work whenever it is told to."""
-    context = multiprocessing.get_context("spawn")
-    connections, processes = {}, []
-    for name in names:
-        connections[name], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(name, options, theirs), daemon=True))
-        processes[-1].start()
-    try:
-        yield connections
-    finally:
-        for process in processes:
-            process.terminate()
+) -> Iterator[dict[str, Worker]]:
+    """A process for each contestant, that does its work whenever it is asked to."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Worker(name, serve, name, options)) for name in names}
 
 
 def serve(name: str, options: argparse.Namespace, connection: Connection) -> None:
@@ -205,7 +198,13 @@ def memory(options: argparse.Namespace) -> None:
 def kill(options: argparse.Namespace) -> None:
     (count,) = options.frames or [10_000]
     with repeated(options.film, count) as film, tempfile.TemporaryDirectory() as folder:
-        analysed(options, film, Path(folder), kill_at=options.at)
+        try:
+            analysed(options, film, Path(folder), kill_at=options.at)
+        except WorkerEnded as error:
+            if error.status != -signal.SIGKILL:
+                raise
+        else:
+            sys.exit(f"{count} frames were analysed before --at {options.at}")
         again = analysed(options, film, Path(folder))
         with tempfile.TemporaryDirectory() as other:
             whole = analysed(options, film, Path(other))
@@ -220,17 +219,8 @@ def analysed(
     options: argparse.Namespace, film: Path, cache: Path, kill_at: int | None = None
 ) -> dict[str, Any]:
     """Analyses a film in a process of its own, which ends itself with SIGKILL where told to."""
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    process = context.Process(target=analyse, args=(options, film, cache, kill_at, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return json.loads(mine.recv())
-    except EOFError:
-        return {}
-    finally:
-        process.join()
+    with Worker(film.name, analyse, options, film, cache, kill_at) as worker:
+        return worker.answer()
 
 
 def analyse(
@@ -238,7 +228,6 @@ def analyse(
 ) -> None:
     import hashlib
     import resource
-    import signal
 
     os.environ["XDG_CACHE_HOME"] = str(cache)
     os.environ["FASTFACE_MODELS"] = str(options.pack)
@@ -266,15 +255,13 @@ def analyse(
     digest.update(repr((tracks.frames, tracks.times)).encode())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     answer.send(
-        json.dumps(
-            {
-                "faces": len(tracks.faces),
-                "seconds": found.seconds,
-                "kept": found.kept,
-                "peak": peak,
-                "digest": digest.hexdigest(),
-            }
-        )
+        {
+            "faces": len(tracks.faces),
+            "seconds": found.seconds,
+            "kept": found.kept,
+            "peak": peak,
+            "digest": digest.hexdigest(),
+        }
     )
 
 

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from inputs import existing_folder, pack_folder
+
 from install import import_pack
 
 import_pack("fastface")
@@ -97,8 +99,8 @@ def measured(index: GalleryIndex, queries: Faces) -> tuple[list[str], float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
+    parser.add_argument("--photos", type=existing_folder, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
     parser.add_argument("--likeness", type=float, default=0.6)
     options = parser.parse_args()

@@ -26,6 +26,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import existing_file, pack_folder
+
 from install import import_pack
 
 import_pack("fastface")
@@ -201,9 +203,11 @@ def cost(app: Any, portraits: Sequence[Portrait]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pack", type=Path, required=True, help="folder of an InsightFace pack")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--backgrounds", type=Path, nargs="*", default=[])
+    parser.add_argument(
+        "--pack", type=pack_folder, required=True, help="folder of an InsightFace pack"
+    )
+    parser.add_argument("--photos", type=existing_file, nargs="+", required=True)
+    parser.add_argument("--backgrounds", type=existing_file, nargs="*", default=[])
     parser.add_argument("--picture", type=Path, default=Path("robustness.png"))
     chosen = parser.parse_args()
 

@@ -51,6 +51,9 @@ import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from inputs import existing_file, pack_folder
+
 #: What makes facenet-pytorch's networks be used; other names are backends that run the pack.
 MTCNN = "facenet-mtcnn"
 WARM_UP = 0.5
@@ -128,7 +131,6 @@ def soak(
     backend: str, pack: Path, photos: Sequence[Path], calls: int, batches: int, looks: int
 ) -> dict[str, Any]:
     """Runs it all in this process, which has done nothing else; what there is to tell of it."""
-    sys.path.insert(0, str(ROOT))
     from install import import_pack
 
     import_pack("fastface")
@@ -386,8 +388,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pack", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, nargs="+", required=True)
+    parser.add_argument("--pack", type=pack_folder, required=True)
+    parser.add_argument("--photos", type=existing_file, nargs="+", required=True)
     parser.add_argument("--backend", nargs="+", default=["onnxruntime", "torch", MTCNN])
     parser.add_argument("--calls", type=int, default=100_000, help="of get(), a backend")
     parser.add_argument("--batches", type=int, default=5_000, help="of the nodes, a backend")
