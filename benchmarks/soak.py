@@ -14,15 +14,28 @@ and `--batches`, spread evenly:
 - a batch is FastFaceDetect and FastFaceEmbed on an IMAGE of 2 such cut-outs; the drawn images are
   made too. Every tenth runs FastFaceLoader again, as a prompt with a changed loader does.
 
-It is sampled 200 times (`--looks`), after Python's garbage was collected: resident memory (RSS),
-memory of this process alone (USS), open descriptors, threads, and objects that the garbage
-collector knows. The first half fills caches and allocators and does not count. A backend is flat
-if
+It is sampled 200 times (`--looks`), after Python's garbage was collected: memory, open descriptors,
+threads, and objects that the garbage collector knows. The first half fills caches and allocators
+and does not count. Three measures of memory, each a part of the one before:
 
-- the slope of RSS over the rest, with its interval of 95 % (wider where samples follow each other),
-  lies below 50 bytes a call: less than one Python object left behind by each. A batch counts as one
-  call here. (USS is told, but jumps by what other processes share of libraries.)
-- no more than 1 in 10 calls leaves an object of the garbage collector, judged likewise;
+- RSS, what is resident. It counts pages of mapped files, such as libraries, which the kernel takes
+  away and gives back as it likes, and which other processes share.
+- Anonymous memory, with what was swapped out: what this process has written by itself. On Windows
+  its private bytes, elsewhere its unique set size. It grows by megabytes at once, thousands of
+  calls apart: when no hole between the living allocations is large enough for the next one, malloc
+  takes more from the system, and keeps it when that one is freed.
+- Memory in use: anonymous memory without what glibc's malloc keeps free (`fordblks` of
+  `mallinfo2`); where another malloc is used, all of it. What is left behind counts here even while
+  it fills holes.
+
+A backend is flat if
+
+- the slope of the memory in use over the rest, with its interval of 95 % (wider where samples
+  follow each other), lies below 50 bytes a call: less than one Python object left behind by each.
+  A batch counts as one call here;
+- the interval of the slope of anonymous memory does not lie above that: holes do not go on to
+  multiply either;
+- no more than 1 in 10 calls leaves an object of the garbage collector, judged as memory in use is;
 - the most descriptors and threads at the end are no more than after the first half.
 
 Ends with status 1 if one is not.
@@ -32,6 +45,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import gc
 import itertools
 import json
@@ -68,6 +82,12 @@ READ_ONE_IN = 20
 BYTES_A_CALL = 50
 OBJECTS_A_CALL = 0.1
 KB, MB = 1e3, 1e6
+#: What is sampled of memory, and how it is called.
+MEMORY = {"rss": "RSS", "anonymous": "anonymous", "used": "in use"}
+COLOURS = {
+    **{"rss": "tab:blue", "anonymous": "tab:orange", "used": "tab:purple"},
+    **{"descriptors": "tab:green", "threads": "tab:red"},
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,8 @@ class Sample:
     calls: int
     seconds: float
     rss: int
-    uss: int
+    anonymous: int
+    used: int
     descriptors: int
     threads: int
     objects: int
@@ -92,6 +113,9 @@ class Slope:
 
     def is_below(self, limit: float) -> bool:
         return self.value + self.half < limit
+
+    def is_above(self, limit: float) -> bool:
+        return self.value - self.half > limit
 
 
 class Cutouts:
@@ -224,17 +248,49 @@ def sampled(
 
 def sample(process: psutil.Process, calls: int, seconds: float, taken: int) -> Sample:
     gc.collect()
-    memory = process.memory_full_info()
     handles = process.num_handles if os.name == "nt" else process.num_fds
+    anonymous = anonymous_bytes(process)
     return Sample(
         calls,
         round(seconds, 2),
-        memory.rss,
-        getattr(memory, "uss", memory.rss),
+        process.memory_info().rss,
+        anonymous,
+        anonymous - bytes_kept_free(),
         handles(),
         process.num_threads(),
         len(gc.get_objects()) - taken,  # earlier samples are objects too
     )
+
+
+def anonymous_bytes(process: psutil.Process) -> int:
+    """What this process has written by itself; see the beginning of this file."""
+    rollup = Path("/proc/self/smaps_rollup")
+    if rollup.exists():
+        kilobytes = dict(line.split(":") for line in rollup.read_text().splitlines()[1:])
+        return sum(int(kilobytes[name].split()[0]) * 1024 for name in ("Anonymous", "Swap"))
+    memory = process.memory_full_info()
+    return memory.private if os.name == "nt" else memory.uss
+
+
+class MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc 2.33 and later."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def bytes_kept_free() -> int:
+    """What glibc's malloc keeps of freed memory, in all its arenas; 0 where it is another."""
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if library is None or not hasattr(library, "mallinfo2"):
+        return 0
+    library.mallinfo2.restype = MallocInfo
+    return library.mallinfo2().fordblks
 
 
 def counted(samples: Sequence[Sample]) -> list[Sample]:
@@ -267,9 +323,12 @@ def slope(samples: Sequence[Sample], what: str) -> Slope:
 def faults(samples: Sequence[Sample]) -> list[str]:
     """What is not flat, for people; see the beginning of this file."""
     said = []
-    rss, objects = slope(samples, "rss"), slope(samples, "objects")
-    if not rss.is_below(BYTES_A_CALL):
-        said.append(f"memory: {rss.value:.0f} ± {rss.half:.0f} bytes a call")
+    used, objects = slope(samples, "used"), slope(samples, "objects")
+    anonymous = slope(samples, "anonymous")
+    if not used.is_below(BYTES_A_CALL):
+        said.append(f"in use: {used.value:.0f} ± {used.half:.0f} bytes a call")
+    if anonymous.is_above(BYTES_A_CALL):
+        said.append(f"anonymous: {anonymous.value:.0f} ± {anonymous.half:.0f} bytes a call")
     if not objects.is_below(OBJECTS_A_CALL):
         said.append(f"objects: {objects.value:.3f} ± {objects.half:.3f} a call")
     kept = counted(samples)
@@ -291,21 +350,19 @@ def at(samples: Sequence[Sample], share: float) -> Sample:
 def table(results: dict[str, dict[str, Any]]) -> str:
     shares = (0.1, 0.5, 1.0)
     heads = ["calls", "batches", "faces", "minutes"]
-    heads += [f"{what} at {share:.0%}" for what in ("RSS", "USS") for share in shares]
-    heads += ["RSS, kB in 1,000 calls", "USS, kB in 1,000 calls", "objects in 1,000 calls"]
-    heads += ["descriptors", "threads", "flat"]
+    heads += [f"{what} at {share:.0%}" for what in ("RSS", "in use") for share in shares]
+    heads += [f"{what}, kB in 1,000 calls" for what in MEMORY.values()]
+    heads += ["objects in 1,000 calls", "descriptors", "threads", "flat"]
     lines = [f"| memory in MB | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
     for backend, result in results.items():
         samples = result["samples"]
         cells = [f"{result['calls']:,}", f"{result['batches']:,}"]
         cells += [f"{result['faces of calls'] + result['faces of batches']:,}"]
         cells += [f"{samples[-1].seconds / 60:.1f}"]
-        for what in ("rss", "uss"):
+        for what in ("rss", "used"):
             cells += [f"{getattr(at(samples, share), what) / MB:.1f}" for share in shares]
-        for what, unit in (("rss", KB), ("uss", KB), ("objects", 1.0)):
-            line = slope(samples, what)
-            thousand = 1000 / unit
-            cells.append(f"{line.value * thousand:+.1f} ± {line.half * thousand:.1f}")
+        cells += [in_1000_calls(slope(samples, what), KB) for what in MEMORY]
+        cells += [in_1000_calls(slope(samples, "objects"), 1.0)]
         for what in ("descriptors", "threads"):
             cells.append(", ".join(str(getattr(at(samples, share), what)) for share in shares))
         cells.append("; ".join(faults(samples)) or "yes")
@@ -313,41 +370,51 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def in_1000_calls(line: Slope, unit: float) -> str:
+    thousand = 1000 / unit
+    return f"{line.value * thousand:+.1f} ± {line.half * thousand:.1f}"
+
+
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Memory, descriptors and threads over calls, a column a backend."""
+    """Memory, its change after the warm-up, descriptors and threads, a column a backend."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(results), 5.4), layout="constrained")
-    panels = figure.subplots(2, len(results), squeeze=False, sharex="col", height_ratios=(2, 1))
-    top = 1.15 * max(each.rss for result in results.values() for each in result["samples"]) / MB
-    for (memory, counts), (backend, result) in zip(panels.T, results.items(), strict=True):
+    figure = Figure(figsize=(4.6 * len(results), 7.2), layout="constrained")
+    rows = figure.subplots(
+        3, len(results), squeeze=False, sharex="col", sharey="row", height_ratios=(3, 3, 2)
+    )
+    for (memory, change, counts), (backend, result) in zip(rows.T, results.items(), strict=True):
         samples = result["samples"]
         x = [each.calls / 1000 for each in samples]
-        warm = WARM_UP * x[-1]
-        for what, colour in (("rss", "tab:blue"), ("uss", "tab:orange")):
-            memory.plot(
-                x, [getattr(each, what) / MB for each in samples], color=colour, label=what.upper()
-            )
-        line = slope(samples, "rss")
+        kept = counted(samples)
+        after = [each.calls / 1000 for each in kept]
+        for what, label in MEMORY.items():
+            line = {"color": COLOURS[what], "label": label}
+            memory.plot(x, [getattr(each, what) / MB for each in samples], **line)
+            begin = getattr(kept[0], what)
+            change.plot(after, [(getattr(each, what) - begin) / MB for each in kept], **line)
+        ends = np.array([after[0], after[-1]])
+        limit = (ends - after[0]) * 1000 * BYTES_A_CALL / MB
+        change.plot(ends, limit, "k--", linewidth=1, label=f"{BYTES_A_CALL} bytes a call")
         memory.set_title(
-            f"{backend}: RSS {line.value * 1000 / KB:+.1f} ± {line.half * 1000 / KB:.1f} kB "
-            "in 1,000 calls",
+            f"{backend}: in use {in_1000_calls(slope(samples, 'used'), KB)} kB in 1,000 calls",
             size=9,
         )
-        memory.set_ylim(0, top)
-        for what, colour in (("descriptors", "tab:green"), ("threads", "tab:red")):
-            counts.plot(x, [getattr(each, what) for each in samples], color=colour, label=what)
-        counts.set_ylim(bottom=0)
+        for what in ("descriptors", "threads"):
+            values = [getattr(each, what) for each in samples]
+            counts.plot(x, values, color=COLOURS[what], label=what)
         counts.set_xlabel("thousand calls and batches; grey: warm-up", size=8)
-        for panel in (memory, counts):
-            panel.axvspan(0, warm, color="0.9")
+        for panel in (memory, change, counts):
+            panel.axvspan(0, WARM_UP * x[-1], color="0.9")
             panel.set_xlim(0, x[-1])
             panel.tick_params(labelsize=8)
             panel.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("megabytes", size=8)
-    panels[0, 0].legend(fontsize=8, loc="lower right")
-    panels[1, 0].set_ylabel("number", size=8)
-    panels[1, 0].legend(fontsize=8, loc="lower right")
+    titles = ("megabytes", "megabytes since the warm-up", "number")
+    for (panel, *_), title in zip(rows, titles, strict=True):
+        panel.set_ylabel(title, size=8)
+        panel.legend(fontsize=8, loc="best")
+    for row in (rows[0], rows[2]):
+        row[0].set_ylim(bottom=0)
     figure.savefig(path, dpi=110)
 
 
