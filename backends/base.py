@@ -15,15 +15,16 @@ from typing import Any, ClassVar, Protocol
 
 from ..utils.devices import Device
 from ..utils.errors import InvalidInput
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.packs.checksums import content_bytes, unreplaced
 from ..utils.packs.detector_files import with_detector
 from ..utils.packs.read import read_pack
+from ..utils.precision import Precision
 from .interfaces import DetectionOptions, Session
 from .placement import Placement
 
 #: Numbers of a precision that take the memory of one in fp32.
-_SHARES = {"fp32": 1, "fp16": 2, "bf16": 2, "int8": 4}
+_SHARES: dict[Precision, int] = {"fp32": 1, "fp16": 2, "bf16": 2, "int8": 4}
 
 
 class Parameters(Protocol):
@@ -52,11 +53,11 @@ class Backend(ABC):
     def devices(self) -> tuple[str, ...]:
         """Devices this backend can be asked for here, best first; empty when it is missing."""
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         """Precisions it offers on a device, the default first."""
         return ("fp32",)
 
-    def proven_precisions(self, device: str) -> tuple[str, ...]:
+    def proven_precisions(self, device: str) -> tuple[Precision, ...]:
         """Those of its precisions on a device, the cheapest first, that are used for a task only
         after their answers for it were held against fp32; `fast` chooses among them.
         """
@@ -66,7 +67,7 @@ class Backend(ABC):
         """The release of the engine, which decides its answers; empty where that is not asked."""
         return ""
 
-    def why_not_offered(self, precision: str, device: str) -> str:
+    def why_not_offered(self, precision: Precision, device: str) -> str:
         """Why it does not offer one of `PRECISIONS` on a device, in a few words."""
         return f"backend {self.name!r} does not compute in it on {device}"
 
@@ -78,7 +79,7 @@ class Backend(ABC):
         """Why this backend can't run a pack, or None when it can."""
         return None
 
-    def best_precision(self, pack: ModelPack, device: str) -> str:
+    def best_precision(self, pack: ModelPack, device: str) -> Precision:
         """The precision that `auto` takes for a pack: one of `precisions`."""
         return self.precisions(device)[0]
 
@@ -162,7 +163,7 @@ class Backend(ABC):
         return replace(placement, device="cpu", precision="fp32", proven=None)
 
     @abstractmethod
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Any:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Any:
         """Loads the model of one task of a pack.
 
         What can leave memory and come back later is guarded by `unreplaced` each time it is read.
@@ -239,7 +240,7 @@ class GraphBackend(Backend):
             refuse_absurd_sizes(graph)
             return self.open_session(graph, placement)
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Session:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Session:
         from .residency.model_registry import ModelName
         from .sessions.evictable_session import EvictableSession
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..utils.devices import torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.packs.checksums import model_states
 from ..utils.packs.licences import PACK_LICENCES
 from .base import Backend, Parameters
@@ -115,7 +115,7 @@ class FacenetBackend(Backend):
         )
 
     def open(
-        self, pack: ModelPack, task: str, placement: Placement
+        self, pack: ModelPack, task: Task, placement: Placement
     ) -> MtcnnNetworks | InceptionNetwork:
         reason = self.why_unavailable() or self.why_unsupported(pack)
         if reason:

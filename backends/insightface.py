@@ -15,7 +15,7 @@ from ..utils.detectors.scrfd import Scrfd
 from ..utils.errors import BackendUnavailable
 from ..utils.files import is_text
 from ..utils.modules import has_module
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.packs.checksums import content_bytes, content_of, unreplaced
 from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head
@@ -97,7 +97,7 @@ class InsightFaceBackend(Backend):
         # Upstream stretches a look of any size to the only input that such a network takes.
         return (fixed,) if fixed else options.sizes_wh
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Detector | Head:
         app = self._upstream(pack, placement)
         kind = {"detection": UpstreamDetector, "recognition": UpstreamRecognizer}
         return kind.get(task, UpstreamHead)(app, pack.model(task))

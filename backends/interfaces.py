@@ -12,6 +12,7 @@ from torch import Tensor
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.letterbox import Canvas
+from ..utils.packs import Task
 from ..utils.views import CropSource
 from .placement import RunsOn
 
@@ -126,7 +127,7 @@ class Detector(Protocol):
 class Head(Protocol):
     """Tells something about faces that were found: identity, landmarks, age."""
 
-    task: str
+    task: Task
 
     @property
     def runs_on(self) -> RunsOn:

@@ -18,6 +18,7 @@ from ..utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ..utils.files import is_text
 from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile
+from ..utils.precision import Precision
 from ..utils.settings import settings
 from .base import GraphBackend
 from .interfaces import Session
@@ -102,16 +103,16 @@ class OnnxRuntimeBackend(GraphBackend):
 
         return probe.usable_devices(onnxruntime)
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         row, _ = parse_device(device)
         if row.provider == CPU and why_not_native("int8") is None:
             return (*row.precisions, "int8")
         return row.precisions
 
-    def proven_precisions(self, device: str) -> tuple[str, ...]:
+    def proven_precisions(self, device: str) -> tuple[Precision, ...]:
         return ("int8",) if "int8" in self.precisions(device) else ()
 
-    def why_not_offered(self, precision: str, device: str) -> str:
+    def why_not_offered(self, precision: Precision, device: str) -> str:
         is_cpu = parse_device(device)[0].provider == CPU
         reason = why_not_native(precision) if is_cpu and precision == "int8" else None
         return reason or super().why_not_offered(precision, device)

@@ -15,6 +15,7 @@ from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile, ModelPack
+from ..utils.precision import Precision
 from ..utils.settings import settings
 from ..utils.telemetry import without_openvino_telemetry
 from .base import GraphBackend
@@ -31,7 +32,7 @@ _DEVICES = {"xpu": "GPU", "cpu": "CPU"}
 #: What OpenVINO computes in, for our names; what a graph says in int8 is computed so.
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 #: What a CPU may compute in instead of fp32, the cheapest first.
-_CPU_PRECISIONS = ("int8", "bf16")
+_CPU_PRECISIONS: tuple[Precision, ...] = ("int8", "bf16")
 
 
 class OpenVinoBackend(GraphBackend):
@@ -63,18 +64,18 @@ class OpenVinoBackend(GraphBackend):
         there = {name.partition(".")[0] for name in _core().available_devices}
         return tuple(device for device, name in _DEVICES.items() if name in there)
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         if Device.parse(device).word == "xpu":
             return ("fp32", "mixed", "fp16")
         return ("fp32", *(each for each in _CPU_PRECISIONS if why_not_native(each) is None))
 
-    def proven_precisions(self, device: str) -> tuple[str, ...]:
+    def proven_precisions(self, device: str) -> tuple[Precision, ...]:
         return tuple(each for each in self.precisions(device) if each in _CPU_PRECISIONS)
 
     def engine_version(self) -> str:
         return str(_core().get_versions("CPU")["CPU"].build_number)
 
-    def why_not_offered(self, precision: str, device: str) -> str:
+    def why_not_offered(self, precision: Precision, device: str) -> str:
         reason = why_not_native(precision) if precision in _CPU_PRECISIONS else None
         return reason or super().why_not_offered(precision, device)
 

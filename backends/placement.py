@@ -10,11 +10,13 @@ import torch
 
 from ..utils.devices import Device, torch_devices
 from ..utils.errors import BackendUnavailable
+from ..utils.packs import Task
+from ..utils.precision import Precision
 
 _log = logging.getLogger("FastFace")
 
 #: What users can ask for; each backend says which of these it offers.
-PRECISIONS = ("fp32", "mixed", "fp16", "bf16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "mixed", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,20 @@ class Placement:
     """
 
     device: str = "cpu"
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     strict: bool = False
-    proven: tuple[tuple[str, str, str], ...] | None = None
+    proven: tuple[tuple[Task, Precision, str], ...] | None = None
 
-    def precision_of(self, task: str) -> str:
+    def precision_of(self, task: Task) -> Precision:
         """The precision of the model of one task: `fp32`, `fp16`, `bf16` or `int8`."""
         if self.proven is not None:
-            return next((each[1] for each in self.proven if each[0] == task), "fp32")
+            proven: dict[Task, Precision] = {each[0]: each[1] for each in self.proven}
+            return proven.get(task, "fp32")
         if self.precision != "mixed":
             return self.precision
         return "fp16" if task == "recognition" else "fp32"
 
-    def recipe_of(self, task: str) -> str:
+    def recipe_of(self, task: Task) -> str:
         """The recipe of the int8 graphs of a task; see `Int8Recipe`."""
         return next((each[2] for each in self.proven or () if each[0] == task), "")
 

@@ -11,6 +11,7 @@ from ..utils.cores import why_not_native
 from ..utils.devices import Device, half_is_faster, torch_devices
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile
+from ..utils.precision import Precision
 from ..utils.settings import settings
 from .base import GraphBackend
 from .interfaces import Session
@@ -21,7 +22,11 @@ from .placement import Placement, RunsOn, placed_in_torch
 from .sessions.opening import open_batched
 from .sessions.torch_session import TorchSession
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 
 
 class TorchBackend(GraphBackend):
@@ -38,14 +43,14 @@ class TorchBackend(GraphBackend):
     def devices(self) -> tuple[str, ...]:
         return () if self.why_unavailable() else torch_devices()
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         # `fp16` throughout swaps faces of almost equal score; `mixed` keeps faces and order, and
         # embeddings to a cosine of 0.9999.
         if half_is_faster(device):
             return ("mixed", "fp32", "fp16", "bf16")
         return ("fp32", "mixed", "fp16", "bf16")
 
-    def proven_precisions(self, device: str) -> tuple[str, ...]:
+    def proven_precisions(self, device: str) -> tuple[Precision, ...]:
         # On GPUs it is what users choose; on CPUs of no such instructions it is slower than fp32.
         is_native = Device.parse(device).word == "cpu" and why_not_native("bf16") is None
         return ("bf16",) if is_native else ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..utils.errors import BackendUnavailable
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.settings import WrongSetting, settings
 from .base import Backend
 from .interfaces import Detector, Head
@@ -38,7 +38,7 @@ class BrokenBackend(Backend):
     def devices(self) -> tuple[str, ...]:
         return ()
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Detector | Head:
         raise BackendUnavailable(self._reason)
 
 

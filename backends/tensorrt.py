@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..utils.accuracy_report import FIT, AccuracyReport
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
+from ..utils.precision import Precision
 from .base import GraphBackend
 from .interfaces import Session
 from .placement import Placement
@@ -14,7 +15,7 @@ from .trt.library import Card, Library, card_here, choose_library, cuda_device
 from .trt.sources import find_engine, how_to_build, why_not_there
 
 #: Precisions of packs, the one to take first; `mixed` keeps the same faces in the same order.
-PRECISIONS = ("mixed", "fp32", "fp16")
+PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32", "fp16")
 
 
 class TensorRTBackend(GraphBackend):
@@ -43,10 +44,10 @@ class TensorRTBackend(GraphBackend):
     def devices(self) -> tuple[str, ...]:
         return () if self.why_unavailable() else ("cuda",)
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         return PRECISIONS
 
-    def best_precision(self, pack: ModelPack, device: str) -> str:
+    def best_precision(self, pack: ModelPack, device: str) -> Precision:
         offered = self.precisions(device)
         placements = [Placement(device, precision) for precision in offered]
         fit = (each for each in placements if not self._unfit(pack, each))
@@ -55,7 +56,9 @@ class TensorRTBackend(GraphBackend):
 
     def why_not_auto(self, pack: ModelPack, device: str, precision: str) -> str | None:
         device = "cuda" if device == "auto" else device
-        wanted = [name for name in self.precisions(device) if precision in ("auto", name)]
+        wanted: list[Precision] = [
+            name for name in self.precisions(device) if precision in ("auto", name)
+        ]
         if not wanted:
             return f"offers no {precision}"
         placements = [Placement(device, name) for name in wanted]
@@ -65,7 +68,7 @@ class TensorRTBackend(GraphBackend):
         reasons = [self._unfit(pack, placement) for placement in built]
         return None if None in reasons else reasons[0]
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Session:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Session:
         # All at once, so that who loads a pack learns of every engine that it lacks.
         if reason := self._not_built(pack, placement):
             raise BackendUnavailable(reason)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.parity import Found
+from ..utils.precision import Precision
 from .inputs import BenchmarkInputs
 
 
@@ -44,7 +45,7 @@ class Setting:
 class Opened(Protocol):
     """A contestant that is ready to be timed."""
 
-    def runs_on(self) -> Mapping[str, str]:
+    def runs_on(self) -> Mapping[Task, str]:
         """What each of its models really runs on, by task."""
         ...
 
@@ -78,7 +79,7 @@ class Implementation(ABC):
     def devices(self) -> tuple[str, ...]:
         """Devices it can be asked for here, best first."""
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         return ("fp32",)
 
     def own_weights(self) -> str | None:

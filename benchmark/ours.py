@@ -16,9 +16,10 @@ from ..pipeline.choices import FAST
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.results import forget_results
 from ..pipeline.loading import load_for_pack
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.packs.read import read_pack
 from ..utils.parity import Found, found
+from ..utils.precision import Precision
 from .implementation import Implementation, Opened, Setting
 from .inputs import BenchmarkInputs
 from .upstream_calls import found_of, single_image_call
@@ -52,7 +53,7 @@ class OurContestant(Implementation):
     def devices(self) -> tuple[str, ...]:
         return self._backend.devices()
 
-    def precisions(self, device: str) -> tuple[str, ...]:
+    def precisions(self, device: str) -> tuple[Precision, ...]:
         fast = (FAST,) if self._backend.proven_precisions(device) else ()
         return (*self._backend.precisions(device), *fast)
 
@@ -91,7 +92,7 @@ class OpenedOurs(Opened):
         model: Any = app.analyzer.model("detection")
         self._model = model
 
-    def runs_on(self) -> Mapping[str, str]:
+    def runs_on(self) -> Mapping[Task, str]:
         return {
             task: f"{where}{f' ({where.note})' if where.note else ''}"
             for task, where in self.app.analyzer.runs_on().items()
@@ -105,7 +106,7 @@ class OpenedOurs(Opened):
             with self._model.session.in_use() as opened:
                 session = opened.whole if isinstance(opened, SplitSession) else opened
             return lambda: session.run(blob)
-        tasks = ["recognition"] if job == "embed" else []
+        tasks: list[Task] = ["recognition"] if job == "embed" else []
 
         def batch() -> Any:
             return app.analyze(inputs.images(), tasks).to("cpu")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..utils.precision import Precision
 from .report import case_title
 
 Rows = Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]
@@ -82,7 +83,7 @@ def _import(result: Any, case: Any, row: Any) -> float | None:
     return result["import_s"]["median"] if result["import_s"] else None
 
 
-def _unfit(precision: str) -> Any:
+def _unfit(precision: Precision) -> Any:
     """1 for a row whose answers are unfit, 0 for one that is fit."""
 
     def figure(result: Any, case: Any, row: Any) -> float | None:

@@ -7,22 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.insightface_fields import FACE_KEYS
 from ..utils.parity import Found, found
 from .workloads import ALL_FIELDS
 
 _LARGEST_SIDE, _SMALLEST_SIDE, _STEP = 640, 192, 64
-#: InsightFace's name of each task's first field.
-_FIELD_OF_TASK = {
-    "recognition": ("embedding",),
-    "landmark_2d_106": ("landmark_2d_106",),
-    "landmark_3d_68": ("landmark_3d_68", "pose"),
-    "genderage": ("gender", "age"),
-}
 
 
 def fields_of(app: Any) -> tuple[str, ...]:
     """Those of `ALL_FIELDS` that the models of an object fill in."""
-    there = {name for task in app.models for name in _FIELD_OF_TASK.get(task, ())}
+    there = {name for task in app.models for name in FACE_KEYS.get(task, ())}
     return tuple(name for name in ALL_FIELDS if name in there)
 
 

@@ -10,7 +10,7 @@ from ..backends.interfaces import Session
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.views import CropSource, CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face
@@ -24,7 +24,7 @@ class BoxHead:
 
     def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
         self.model = model
-        self.task = model.task
+        self.task: Task = model.task
         self.session = session
         self.view = self.view_of(model)
 

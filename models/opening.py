@@ -11,7 +11,7 @@ from ..backends.interfaces import CanvasSession, Detector, Head, Session
 from ..backends.placement import Placement
 from ..backends.sessions.split_session import WholeCanvases
 from ..utils.errors import ModelError
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.views import CropSpec
 from .box_head import BoxHead
 from .detection import FaceDetector
@@ -23,7 +23,7 @@ from .recognition import Recognition
 from .verification import Verification
 
 #: Each takes a pack, one of its models, and its session: a `CanvasSession` for detection.
-_TASKS: dict[str, Callable[[ModelPack, ModelFile, Any], Detector | Head]] = {
+_TASKS: dict[Task, Callable[[ModelPack, ModelFile, Any], Detector | Head]] = {
     "detection": FaceDetector,
     "landmark_3d_68": Landmarks,
     "landmark_2d_106": Landmarks,
@@ -40,7 +40,7 @@ _MADE_OF: dict[type, Callable[[Any], Detector | Head]] = {
 
 
 def open_model(
-    backend: Backend, pack: ModelPack, task: str, placement: Placement
+    backend: Backend, pack: ModelPack, task: Task, placement: Placement
 ) -> Detector | Head:
     """Loads the model of one task of a pack; raises as `Backend.open` and `open_task`."""
     opened = backend.open(pack, task, placement)

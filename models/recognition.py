@@ -13,7 +13,7 @@ from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.metrics import stage
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.views import CropSource, CropSpec
 from .inputs import network_input, square_side
 from .outputs import values_a_face
@@ -27,7 +27,7 @@ class Recognition:
         arXiv:1801.07698; conventions as in insightface 2.1, `model_zoo/arcface_onnx.py`.
     """
 
-    task = "recognition"
+    task: Task = "recognition"
 
     def __init__(self, pack: ModelPack, model: ModelFile, session: Session) -> None:
         self.model = model

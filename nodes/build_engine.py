@@ -9,6 +9,7 @@ from torch import Tensor
 from ..pipeline.choices import AUTO
 from ..pipeline.pack_choice import choose_pack
 from ..utils import host
+from ..utils.precision import Precision
 from .pack_input import pack_input
 from .progress import reporter
 from .socket_checks import readable_images
@@ -116,7 +117,7 @@ class FastFaceBuildEngine:
     def build(
         self,
         model_pack: str,
-        precision: str = "mixed",
+        precision: Precision = "mixed",
         best_batch: int = 8,
         max_batch: int = 32,
         min_size: int = 128,

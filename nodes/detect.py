@@ -25,6 +25,7 @@ from ..utils.face_landmarks import face_landmarks as made_face_landmarks
 from ..utils.face_landmarks import frames_of_landmarks
 from ..utils.faces import Faces
 from ..utils.masks import MASK_SHAPES, face_masks
+from ..utils.packs import Task
 from ..utils.progress import advance, part
 from .socket_checks import readable_images, require_images
 from .sockets import (
@@ -47,7 +48,7 @@ _log = logging.getLogger("FastFace")
 
 #: What `face_landmarks` may hold.
 LANDMARKS = ("5 points", "68 points")
-_68_TASK = "landmark_3d_68"
+_68_TASK: Task = "landmark_3d_68"
 
 _MOST_PREVIEWS = 4
 #: Images whose empty boxes are named.
@@ -194,7 +195,7 @@ class FastFaceDetect:
 
 
 def faces_in_boxes(
-    app: FaceAnalysis, images: Tensor, frames: list[list[Corners]], tasks: Sequence[str]
+    app: FaceAnalysis, images: Tensor, frames: list[list[Corners]], tasks: Sequence[Task]
 ) -> tuple[Faces, str]:
     """The faces in some boxes of images, and what to say about boxes without one.
 

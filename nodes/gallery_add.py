@@ -11,6 +11,7 @@ from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.gallery.contents import Addition, Gallery, with_added
 from ..utils.gallery.places import gallery_store
+from ..utils.packs import Task
 from ..utils.packs.checksums import content_of
 from ..utils.packs.provenance import model_provenance
 from .socket_checks import faces_of, readable_images
@@ -29,7 +30,7 @@ GALLERY_TOOLTIP = (
     "Name of the gallery: a folder in models/fastface/galleries. One that is not there is made by "
     "FastFace Gallery Add."
 )
-_RECOGNITION = "recognition"
+_RECOGNITION: Task = "recognition"
 
 
 class FastFaceGalleryAdd:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
+from ..utils.packs import Task
 from ..utils.report import face_records, image_texts
 from .socket_checks import faces_of
 from .sockets import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
 
 #: What tells something for people, and the fields of `Faces` that it fills in.
-_TASKS = {"genderage": "age", "landmark_3d_68": "pose"}
+_TASKS: dict[Task, str] = {"genderage": "age", "landmark_3d_68": "pose"}
 
 
 class FastFaceInfo:
@@ -107,7 +108,7 @@ class FastFaceInfo:
             )
         if images is not None and faceanalysis is not None:
             checked, faces = faces_of(faces, images)
-            tasks = [
+            tasks: list[Task] = [
                 task
                 for task, field in _TASKS.items()
                 if task in faceanalysis.models and getattr(faces, field) is None

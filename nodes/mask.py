@@ -10,6 +10,7 @@ from torch import Tensor
 from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, single_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
+from ..utils.packs import Task
 from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
@@ -26,7 +27,7 @@ from .texts import faces_in, with_text
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
 
-_OUTLINE_TASK = "landmark_2d_106"
+_OUTLINE_TASK: Task = "landmark_2d_106"
 
 
 class FastFaceMask:

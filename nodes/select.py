@@ -10,6 +10,7 @@ from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, r
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
+from ..utils.packs import Task
 from .socket_checks import faces_of
 from .sockets import (
     CATEGORY,
@@ -24,7 +25,7 @@ from .texts import faces_in, quoted, with_text
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
 
-_AGE_TASK = "genderage"
+_AGE_TASK: Task = "genderage"
 
 
 class FastFaceSelect:

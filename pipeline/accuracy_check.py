@@ -15,7 +15,7 @@ from ..utils.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
 from ..utils.errors import ModelError
 from ..utils.faces import Faces
 from ..utils.images import Images
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.parity import MOST_LANDMARK_PX, compare, found
 from .analyzer import Analyzer
 
@@ -46,7 +46,7 @@ class AccuracyCheck:
         ]
         self._faces: Faces | None = None
 
-    def examine(self, task: str, model: Detector | Head) -> AccuracyReport:
+    def examine(self, task: Task, model: Detector | Head) -> AccuracyReport:
         """Compares a model with the reference's of the same task.
 
         Raises:
@@ -71,7 +71,7 @@ class AccuracyCheck:
         figures = {name: parity[name] for name in names if parity[name] is not None}
         return self._judged(figures, parity["reasons"], parity["faces"])
 
-    def _head(self, task: str, model: Head) -> AccuracyReport:
+    def _head(self, task: Task, model: Head) -> AccuracyReport:
         faces = self._found_faces()
         if not len(faces):
             return self._judged({}, [], 0)

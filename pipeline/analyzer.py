@@ -20,8 +20,9 @@ from ..backends.residency.idle_evictor import batch_of_work
 from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
+from ..utils.insightface_fields import FACE_KEYS
 from ..utils.isolation import engine_call
-from ..utils.packs import TASK_FIELDS, ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.packs.checksums import content_of, is_replaced, note_content
 from ..utils.packs.provenance import arcface_refusal
 from ..utils.progress import Progress, part
@@ -55,15 +56,15 @@ class Analyzer:
         self.placement = placement
         #: Names this analyzer in cache keys; never used twice, unlike `id`.
         self.serial = next(_serials)
-        self._models: dict[str, Detector | Head] = {}
+        self._models: dict[Task, Detector | Head] = {}
         #: Content of each model that was opened.
-        self._contents: dict[str, str] = {}
+        self._contents: dict[Task, str] = {}
         #: Of the pack's own detector, where that finds the landmarks for another one's boxes.
         self._landmarks: Analyzer | None = None
         self._retired = False
         self._lock = threading.RLock()
 
-    def model(self, task: str) -> Detector | Head:
+    def model(self, task: Task) -> Detector | Head:
         """The opened model of a task; the first call loads it.
 
         Raises:
@@ -75,7 +76,7 @@ class Analyzer:
         return self._open(task) if model is None else model
 
     @engine_call()
-    def _open(self, task: str) -> Detector | Head:
+    def _open(self, task: Task) -> Detector | Head:
         # Here, so that ComfyUI's start does not wait for what opens models.
         from ..models.opening import open_model
 
@@ -95,7 +96,7 @@ class Analyzer:
         """
         # Without the lock, which somebody may hold for as long as opening another model takes.
         opened = tuple(self._models.items())
-        away = [task for task, model in opened if not _is_open(model)]
+        away: list[Task] = [task for task, model in opened if not _is_open(model)]
         if any(is_replaced(self.pack.model(task)) for task in away):
             return False
         return self._landmarks is None or self._landmarks.is_current()
@@ -154,7 +155,7 @@ class Analyzer:
             was, self._retired = self._retired, True
             return not was
 
-    def runs_on(self) -> dict[str, RunsOn]:
+    def runs_on(self) -> dict[Task, RunsOn]:
         """What each model opened so far really runs on, by task."""
         with self._lock:
             return {task: model.runs_on for task, model in self._models.items()}
@@ -278,7 +279,7 @@ class Analyzer:
         self,
         images: CropSource,
         faces: Faces,
-        tasks: Sequence[str],
+        tasks: Sequence[Task],
         on_progress: Progress | None = None,
     ) -> Faces:
         """Adds what the heads of these tasks tell about faces that were found.
@@ -296,7 +297,7 @@ class Analyzer:
         with listened_to(on_progress, len(tasks) * len(faces)):
             return self._describe(images, faces, tasks)
 
-    def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[str]) -> Faces:
+    def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[Task]) -> Faces:
         for number, task in enumerate(tasks):
             with part(number / len(tasks), (number + 1) / len(tasks)):
                 columns = describe_faces(self._head(task), images, faces, task)
@@ -307,10 +308,10 @@ class Analyzer:
                 faces = faces.with_fields(**columns)
         return faces
 
-    def _no_rows(self, task: str, device: torch.device) -> dict[str, Tensor]:
+    def _no_rows(self, task: Task, device: torch.device) -> dict[str, Tensor]:
         """The fields of a task for no faces at all."""
         dim = self.embedding_dim if task == "recognition" else 0
-        return {name: empty_rows(name, dim, device) for name in TASK_FIELDS[task]}
+        return {name: empty_rows(name, dim, device) for name in FACE_KEYS[task].values()}
 
     @property
     def embedding_dim(self) -> int:
@@ -338,7 +339,7 @@ class Analyzer:
             raise ModelError(f"{self.backend.name} has no recognition for {self.pack.name}")
         return model
 
-    def _head(self, task: str) -> Head:
+    def _head(self, task: Task) -> Head:
         model = self.model(task)
         if not isinstance(model, Head):
             raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")

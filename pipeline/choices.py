@@ -12,11 +12,12 @@ from ..backends.registry import all_backends, get_backend, refused_by_settings
 from ..utils.devices import Device
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelPack
+from ..utils.precision import Precision
 from ..utils.settings import settings
 
 AUTO = "auto"
 #: The precision that takes, for each task, the cheapest one that is proven; else what `auto` takes.
-FAST = "fast"
+FAST: Precision = "fast"
 
 #: What `precision` can be.
 PRECISION_WORDS = (AUTO, *PRECISIONS, FAST)

@@ -34,6 +34,7 @@ from ..utils.errors import BackendUnavailable, FileError, InvalidInput
 from ..utils.images import Images
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.pictures import packaged_photo, read_picture
+from ..utils.precision import Precision
 from ..utils.settings import settings
 from ..utils.text import readable
 from .accuracy_check import AccuracyCheck
@@ -65,7 +66,7 @@ class BuildRequest:
         device_index: Which NVIDIA GPU.
     """
 
-    precision: str = "mixed"
+    precision: Precision = "mixed"
     profile: Profile = field(default_factory=Profile)
     workspace_bytes: int = 0
     rebuild: bool = False

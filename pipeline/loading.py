@@ -13,7 +13,7 @@ from ..utils.detectors.scrfd import Scrfd
 from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
-from ..utils.packs import TASK_ORDER, ModelPack
+from ..utils.packs import TASK_ORDER, ModelPack, Task
 from ..utils.packs.detector_files import PACKS_OWN, DetectorFolders
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
@@ -101,7 +101,7 @@ def load_face_analysis(
     tasks = _tasks(heads)
     pack = choose_pack(model_pack, backend, extra_roots, download_missing, on_download)
     # Of a detector without landmarks the boxes are all that is wanted then.
-    only_boxes = tasks == ("detection",)
+    only_boxes = tasks is not None and all(task == "detection" for task in tasks)
     pack = with_chosen_detector(pack, detector, extra_roots, detector_folders, not only_boxes)
     det_size = chosen.det_size if det_size is None else det_size
     options = _detection_options(
@@ -130,7 +130,7 @@ def load_for_pack(
     precision: str = AUTO,
     max_faces: int = 0,
     strict: bool = False,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
     mtcnn: MtcnnParameters | None = None,
     other_embeddings: bool = False,
 ) -> FaceAnalysis:
@@ -153,8 +153,9 @@ def load_for_pack(
     from .precision_choice import needs_proof, proven_placement
 
     if needs_proof(chosen, placement.device, placement.precision):
-        wanted = pack.tasks if tasks is None else ("detection", *tasks)
-        asked = [task for task in pack.tasks if task in wanted]
+        asked: list[Task] = [
+            task for task in pack.tasks if task == "detection" or tasks is None or task in tasks
+        ]
         placement = proven_placement(pack, chosen, placement, asked)
     elif precision == FAST:
         why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
@@ -176,7 +177,7 @@ def load_for_pack(
     )
 
 
-def _offered(tasks: Sequence[str] | None) -> Sequence[str] | None:
+def _offered(tasks: Sequence[Task] | None) -> Sequence[Task] | None:
     """Those of some tasks that the settings allow; None is all."""
     allowed = settings().heads
     if tasks is None:
@@ -184,7 +185,7 @@ def _offered(tasks: Sequence[str] | None) -> Sequence[str] | None:
     return [task for task in tasks if not allowed or task in allowed]
 
 
-def _tasks(heads: str) -> tuple[str, ...] | None:
+def _tasks(heads: str) -> tuple[Task, ...] | None:
     """The tasks that a user named; None for all.
 
     Raises:
@@ -192,20 +193,20 @@ def _tasks(heads: str) -> tuple[str, ...] | None:
     """
     if heads.strip() == ALL:
         return None
-    tasks = tuple(part.strip() for part in heads.split(",") if part.strip())
-    unknown = [task for task in tasks if task not in TASK_ORDER]
-    if unknown or not tasks:
+    names = [part.strip() for part in heads.split(",") if part.strip()]
+    tasks: list[Task] = [name for name in names if name in TASK_ORDER]
+    if len(tasks) < max(1, len(names)):
         raise InvalidInput(
             f"got heads {heads!r}, expected {ALL!r} or tasks divided by commas: "
             f"{', '.join(TASK_ORDER)}"
         )
     allowed = settings().heads
-    refused = [task for task in tasks if allowed and task not in (*allowed, "detection")]
+    refused = [task for task in tasks if task != "detection" and allowed and task not in allowed]
     if refused:
         raise InvalidInput(
             f"got heads {heads!r}, but FASTFACE_HEADS allows only {', '.join(allowed)} here"
         )
-    return tasks
+    return tuple(tasks)
 
 
 def describe_loaded(face_analysis: FaceAnalysis) -> str:
@@ -250,7 +251,7 @@ def describe_loaded(face_analysis: FaceAnalysis) -> str:
     if placement.proven is not None:
         from .precision_choice import known_proofs  # see `load_for_pack`
 
-        offered = [
+        offered: list[Task] = [
             task
             for task in pack.tasks
             if task == "detection" or not face_analysis.tasks or task in face_analysis.tasks

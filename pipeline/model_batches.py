@@ -16,6 +16,7 @@ from ..utils.faces import Faces
 from ..utils.images import ImageBatch, Images, check_values
 from ..utils.memory import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.metrics import stage
+from ..utils.packs import Task
 from ..utils.progress import part
 from ..utils.views import CropSource
 
@@ -77,7 +78,7 @@ def detect_batches(
     return _resolved(detected, find)
 
 
-def describe_faces(head: Head, images: CropSource, faces: Faces, task: str) -> dict[str, Tensor]:
+def describe_faces(head: Head, images: CropSource, faces: Faces, task: Task) -> dict[str, Tensor]:
     """What a head says of faces, some at a time.
 
     Args:

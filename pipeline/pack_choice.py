@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..backends.registry import all_backends, get_backend, refused_by_settings
 from ..utils.errors import InvalidInput, ModelError
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
 from ..utils.packs.checksums import content_bytes, model_states
 from ..utils.packs.detector_files import (
     PACKS_OWN,
@@ -190,7 +190,8 @@ def _wanted_pack(name: str, extra_roots: Sequence[Path]) -> ModelPack:
 
 def _by_size(pack: ModelPack) -> tuple[bool, int]:
     """Puts the smallest pack first, behind all those that recognise faces the others."""
-    tasks = [task for task in ("detection", "recognition") if task in pack.tasks]
+    wanted: tuple[Task, ...] = ("detection", "recognition")
+    tasks: list[Task] = [task for task in wanted if task in pack.tasks]
     return len(tasks) < 2, sum(content_bytes(pack.model(task)) for task in tasks)
 
 

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from ..backends.base import Backend
 from ..backends.placement import Placement
 from ..utils import host
 from ..utils.errors import BackendUnavailable, FastFaceError
 from ..utils.isolation import engine_call
-from ..utils.packs import ModelPack
+from ..utils.packs import ModelPack, Task
+from ..utils.precision import Precision
 from ..utils.progress import heard_by
 from .calibration import calibration_pictures
 from .choices import FAST
@@ -24,14 +26,14 @@ _log = logging.getLogger("FastFace")
 _LEAST_SPEED = 1.1
 
 
-def needs_proof(backend: Backend, device: str, precision: str) -> bool:
+def needs_proof(backend: Backend, device: str, precision: Precision) -> bool:
     """Whether a precision is used on a device only for tasks that it is proven for."""
     return precision == FAST or precision in backend.proven_precisions(device)
 
 
 @engine_call()
 def proven_placement(
-    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[Task]
 ) -> Placement:
     """A placement whose precision is used for those tasks alone for which it is proven.
 
@@ -48,7 +50,7 @@ def proven_placement(
         InvalidInput: FASTFACE_CALIBRATION is wrong.
     """
     proofs = precision_proofs(pack, backend, placement, tasks)
-    chosen: list[tuple[str, str, str]] = []
+    chosen: list[tuple[Task, Any, str]] = []
     refused: list[str] = []
     for task in tasks:
         fit = [proof for proof in proofs if proof.task == task and proof.report.is_fit]
@@ -72,7 +74,7 @@ def proven_placement(
 
 
 def precision_proofs(
-    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[Task]
 ) -> list[PrecisionProof]:
     """What is known of each task in each precision that may be used; found out where nothing is.
 
@@ -93,7 +95,7 @@ def precision_proofs(
 
 
 def known_proofs(
-    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[str]
+    pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[Task]
 ) -> list[PrecisionProof]:
     """The same, as far as it was found out and kept.
 
@@ -108,7 +110,7 @@ def known_proofs(
     return [proof for proof in proofs if proof is not None]
 
 
-def _candidates(backend: Backend, placement: Placement) -> Sequence[str]:
+def _candidates(backend: Backend, placement: Placement) -> Sequence[Precision]:
     if placement.precision != FAST:
         return (placement.precision,)
     return backend.proven_precisions(placement.device)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..utils.packs import Task
 from ..utils.packs.checksums import content_of
 
 if TYPE_CHECKING:
     from .insightface_compat.facade import FaceAnalysis
 
-RECOGNITION = "recognition"
+RECOGNITION: Task = "recognition"
 
 
-def describing_tasks(face_analysis: FaceAnalysis) -> list[str]:
+def describing_tasks(face_analysis: FaceAnalysis) -> list[Task]:
     """Recognition, if its pack says who somebody is, and that was not left out."""
     allowed = face_analysis.tasks is None or RECOGNITION in face_analysis.tasks
     return [RECOGNITION] if allowed and RECOGNITION in face_analysis.analyzer.pack.tasks else []
 
 
-def result_key(face_analysis: FaceAnalysis, tasks: Sequence[str]) -> dict[str, Any]:
+def result_key(face_analysis: FaceAnalysis, tasks: Sequence[Task]) -> dict[str, Any]:
     """Models by content, device and settings of an object.
 
     Args:

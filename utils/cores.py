@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from .precision import Precision
+
 #: Instructions that multiply and add in a precision, one of which is enough; by the names that
 #: torch and Linux share.
-_NATIVE = {
+_NATIVE: dict[Precision, tuple[str, ...]] = {
     "bf16": ("avx512_bf16", "amx_bf16"),
     "int8": ("avx512_vnni", "avx_vnni", "amx_int8"),
 }
@@ -36,7 +38,7 @@ def cpu_features() -> frozenset[str]:
     return frozenset(flags[1].split()) if flags else frozenset()
 
 
-def why_not_native(precision: str) -> str | None:
+def why_not_native(precision: Precision) -> str | None:
     """Why this processor does not compute in `bf16` or `int8` by itself; None where it does."""
     wanted = _NATIVE[precision]
     if cpu_features().intersection(wanted):

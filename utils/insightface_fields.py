@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from .faces import Faces
+from .packs import Task
 
 #: InsightFace's names for the fields of each task, and ours in `Faces`.
-FACE_KEYS: dict[str, dict[str, str]] = {
+FACE_KEYS: dict[Task, dict[str, str]] = {
     "landmark_3d_68": {"landmark_3d_68": "landmarks_68", "pose": "pose"},
     "landmark_2d_106": {"landmark_2d_106": "landmarks_106"},
     "genderage": {"gender": "gender", "age": "age"},

@@ -1,7 +1,8 @@
-"""float32 that is float32: libraries may be allowed to cut it to 10 bits of mantissa, or to 7.
+"""What networks compute in, and float32 that is float32.
 
-On NVIDIA's cards that is TF32; on CPUs with matrix units for bf16, and on Intel's GPUs, oneDNN does
-it where `torch.set_float32_matmul_precision` or `torch.backends` say so.
+Libraries may be allowed to cut that to 10 bits of mantissa, or to 7. On NVIDIA's cards that is
+TF32; on CPUs with matrix units for bf16, and on Intel's GPUs, oneDNN does it where
+`torch.set_float32_matmul_precision` or `torch.backends` say so.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+#: What the networks of a pack compute in: `mixed` is fp16 for recognition and fp32 for the rest,
+#: `fast` the cheapest that is proven for each. Plain strings, as users choose them and files have
+#: them; the type checker refuses all other words.
+Precision = Literal["fp32", "mixed", "fp16", "bf16", "int8", "fast"]
 
 _lock = threading.Lock()
 

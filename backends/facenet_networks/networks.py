@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.memory import is_out_of_memory
-from ...utils.packs import ModelFile
+from ...utils.packs import ModelFile, Task
 from ...utils.packs.checksums import content_bytes, content_of, model_states, unreplaced
 from ..placement import Placement, RunsOn
 from ..residency.model_registry import ModelName
@@ -104,7 +104,7 @@ def open_mtcnn(
 
 def _open_stage(name: str, path: Path, device: torch.device, note: str) -> EvictableSession:
     model = ModelName(MTCNN_PACK, f"detection, {name}", "facenet", path.name)
-    return _shared(model, path, device, note, partial(_stage, name), widened)
+    return _shared(model, "detection", path, device, note, partial(_stage, name), widened)
 
 
 def open_inception(path: Path, device: torch.device, note: str = "") -> EvictableSession:
@@ -120,7 +120,7 @@ def open_inception(path: Path, device: torch.device, note: str = "") -> Evictabl
         ModelError: The weights can't be read.
     """
     model = ModelName(embedding_pack(path), "recognition", "facenet", path.name)
-    return _shared(model, path, device, note, _inception, _Embedder)
+    return _shared(model, "recognition", path, device, note, _inception, _Embedder)
 
 
 def widened(network: Any) -> nn.Module:
@@ -151,13 +151,14 @@ class _Embedder(nn.Module):
 
 def _shared(
     name: ModelName,
+    task: Task,
     path: Path,
     device: torch.device,
     note: str,
     build: Callable[[], nn.Module],
     prepare: Callable[[nn.Module], nn.Module],
 ) -> EvictableSession:
-    file = ModelFile(path, name.task, files=model_states(path))
+    file = ModelFile(path, task, files=model_states(path))
     key = (name, content_of(file), str(device), note)
     with _lock:
         session = _opened.get(key)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ...utils.devices import Device
 from ...utils.errors import InvalidInput
+from ...utils.precision import Precision
 
 CPU = "CPUExecutionProvider"
 
@@ -56,7 +57,7 @@ class ProviderRow:
     nvidia: bool = False
     any_size: bool = False
     memory_pattern: bool = True
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[Precision, ...] = ("fp32",)
 
 
 _CUDA_OPTIONS = {

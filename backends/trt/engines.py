@@ -21,6 +21,8 @@ from ...utils.checksummed_file import (
 )
 from ...utils.errors import InvalidInput
 from ...utils.files import write_whole
+from ...utils.packs import Task
+from ...utils.precision import Precision
 from .profile import Shape, shape_range
 
 _log = logging.getLogger("FastFace")
@@ -45,8 +47,8 @@ class EngineKey:
 
     model: str
     content: str
-    task: str
-    precision: str
+    task: Task
+    precision: Precision
     graph: str
     shapes: tuple[Shape, Shape, Shape]
     takes_batches: bool

@@ -6,6 +6,7 @@ from ...utils.accuracy_report import FIT, UNFIT, AccuracyReport
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_of
+from ...utils.precision import Precision
 from ..onnx_graphs.batched import VERSION, BatchedGraph, batched_graph
 from .engines import EngineKey, EngineStore
 from .half import CONVERSION, half_graph
@@ -13,7 +14,7 @@ from .library import Card, Library
 from .profile import Profile
 
 
-def how_to_build(pack: str, precision: str) -> str:
+def how_to_build(pack: str, precision: Precision) -> str:
     """The remedy where a pack has no engine."""
     return (
         "build it with the node FastFace Build Engine, or with "
@@ -24,7 +25,7 @@ def how_to_build(pack: str, precision: str) -> str:
 def engine_key(
     model: ModelFile,
     prepared: BatchedGraph,
-    precision: str,
+    precision: Precision,
     profile: Profile,
     library: Library,
     card: Card | None,
@@ -43,7 +44,7 @@ def engine_key(
     )
 
 
-def graph_in(precision: str, prepared: BatchedGraph) -> tuple[bytes, tuple[str, ...]]:
+def graph_in(precision: Precision, prepared: BatchedGraph) -> tuple[bytes, tuple[str, ...]]:
     """A serialised graph, and the names of the nodes that stay in fp32 in it; none if all do.
 
     Raises:
@@ -73,7 +74,7 @@ def prepared_for(model: ModelFile) -> BatchedGraph:
 def find_engine(
     store: EngineStore,
     model: ModelFile,
-    precision: str,
+    precision: Precision,
     library: Library,
     card: Card | None,
 ) -> tuple[EngineKey, AccuracyReport] | None:
@@ -101,7 +102,7 @@ def fitness_of(store: EngineStore, key: EngineKey) -> AccuracyReport:
 def why_not_there(
     store: EngineStore,
     model: ModelFile,
-    precision: str,
+    precision: Precision,
     library: Library,
     card: Card | None,
 ) -> str:
@@ -117,6 +118,6 @@ def why_not_there(
     return f"{model.path.name} has no engine in {here}{built}"
 
 
-def _graph_version(precision: str) -> str:
+def _graph_version(precision: Precision) -> str:
     prepared = f"prepared {VERSION}"
     return prepared if precision == "fp32" else f"{prepared}, half {CONVERSION}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.modules import has_module
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
@@ -49,7 +49,7 @@ class OpenedDlib(Opened):
     def __init__(self, detector: Any) -> None:
         self._detector = detector
 
-    def runs_on(self) -> Mapping[str, str]:
+    def runs_on(self) -> Mapping[Task, str]:
         return {"detection": "dlib on cpu"}
 
     def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:

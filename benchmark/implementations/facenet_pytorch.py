@@ -9,7 +9,7 @@ import numpy as np
 
 from ...backends.facenet_networks.weights import MTCNN_PACK
 from ...backends.registry import all_backends
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
@@ -48,7 +48,7 @@ class OpenedMtcnn(Opened):
         # A threshold that was found for other weights says nothing about these.
         self._threshold = pack.det_threshold
 
-    def runs_on(self) -> Mapping[str, str]:
+    def runs_on(self) -> Mapping[Task, str]:
         return {"detection": f"torch on {self._mtcnn.device}"}
 
     def call(self, inputs: BenchmarkInputs) -> Callable[[], Any]:

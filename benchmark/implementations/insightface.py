@@ -9,7 +9,7 @@ import numpy as np
 
 from ...backends.providers.table import device_name, parse_device
 from ...backends.registry import all_backends
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
 from ..inputs import BenchmarkInputs
@@ -17,7 +17,7 @@ from ..upstream_calls import found_of, single_image_call
 from ..workloads import JOBS
 
 #: What its users load for each job; None is everything in the pack.
-_MODULES: dict[str, list[str] | None] = {
+_MODULES: dict[str, list[Task] | None] = {
     "detect": ["detection"],
     "embed": ["detection", "recognition"],
     "get": ["detection", "recognition"],
@@ -72,7 +72,7 @@ class OpenedInsightFace(Opened):
         self._setting = setting
         self._asked = asked
 
-    def runs_on(self) -> Mapping[str, str]:
+    def runs_on(self) -> Mapping[Task, str]:
         return {
             task: f"{model.session.get_providers()[0]} (asked for {self._asked})"
             for task, model in self.app.models.items()

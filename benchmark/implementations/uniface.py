@@ -11,7 +11,7 @@ import numpy as np
 from ...backends.providers.table import parse_device
 from ...backends.registry import all_backends
 from ...utils.modules import has_module
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 from ...utils.packs.read import read_pack
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
@@ -84,8 +84,8 @@ class OpenedUniface(Opened):
         self._detector = detector
         self._recognizer = recognizer
 
-    def runs_on(self) -> Mapping[str, str]:
-        parts = {"detection": self._detector, "recognition": self._recognizer}
+    def runs_on(self) -> Mapping[Task, str]:
+        parts: dict[Task, Any] = {"detection": self._detector, "recognition": self._recognizer}
         return {
             task: part.session.get_providers()[0]
             for task, part in parts.items()

@@ -18,6 +18,7 @@ from ...utils.draw import annotate
 from ...utils.errors import FastFaceError
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.packs import Task
 from ...utils.pictures import packaged_photo, read_picture, write_picture
 
 _log = logging.getLogger("FastFace")
@@ -50,7 +51,8 @@ def _run(photo: Path, options: argparse.Namespace) -> None:
         model_pack=options.pack, backend=options.backend, device=options.device
     )
     analyzer = face_analysis.analyzer
-    tasks = [task for task in analyzer.pack.tasks if task in ("recognition", "genderage")]
+    heads: tuple[Task, ...] = ("recognition", "genderage")
+    tasks: list[Task] = [task for task in analyzer.pack.tasks if task in heads]
     first, faces = _timed(face_analysis, images, tasks)
     again, faces = _timed(face_analysis, images, tasks)
     height, width = images.sizes_hw[0]
@@ -64,7 +66,7 @@ def _run(photo: Path, options: argparse.Namespace) -> None:
 
 
 def _timed(
-    face_analysis: FaceAnalysis, images: Images, tasks: Sequence[str]
+    face_analysis: FaceAnalysis, images: Images, tasks: Sequence[Task]
 ) -> tuple[float, Faces]:
     forget_results()  # what is remembered takes no time to find again
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
+from ...utils.packs import Task
 from ...utils.progress import may_stop
 from ...utils.views import CropSource, whole_images
 from ..inputs import colour_planes
@@ -34,7 +35,7 @@ class InceptionEmbedder:
         arXiv:1503.03832; conventions as in facenet-pytorch 2.6, `extract_face` of a tensor.
     """
 
-    task = "recognition"
+    task: Task = "recognition"
     size = IMAGE_SIZE
 
     def __init__(self, network: InceptionNetwork) -> None:

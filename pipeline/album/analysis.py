@@ -18,6 +18,7 @@ from ...utils.files import file_errors
 from ...utils.images import Images
 from ...utils.isolation import engine_call
 from ...utils.locks import locked
+from ...utils.packs import Task
 from ...utils.pictures import USE_OUTPUT, square_thumbnail
 from ...utils.tracks.best import best_rows
 from ...utils.tracks.tracks import NO_TRACK, Tracks
@@ -102,7 +103,7 @@ class AlbumAnalyst:
         self._face_analysis = face_analysis
         self._root = root
         self._options = options
-        self._tasks = describing_tasks(face_analysis)
+        self._tasks: list[Task] = describing_tasks(face_analysis)
 
     @property
     def key(self) -> dict[str, object]:

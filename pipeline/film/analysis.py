@@ -17,6 +17,7 @@ from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
 from ...utils.isolation import engine_call
 from ...utils.memory import trim_heap
+from ...utils.packs import Task
 from ...utils.progress import Progress, heard_by
 from ...utils.tracks.linking import link
 from ...utils.tracks.tracks import FilmSource, Tracks
@@ -124,7 +125,7 @@ def _store(
     frames: Frames,
     selection: Selection,
     every: int,
-    tasks: Sequence[str],
+    tasks: Sequence[Task],
 ) -> FilmStore | None:
     """Where the results are kept; None where what the film shows is not known."""
     content = frames.content

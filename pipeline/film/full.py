@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...utils.faces import Faces
 from ...utils.images import Images
+from ...utils.packs import Task
 from .chunks import Chunk
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class EveryFrame:
     multiple = 4
     with_next = False
 
-    def __init__(self, face_analysis: FaceAnalysis, tasks: Sequence[str]) -> None:
+    def __init__(self, face_analysis: FaceAnalysis, tasks: Sequence[Task]) -> None:
         self._face_analysis = face_analysis
         self._tasks = tasks
 

@@ -15,6 +15,7 @@ from ...utils.choose import limit_faces
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
+from ...utils.packs import Task
 from .chunks import Chunk
 from .expected import WEAK, Expected, FullFrame, expected_between, seen_of
 from .windows import Sighting, Window, faces_in_windows
@@ -53,7 +54,7 @@ class KnownFaces:
 
     with_next = True
 
-    def __init__(self, face_analysis: FaceAnalysis, tasks: Sequence[str], every: int) -> None:
+    def __init__(self, face_analysis: FaceAnalysis, tasks: Sequence[Task], every: int) -> None:
         """
         Args:
             face_analysis: The models and settings to use.

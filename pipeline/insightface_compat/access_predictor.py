@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...utils.packs import Task
+
 
 @dataclass
 class _Reading:
@@ -24,7 +26,7 @@ class AccessPredictor:
     def __init__(self) -> None:
         self._last: dict[str, _Reading] = {}
 
-    def expects_all(self, task: str, image: object) -> bool:
+    def expects_all(self, task: Task, image: object) -> bool:
         """Whether of the last other image with several faces more than one face was read.
 
         Args:
@@ -34,7 +36,7 @@ class AccessPredictor:
         last = self._last.get(task)
         return last is not None and last.image is not image and len(last.rows) > 1
 
-    def note(self, task: str, image: object, row: int) -> None:
+    def note(self, task: Task, image: object, row: int) -> None:
         """Takes note that a field of one face of an image with several was read."""
         last = self._last.get(task)
         if last is None or last.image is not image:

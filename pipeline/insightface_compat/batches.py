@@ -10,6 +10,7 @@ from ...utils.content import faces_key, images_key
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.metrics import METRICS
+from ...utils.packs import Task
 from ...utils.progress import Progress, part
 from ..analyzer import Analyzer
 from ..listeners import listened_to
@@ -26,7 +27,7 @@ def analyze_batch(
     options: DetectionOptions,
     order: FaceOrder,
     max_faces: int,
-    tasks: Sequence[str],
+    tasks: Sequence[Task],
     on_progress: Progress | None,
     remember: bool = True,
 ) -> Faces:
@@ -62,7 +63,7 @@ def describe_batch(
     analyzer: Analyzer,
     images: Images,
     faces: Faces,
-    tasks: Sequence[str],
+    tasks: Sequence[Task],
     on_progress: Progress | None,
 ) -> Faces:
     """Adds what the models of these tasks tell about faces that were found."""
@@ -82,7 +83,7 @@ def _described(
     images: Images,
     key: bytes | None,
     faces: Faces,
-    task: str,
+    task: Task,
 ) -> Faces:
     known = key is not None and faces.device.type == "cpu"
     return _known(

@@ -18,6 +18,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images, checked_bgr
 from ...utils.isolation import engine_call
 from ...utils.metrics import METRICS
+from ...utils.packs import Task
 from ...utils.packs.manifest import has_manifest
 from ...utils.person import Person
 from ...utils.progress import Progress
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ...models.multiview.inside_boxes import BoxesOfImages
 
 #: The tasks whose models offer more than every head does.
-_HEADS: dict[str, type[HeadModel]] = {
+_HEADS: dict[Task, type[HeadModel]] = {
     "recognition": RecognitionModel,
     "landmark_2d_106": LandmarkModel,
     "landmark_3d_68": LandmarkModel,
@@ -88,7 +89,7 @@ class FaceAnalysis(Portable):
         max_faces: int = 0,
         embedding_refusal: str | None = None,
         why: str = "as given",
-        tasks: Sequence[str] | None = None,
+        tasks: Sequence[Task] | None = None,
         order: FaceOrder | None = None,
         *,
         other_embeddings: bool = False,
@@ -112,7 +113,7 @@ class FaceAnalysis(Portable):
             self.order = order
         self._loaded_options = options or DetectionOptions()
         self.det_model = DetectionModel(self, self._loaded_options)
-        self.models: dict[str, Any] = {"detection": self.det_model}
+        self.models: dict[Task, Any] = {"detection": self.det_model}
         for task in self.offered.of_pack(analyzer.pack):
             if task == "recognition" and embedding_refusal:
                 # Whoever walks the models would take its embeddings for ArcFace's.
@@ -155,7 +156,7 @@ class FaceAnalysis(Portable):
         )
 
     @property
-    def tasks(self) -> Sequence[str] | None:
+    def tasks(self) -> Sequence[Task] | None:
         """Tasks of the pack that are offered besides detection; None offers all."""
         return self.offered.chosen
 
@@ -308,7 +309,7 @@ class FaceAnalysis(Portable):
     def analyze(
         self,
         images: Images,
-        tasks: Sequence[str] = (),
+        tasks: Sequence[Task] = (),
         on_progress: Progress | None = None,
         options: DetectionOptions | None = None,
         remember: bool = True,
@@ -372,7 +373,7 @@ class FaceAnalysis(Portable):
         self,
         images: Images,
         faces: Faces,
-        tasks: Iterable[str],
+        tasks: Iterable[Task],
         on_progress: Progress | None = None,
     ) -> Faces:
         """Adds what the models of these tasks tell about faces that were found.

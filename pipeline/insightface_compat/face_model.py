@@ -14,7 +14,7 @@ from ...utils.errors import InvalidInput, ModelError
 from ...utils.faces import Faces
 from ...utils.files import write_whole
 from ...utils.names import require_file_name
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 from ...utils.packs.checksums import content_of
 from ...utils.packs.provenance import released_file
 from ...utils.packs.released import RELEASED_FILES, RESNET_50
@@ -22,7 +22,12 @@ from .face import Face
 from .lazy_faces import face_fields
 
 #: The tasks whose fields a face model has besides box, landmarks and score.
-FACE_MODEL_TASKS = ("landmark_3d_68", "landmark_2d_106", "recognition", "genderage")
+FACE_MODEL_TASKS: tuple[Task, ...] = (
+    "landmark_3d_68",
+    "landmark_2d_106",
+    "recognition",
+    "genderage",
+)
 #: The fields, in ReActor's order. A missing one breaks the loading of the file.
 #: Source: ComfyUI-ReActor, `save_face_model` in `reactor_utils.py`.
 FIELDS = (

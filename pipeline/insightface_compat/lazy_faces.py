@@ -16,6 +16,7 @@ from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.insightface_fields import FACE_KEYS
 from ...utils.isolation import engine_call
+from ...utils.packs import Task
 from ...utils.views import CropSource, CropSpec, PrecomputedCrops, bytes_of_crops
 from .access_predictor import AccessPredictor
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_TASK_OF_KEY = {key: task for task, keys in FACE_KEYS.items() for key in keys}
+_TASK_OF_KEY: dict[str, Task] = {key: task for task, keys in FACE_KEYS.items() for key in keys}
 
 #: What a face takes once all its fields have been read: 512 numbers of an embedding, 416 of
 #: landmarks, and the objects around them.
@@ -36,7 +37,7 @@ class FrameRecord:
     """The faces of one image on the CPU, and their fields as far as they have been read."""
 
     faces: Faces
-    fields: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
+    fields: dict[Task, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -45,7 +46,7 @@ class FrameRecord:
         return len(self.faces) * _BYTES_OF_FACE
 
     def rows_to_read(
-        self, task: str, row: int, expects_all: bool = False, among: Sequence[int] | None = None
+        self, task: Task, row: int, expects_all: bool = False, among: Sequence[int] | None = None
     ) -> list[int]:
         """The faces to describe when a field of `row` is read first.
 
@@ -65,7 +66,7 @@ class FrameRecord:
         return [other for other in offered if other not in known]
 
     def described(
-        self, analyzer: Analyzer, images: CropSource, rows: Sequence[int], task: str
+        self, analyzer: Analyzer, images: CropSource, rows: Sequence[int], task: Task
     ) -> dict[int, Mapping[str, Any]]:
         """What is known of a task by row, with these rows worked out where they were not.
 
@@ -113,7 +114,7 @@ class LazyImageFaces:
         self,
         record: FrameRecord,
         analyzer: Analyzer,
-        tasks: Sequence[str],
+        tasks: Sequence[Task],
         habits: AccessPredictor,
         renew: Callable[[Analyzer], Analyzer],
     ) -> None:
@@ -128,7 +129,7 @@ class LazyImageFaces:
         self._images: CropSource | None = None
         self._record = record
         self._analyzer = analyzer
-        self._tasks = tasks
+        self._tasks: Sequence[Task] = tasks
         self._habits = habits
         self._renew = renew
         self._offered: Sequence[int] = range(len(record.faces))
@@ -153,7 +154,7 @@ class LazyImageFaces:
         self._images = picture.images
         picture.used_by(self)
 
-    def _unread(self) -> list[str]:
+    def _unread(self) -> list[Task]:
         """Tasks of which some offered face's fields are not known."""
         offered, fields = set(self._offered), self._record.fields
         return [task for task in self._tasks if not offered <= fields.get(task, {}).keys()]
@@ -180,7 +181,7 @@ class LazyImageFaces:
         if None not in views and bytes_of_crops(len(faces), known) < picture_bytes:
             self._images = PrecomputedCrops(images, faces, known)
 
-    def _view(self, task: str) -> CropSpec | None:
+    def _view(self, task: Task) -> CropSpec | None:
         """What the model of a task looks at, if it can be cut out now."""
         from ...models.opening import view_of  # see `Analyzer._open`
 
@@ -210,7 +211,7 @@ class LazyImageFaces:
         Raises:
             ModelReplaced: As `read`.
         """
-        task = "recognition"
+        task: Task = "recognition"
 
         def embed() -> Faces:
             with self._record.lock:
@@ -222,14 +223,14 @@ class LazyImageFaces:
 
         return self._with_current_model(task, embed)
 
-    def _with_current_model(self, task: str, work: Callable[[], Result]) -> Result:
+    def _with_current_model(self, task: Task, work: Callable[[], Result]) -> Result:
         try:
             return work()
         except ModelReplaced:
             self._move_on(task)
         return work()
 
-    def _move_on(self, task: str) -> None:
+    def _move_on(self, task: Task) -> None:
         """Has the fields that are not known yet computed by the model that is there now."""
         with self._record.lock:
             if self._record.fields.get(task):
@@ -240,7 +241,7 @@ class LazyImageFaces:
         self._analyzer = self._renew(self._analyzer)
         self._record = FrameRecord(self._record.faces)
 
-    def _read(self, row: int, task: str) -> Mapping[str, Any]:
+    def _read(self, row: int, task: Task) -> Mapping[str, Any]:
         with self._record.lock:
             expects_all = self._habits.expects_all(task, self._record)
             rows = self._record.rows_to_read(task, row, expects_all, self._offered)
@@ -257,7 +258,7 @@ class LazyImageFaces:
         return {name: np.copy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 
-def face_fields(faces: Faces, task: str) -> list[dict[str, Any]]:
+def face_fields(faces: Faces, task: Task) -> list[dict[str, Any]]:
     """InsightFace's fields of a task for every face: float32 arrays, or integers."""
     columns = {}
     for key, name in FACE_KEYS[task].items():

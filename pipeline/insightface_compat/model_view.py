@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ...utils.packs import ModelFile
+from ...utils.packs import ModelFile, Task
 from ..analyzer import Analyzer
 from .model_session import ModelSession, graph_outputs
 from .overridable import overridable
@@ -37,9 +37,9 @@ class ModelView(Portable):
 
     _made_anew: ClassVar = {"_around_session": lambda: None}
 
-    def __init__(self, owner: FaceAnalysis, task: str) -> None:
+    def __init__(self, owner: FaceAnalysis, task: Task) -> None:
         self._owner = owner
-        self.taskname = task
+        self.taskname: Task = task
         self._session = ModelSession(self)
         self._around_session: Analyzer | None = None
 

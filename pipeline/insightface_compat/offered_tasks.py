@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...utils.errors import InvalidInput
 from ...utils.insightface_fields import FACE_KEYS
-from ...utils.packs import ModelPack
+from ...utils.packs import ModelPack, Task
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class OfferedTasks:
         chosen: By name; None offers all that the pack has. Detection is offered always.
     """
 
-    chosen: Sequence[str] | None = None
+    chosen: Sequence[Task] | None = None
 
-    def of_pack(self, pack: ModelPack) -> list[str]:
+    def of_pack(self, pack: ModelPack) -> list[Task]:
         """Those that describe faces and that a pack has, in its order."""
         return [
             task
@@ -28,7 +28,7 @@ class OfferedTasks:
             if task in FACE_KEYS and (self.chosen is None or task in self.chosen)
         ]
 
-    def require(self, tasks: Iterable[str]) -> None:
+    def require(self, tasks: Iterable[Task]) -> None:
         """Refuses tasks that were left out.
 
         Raises:
@@ -38,7 +38,7 @@ class OfferedTasks:
         if reason:
             raise InvalidInput(reason)
 
-    def left_out(self, tasks: Iterable[str]) -> str | None:
+    def left_out(self, tasks: Iterable[Task]) -> str | None:
         """Which of these tasks were left out, for people."""
         missing = [task for task in tasks if self.chosen is not None and task not in self.chosen]
         if not missing:
@@ -50,7 +50,7 @@ class OfferedTasks:
 
     def reasons_of_absence(self, pack: ModelPack, there: Iterable[str]) -> dict[str, str]:
         """Why faces lack the fields of tasks that are not there, by field."""
-        missing = [task for task in FACE_KEYS if task not in set(there)]
+        missing: list[Task] = [task for task in FACE_KEYS if task not in set(there)]
         return {
             key: self.left_out([task]) or pack.lacks(task)
             for task in missing

@@ -16,7 +16,7 @@ from ...backends.sessions.unbatched_adapter import UnbatchedAdapter
 from ...models.opening import open_task
 from ...utils.arrays import in_order
 from ...utils.errors import InvalidInput
-from ...utils.packs import ModelFile, ModelPack
+from ...utils.packs import ModelFile, ModelPack, Task
 from ..analyzer import Analyzer
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class _PutBackend(Backend):
         # The pack's file is not what runs, and may be gone.
         return nullcontext([_NO_FILE])
 
-    def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
+    def open(self, pack: ModelPack, task: Task, placement: Placement) -> Detector | Head:
         model = pack.model(task)
         # Whoever made it made it for the released graph, which takes one image at a time.
         return open_task(pack, model, UnbatchedAdapter(_PutSession(self._view), model))

@@ -14,6 +14,7 @@ from ...backends.providers.request import devices_of_providers
 from ...backends.registry import all_backends, refused_by_settings
 from ...utils.devices import Device
 from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.packs import TASK_ORDER, Task
 from ...utils.packs.find import load_pack
 from ...utils.packs.licences import INSIGHTFACE, PACK_LICENCES
 from ...utils.settings import settings
@@ -84,14 +85,17 @@ def _ours(
     pack = load_pack(folder, roots, allow_path=True)
     # Like upstream's, it looks at two sizes until it is prepared.
     options = DetectionOptions(AUTO_SIZES, nms_threshold=pack.nms_threshold)
-    tasks = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
+    names = [allowed_modules] if isinstance(allowed_modules, str) else allowed_modules
+    tasks: list[Task] | None = None
+    if names is not None:
+        tasks = [name for name in names if name in TASK_ORDER]
     device = _device(providers, provider_options)
     known = PACK_LICENCES.get(pack.name)
     app = load_for_pack(
         pack,
         options,
         device=device,
-        tasks=None if tasks is None else list(tasks),
+        tasks=tasks,
         # Whoever names a pack of others by its name wants what it holds.
         other_embeddings=known is not None and known.publishers != (INSIGHTFACE,),
     )

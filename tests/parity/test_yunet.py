@@ -19,7 +19,9 @@ def opencv_faces(test_data: Path, image: np.ndarray, threshold: float = 0.9) -> 
     graph = str(test_data / "detectors" / "yunet_n_dynamic.onnx")
     size_wh = image.shape[1], image.shape[0]
     _, found = cv2.FaceDetectorYN.create(graph, "", size_wh, threshold, 0.3, 5000).detect(image)
-    return np.zeros((0, 15), np.float32) if found is None else found
+    # OpenCV's stub does not know that it gives None.
+    nothing = found is None  # pyright: ignore[reportUnnecessaryComparison]
+    return np.zeros((0, 15), np.float32) if nothing else found
 
 
 def hold_against(boxes: np.ndarray, landmarks: np.ndarray, opencv: np.ndarray, scale: np.ndarray):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from ..errors import ModelError
 from .checksums import content_of
@@ -11,24 +12,18 @@ from .file_state import FileState
 from .graph_header import GraphHeader
 from .released import RELEASED_FILES
 
-#: Tasks in the order in which InsightFace's consumers expect to walk `FaceAnalysis.models`.
-TASK_ORDER = (
+#: What a network of a pack is for, in the order in which InsightFace's consumers expect to walk
+#: `FaceAnalysis.models`. Plain strings, as other packs, files and messages have them; the type
+#: checker refuses all other words.
+Task = Literal[
     "detection",
     "landmark_3d_68",
     "landmark_2d_106",
     "genderage",
     "recognition",
     "verification",
-)
-
-#: Fields of `Faces` that the model of each task fills in.
-TASK_FIELDS = {
-    "landmark_3d_68": ("landmarks_68", "pose"),
-    "landmark_2d_106": ("landmarks_106",),
-    "genderage": ("gender", "age"),
-    "recognition": ("embeddings",),
-    "verification": ("verification",),
-}
+]
+TASK_ORDER: tuple[Task, ...] = get_args(Task)
 
 #: Names the embedding space of weights that nobody is known to have released. File names differ
 #: from machine to machine, so they are no part of it.
@@ -43,8 +38,7 @@ class ModelFile:
 
     Attributes:
         path: The file.
-        task: `detection`, `recognition`, `landmark_2d_106`, `landmark_3d_68`, `genderage`,
-            `verification`.
+        task: What it is for.
         input_shape: `(N, C, H, W)`; None where the graph leaves an axis open. Empty if not a graph.
         input_dtype: `float32`, `float16` or `uint8`.
         output_shapes: Shape of each output in the graph's order; None for open axes.
@@ -62,7 +56,7 @@ class ModelFile:
     """
 
     path: Path
-    task: str
+    task: Task
     input_shape: tuple[int | None, ...] = ()
     input_dtype: str = "float32"
     output_shapes: tuple[tuple[int | None, ...], ...] = ()
@@ -142,7 +136,7 @@ class ModelPack:
     detector: OtherDetector | None = None
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[Task, ...]:
         return tuple(model.task for model in self.models)
 
     @property
@@ -167,7 +161,7 @@ class ModelPack:
         name = self.space or (released.name if released else UNNAMED_SPACE)
         return f"{name}@{content[:SPACE_DIGITS]}"
 
-    def model(self, task: str) -> ModelFile:
+    def model(self, task: Task) -> ModelFile:
         """The file of one task.
 
         Raises:
@@ -178,7 +172,7 @@ class ModelPack:
                 return model
         raise ModelError(self.lacks(task))
 
-    def lacks(self, task: str) -> str:
+    def lacks(self, task: Task) -> str:
         """That it has no model of a task, and what to do, for people."""
         left_out = "".join(f"; left out: {line}" for line in self.left_out)
         return (

@@ -8,9 +8,10 @@ Source: insightface 2.1, model_zoo (`ModelRouter`, `ArcFaceONNX`, `Landmark`, `A
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from ..detectors import family_of_graph
-from . import ModelFile
+from . import ModelFile, Task
 from .graph_header import GraphHeader
 
 _LANDMARK_SIDE_PX = 192
@@ -77,7 +78,8 @@ def classify(path: Path, header: GraphHeader) -> ModelFile | None:
         mean, std = _normalisation(task, header.node_names, header.op_types)
     return ModelFile(
         path=path,
-        task=task,
+        # Of a task that only InsightFace knows, a file is among no pack's.
+        task=cast(Task, task),
         input_shape=header.inputs[0].shape,
         input_dtype=header.inputs[0].dtype,
         output_shapes=tuple(output.shape for output in header.outputs),

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..detectors import family_of_graph
 from ..errors import ModelError
-from . import ModelFile
+from . import ModelFile, Task
 from .graph_header import GraphHeader
 from .manifest_object import ManifestObject
 
@@ -28,7 +28,7 @@ _LICENCE_NAME = "MODEL.LICENSE"
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EMBEDDED = (0.0, 1.0)
 #: Tasks a manifest can declare -> mean and standard deviation when it states none.
-_TASKS = {
+_TASKS: dict[Task, tuple[float, float]] = {
     "detection": (127.5, 128.0),
     "verification": _EMBEDDED,
     "recognition": (127.5, 127.5),
@@ -50,7 +50,7 @@ class DeclaredModel:
         expansion: Verification crops are this much larger than the box.
     """
 
-    task: str
+    task: Task
     path: Path
     mean: float
     std: float
@@ -167,7 +167,7 @@ def _document(path: Path) -> dict[str, Any] | None:
     return document
 
 
-def _declared(root: Path, task: str, fields: ManifestObject) -> DeclaredModel:
+def _declared(root: Path, task: Task, fields: ManifestObject) -> DeclaredModel:
     input_side_px, expansion = None, DeclaredModel.expansion
     if task == "verification":
         expansion = fields.number("expansion", expansion, positive=True)
@@ -181,7 +181,7 @@ def _declared(root: Path, task: str, fields: ManifestObject) -> DeclaredModel:
     return DeclaredModel(task, path, mean, std, fields.sha256("sha256"), input_side_px, expansion)
 
 
-def _preprocessing(task: str, fields: ManifestObject) -> tuple[float, float]:
+def _preprocessing(task: Task, fields: ManifestObject) -> tuple[float, float]:
     value = fields.values.get("preprocessing")
     if "preprocessing" not in fields:
         return _TASKS[task]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..detectors import detector_families, known_detectors
 from ..errors import ModelError
-from . import TASK_ORDER, ModelFile, ModelPack
+from . import TASK_ORDER, ModelFile, ModelPack, Task
 from .checksums import model_states
 from .classify import classify
 from .graph_header import GraphHeader, read_graph_header
@@ -36,7 +36,7 @@ def read_pack(name: str, folder: Path) -> ModelPack:
         ModelError: No file is usable, or the manifest is wrong; the message says why.
     """
     manifest = read_manifest(folder)
-    found: dict[str, ModelFile] = {}
+    found: dict[Task, ModelFile] = {}
     left_out: list[str] = []
     damaged: list[str] = []
     for path, describe in _declared(manifest) if manifest else _classified(folder):

@@ -214,7 +214,7 @@ def test_broken_frames_are_left_out_and_the_others_keep_their_numbers():
     whole = FilmFile(bytes(content))
     check_all(whole, 60)
     # The tenth picture: its header is overwritten.
-    starts = [at for at in range(len(content) - 2) if content[at : at + 3] == b"\xff\xd8\xff"]
+    starts = [at for at in range(len(content) - 2) if content.startswith(b"\xff\xd8\xff", at)]
     assert len(starts) == 60
     content[starts[9] : starts[10] - 16] = bytes(starts[10] - 16 - starts[9])
     opened = FilmFile(bytes(content))
