@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
-from ..utils.devices import Device
+from ..utils.devices import Device, DeviceWord
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.packs.checksums import content_bytes, unreplaced
@@ -50,7 +50,7 @@ class Backend(ABC):
         """Why this backend can't run here and the one step that mends it; None when it can."""
 
     @abstractmethod
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         """Devices this backend can be asked for here, best first; empty when it is missing."""
 
     def precisions(self, device: str) -> tuple[Precision, ...]:

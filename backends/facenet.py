@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..utils.devices import torch_devices
+from ..utils.devices import DeviceWord, torch_devices
 from ..utils.errors import BackendUnavailable
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile, ModelPack, Task
@@ -49,7 +49,7 @@ class FacenetBackend(Backend):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return () if self.why_unavailable() else torch_devices()
 
     def packs(self) -> tuple[ModelPack, ...]:

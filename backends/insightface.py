@@ -12,6 +12,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from ..utils.detectors.scrfd import Scrfd
+from ..utils.devices import DeviceWord
 from ..utils.errors import BackendUnavailable
 from ..utils.files import is_text
 from ..utils.modules import has_module
@@ -62,7 +63,7 @@ class InsightFaceBackend(Backend):
                 return f"{module} is not installed; run `python install.py` in the pack's folder"
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         if self.why_unavailable():
             return ()
         import onnxruntime

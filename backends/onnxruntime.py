@@ -14,6 +14,7 @@ import torch
 
 from ..utils import host
 from ..utils.cores import usable_cores, why_not_native
+from ..utils.devices import DeviceWord
 from ..utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ..utils.files import is_text
 from ..utils.memory import is_out_of_memory
@@ -96,7 +97,7 @@ class OnnxRuntimeBackend(GraphBackend):
             )
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         if self.why_unavailable():
             return ()
         import onnxruntime

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..utils import host
 from ..utils.cores import is_x86, usable_cores, why_not_native
-from ..utils.devices import Device
+from ..utils.devices import Device, DeviceWord
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
 from ..utils.memory import is_out_of_memory
 from ..utils.packs import ModelFile, ModelPack
@@ -28,7 +28,7 @@ from .sessions.opening import open_batched
 from .sessions.openvino_session import OpenVinoSession
 
 #: OpenVINO's names of devices, for ours.
-_DEVICES = {"xpu": "GPU", "cpu": "CPU"}
+_DEVICES: dict[DeviceWord, str] = {"xpu": "GPU", "cpu": "CPU"}
 #: What OpenVINO computes in, for our names; what a graph says in int8 is computed so.
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 #: What a CPU may compute in instead of fp32, the cheapest first.
@@ -58,7 +58,7 @@ class OpenVinoBackend(GraphBackend):
             return f"openvino is installed but does not load ({error}); install it again: {remedy}"
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         if self.why_unavailable():
             return ()
         there = {name.partition(".")[0] for name in _core().available_devices}

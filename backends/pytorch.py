@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..utils.cores import why_not_native
-from ..utils.devices import Device, half_is_faster, torch_devices
+from ..utils.devices import Device, DeviceWord, half_is_faster, torch_devices
 from ..utils.modules import has_module
 from ..utils.packs import ModelFile
 from ..utils.precision import Precision
@@ -40,7 +40,7 @@ class TorchBackend(GraphBackend):
             return "onnx is not installed; run `python install.py` in the pack's folder"
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return () if self.why_unavailable() else torch_devices()
 
     def precisions(self, device: str) -> tuple[Precision, ...]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from ..utils.devices import DeviceWord
 from ..utils.errors import BackendUnavailable
 from ..utils.packs import ModelPack, Task
 from ..utils.settings import WrongSetting, settings
@@ -35,7 +36,7 @@ class BrokenBackend(Backend):
     def why_unavailable(self) -> str:
         return self._reason
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return ()
 
     def open(self, pack: ModelPack, task: Task, placement: Placement) -> Detector | Head:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..utils.accuracy_report import FIT, AccuracyReport
-from ..utils.devices import Device
+from ..utils.devices import Device, DeviceWord
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.precision import Precision
@@ -41,7 +41,7 @@ class TensorRTBackend(GraphBackend):
             return str(error)
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return () if self.why_unavailable() else ("cuda",)
 
     def precisions(self, device: str) -> tuple[Precision, ...]:

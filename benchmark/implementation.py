@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..utils.devices import DeviceWord
 from ..utils.packs import ModelPack, Task
 from ..utils.parity import Found
 from ..utils.precision import Precision
@@ -76,7 +77,7 @@ class Implementation(ABC):
         """Why it can't take part here and what mends it, or None."""
 
     @abstractmethod
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         """Devices it can be asked for here, best first."""
 
     def precisions(self, device: str) -> tuple[Precision, ...]:

@@ -11,6 +11,7 @@ from ..utils.errors import FastFaceError
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.parity import Found
 from .plan import PlannedRun
+from .result import RowState
 from .roofline import operations
 from .timing import quartiles, ratios, summary
 from .workloads import NETWORK
@@ -23,7 +24,7 @@ Turns = Sequence[Mapping[str, Any]]
 BASELINE = "insightface"
 
 
-def reasoned_row(entry: PlannedRun, state: str, reason: str) -> Row:
+def reasoned_row(entry: PlannedRun, state: RowState, reason: str) -> Row:
     """A row without figures: `missing` or `failed` with the reason, or yet to be `measured`."""
     return {
         "contestant": entry.contestant,

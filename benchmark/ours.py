@@ -16,6 +16,7 @@ from ..pipeline.choices import FAST
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.results import forget_results
 from ..pipeline.loading import load_for_pack
+from ..utils.devices import DeviceWord
 from ..utils.packs import ModelPack, Task
 from ..utils.packs.read import read_pack
 from ..utils.parity import Found, found
@@ -50,7 +51,7 @@ class OurContestant(Implementation):
     def why_unavailable(self) -> str | None:
         return self._backend.why_unavailable()
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return self._backend.devices()
 
     def precisions(self, device: str) -> tuple[Precision, ...]:

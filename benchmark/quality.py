@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -138,7 +138,9 @@ class _Examination:
         }
 
 
-def _silent(way: PlannedRun, against: str, state: str, reason: str) -> dict[str, Any]:
+def _silent(
+    way: PlannedRun, against: str, state: Literal["reference", "missing", "failed"], reason: str
+) -> dict[str, Any]:
     return {
         "label": way.label,
         "ours": way.is_ours,

@@ -13,6 +13,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
+RowState = Literal["measured", "missing", "failed"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +85,7 @@ class Row(_Part):
     precision: str
     variant: Literal["", "network", "again"]
     own_weights: str | None = Field(description="Name of weights that are not the pack's.")
-    state: Literal["measured", "missing", "failed"]
+    state: RowState
     reason: str = Field(description="Why it is missing or failed.")
     runs_on: dict[str, str] = Field(description="What each model really ran on, by task.")
     first_call_s: NotNegative | None = Field(

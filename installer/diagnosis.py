@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from .machine import Installed, Machine, canonical_name
 from .needs import HOST_NEEDS, Need, is_there, recorded_package, release
 from .remedies import TORCH_FAMILY, Remedies
+
+ProbeState = Literal["works", "FAILS", "CRASHES", "HANGS", "absent"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,13 @@ class Probe:
     """How importing and trying one module went.
 
     Attributes:
-        state: `works`, `FAILS`, `CRASHES`, `HANGS` or `absent`.
+        state: How.
         error: The last line of what it said, where it does not work.
         facts: What was found out, by `probe.TRIALS`.
         log: All that it wrote to standard error.
     """
 
-    state: str = "absent"
+    state: ProbeState = "absent"
     error: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: str = ""

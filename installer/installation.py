@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .console import command_line, say, table
 from .machine import Installed, examine, look_for
@@ -29,18 +30,22 @@ OPTIONAL_MISSING = 3
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 
 
+#: `MISSING` is what is not ours to install.
+OutcomeState = Literal["was there", "installed", "MISSING", "SKIPPED", "FAILED"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one need.
 
     Attributes:
         need: The need.
-        state: `was there`, `installed`, `MISSING` (not ours to install), `SKIPPED` or `FAILED`.
+        state: What.
         detail: The package and its version, or the command that mends it.
     """
 
     need: Need
-    state: str
+    state: OutcomeState
     detail: str
 
     @property

@@ -9,7 +9,7 @@ import torch
 from ..backends.base import Backend, GraphBackend
 from ..backends.placement import PRECISIONS, Placement
 from ..backends.registry import all_backends, get_backend, refused_by_settings
-from ..utils.devices import Device
+from ..utils.devices import DEVICE_WORDS, Device, DeviceWord
 from ..utils.errors import BackendUnavailable, InvalidInput
 from ..utils.packs import ModelPack
 from ..utils.precision import Precision
@@ -36,18 +36,8 @@ _AUTO_BACKENDS = (
 
 #: Devices that `auto` takes, best first. Others (TensorRT builds for minutes, CoreML and OpenVINO
 #: take part of a graph) are for those who ask for them.
-_GPUS = ("cuda", "rocm", "xpu", "mps", "directml")
-_AUTO_DEVICES = (*_GPUS, "cpu")
-
-#: Every device word any backend knows, so that a workflow opens on any machine.
-DEVICE_WORDS = (
-    *_AUTO_DEVICES,
-    "tensorrt",
-    "nvtensorrtrtx",
-    "migraphx",
-    "coreml",
-    "openvino",
-)
+_GPUS: tuple[DeviceWord, ...] = ("cuda", "rocm", "xpu", "mps", "directml")
+_AUTO_DEVICES: tuple[DeviceWord, ...] = (*_GPUS, "cpu")
 
 
 def backend_names() -> list[str]:
@@ -127,9 +117,12 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     return None if Device.parse(device).word in _GPUS else f"is not the fastest on {device}"
 
 
-def best_device(offered: Sequence[str]) -> str:
+def best_device(offered: Sequence[DeviceWord]) -> DeviceWord:
     """What `auto` takes of the devices that a backend offers."""
-    return next((word for word in _AUTO_DEVICES if word in offered), "cpu")
+    for word in _AUTO_DEVICES:
+        if word in offered:
+            return word
+    return "cpu"
 
 
 def choose_placement(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..backends.interfaces import DetectionOptions
 from ..utils.detectors import has_landmarks
 from ..utils.detectors.scrfd import Scrfd
-from ..utils.devices import Device
+from ..utils.devices import DEVICE_WORDS, Device
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.packs import TASK_ORDER, ModelPack, Task
@@ -20,7 +20,6 @@ from ..utils.settings import settings
 from ..utils.text import readable
 from .choices import (
     AUTO,
-    DEVICE_WORDS,
     FAST,
     choose_backend,
     choose_placement,
@@ -33,7 +32,8 @@ from .pack_choice import choose_pack, with_chosen_detector
 if TYPE_CHECKING:
     from .insightface_compat.facade import FaceAnalysis
 
-DETECTION_MODES = ("standard", "auto", "robust")
+DetectionMode = Literal["standard", "auto", "robust"]
+DETECTION_MODES: tuple[DetectionMode, ...] = get_args(DetectionMode)
 
 #: What `heads` is when no task is left out.
 ALL = "all"

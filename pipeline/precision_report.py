@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..utils.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport
+from ..utils.accuracy_report import FIT, UNFIT, UNTESTED, AccuracyReport, Verdict
 from ..utils.faces import Faces
 from ..utils.parity import match
 
@@ -121,7 +121,7 @@ def _judged(
         # Written so that NaN fails too.
         if not better * figures[name] >= better * limit
     )
-    verdict = UNFIT if reasons else FIT
+    verdict: Verdict = UNFIT if reasons else FIT
     return AccuracyReport(verdict, reasons, dict(figures), "fp32", images, faces)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-FIT, UNFIT, UNTESTED = "fit", "unfit", "untested"
+Verdict = Literal["fit", "unfit", "untested"]
+FIT: Verdict = "fit"
+UNFIT: Verdict = "unfit"
+UNTESTED: Verdict = "untested"
 
 
 @dataclass(frozen=True)
@@ -14,14 +17,14 @@ class AccuracyReport:
     """What a comparison found.
 
     Attributes:
-        verdict: `fit`, `unfit` or `untested`.
+        verdict: Whether they may.
         reasons: Why it is not fit.
         figures: Largest differences by name, in the unit that the name ends in.
         reference: What it was held against.
         images, faces: How many there were to compare.
     """
 
-    verdict: str
+    verdict: Verdict
     reasons: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
     reference: str = ""
@@ -43,7 +46,7 @@ class AccuracyReport:
         except (KeyError, TypeError):
             return AccuracyReport(UNTESTED, ("nothing was noted of it",))
         is_whole = (
-            known.verdict in (FIT, UNFIT, UNTESTED)
+            known.verdict in get_args(Verdict)
             and all(isinstance(reason, str) for reason in known.reasons)
             and isinstance(known.figures, dict)
             and all(isinstance(figure, (int, float)) for figure in known.figures.values())

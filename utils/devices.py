@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 import torch
 
 from .errors import InvalidInput
 
+#: Every device word any backend knows, so that a workflow opens on any machine; those before `cpu`
+#: are GPUs, those after it are for who asks for them.
+DeviceWord = Literal[
+    "cuda",
+    "rocm",
+    "xpu",
+    "mps",
+    "directml",
+    "cpu",
+    "tensorrt",
+    "nvtensorrtrtx",
+    "migraphx",
+    "coreml",
+    "openvino",
+]
+DEVICE_WORDS: tuple[DeviceWord, ...] = get_args(DeviceWord)
+
 #: What names a card that torch knows as `cuda`: torch's own word, and providers of ONNX Runtime.
-_CARD_WORDS = frozenset({"cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx"})
+_CARD_WORDS: frozenset[DeviceWord] = frozenset(
+    {"cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx"}
+)
 
 
 @dataclass(frozen=True)
@@ -17,11 +37,11 @@ class Device:
     """A device as users name it, such as `cpu`, `cuda` or `cuda:1`.
 
     Attributes:
-        word: What kind it is.
+        word: What kind it is; any word where it came of `parse`.
         index: Which one of several, counted from 0; None where that was not said.
     """
 
-    word: str
+    word: DeviceWord
     index: int | None = None
 
     @classmethod
@@ -36,7 +56,7 @@ class Device:
             raise InvalidInput(
                 f"got device {text!r}, expected {word!r} or an index as in '{word}:0'"
             )
-        return cls(word, int(number) if colon else None)
+        return cls(cast(DeviceWord, word), int(number) if colon else None)
 
     def __str__(self) -> str:
         return self.word if self.index is None else f"{self.word}:{self.index}"
@@ -52,12 +72,12 @@ class Device:
         return torch.device("cuda", self.number) if self.word in _CARD_WORDS else None
 
 
-def torch_devices() -> tuple[str, ...]:
+def torch_devices() -> tuple[DeviceWord, ...]:
     """Device types torch offers on this machine, fastest first, `cpu` last.
 
     ROCm cards answer to `cuda`, as everywhere in torch. Asking creates no CUDA context.
     """
-    found = []
+    found: list[DeviceWord] = []
     if torch.cuda.is_available():
         found.append("cuda")
     if hasattr(torch, "xpu") and torch.xpu.is_available():

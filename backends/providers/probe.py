@@ -12,6 +12,7 @@ import platform
 from pathlib import Path
 from types import ModuleType
 
+from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.telemetry import decline_events
 from .check import Circumstances, installed_distributions
@@ -121,7 +122,7 @@ def missing_gpu(index: int) -> str:
     return ""
 
 
-def usable_devices(runtime: ModuleType) -> tuple[str, ...]:
+def usable_devices(runtime: ModuleType) -> tuple[DeviceWord, ...]:
     """Devices that may be asked for with a hope of getting them, best first.
 
     The GPU wheel lists NVIDIA's providers on every machine; without a GPU they are left out.

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.settings import settings
 from .table import CPU, PROVIDERS, ProviderRow, device_name, row_of_device
@@ -33,7 +34,7 @@ def listed_providers(runtime: ModuleType) -> frozenset[str]:
 
 def available_devices(
     runtime: ModuleType, installed: Callable[[str], bool] = has_module
-) -> tuple[str, ...]:
+) -> tuple[DeviceWord, ...]:
     """Devices that may be asked for, best first.
 
     Args:

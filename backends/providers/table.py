@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
-from ...utils.devices import Device
+from ...utils.devices import Device, DeviceWord
 from ...utils.errors import InvalidInput
 from ...utils.precision import Precision
 
@@ -40,7 +41,7 @@ class ProviderRow:
         precisions: Precisions offered, the default first.
     """
 
-    device: str
+    device: DeviceWord
     provider: str
     distribution: str = "onnxruntime"
     options: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class ProviderRow:
     cache_options: Mapping[str, str] = field(default_factory=dict)
     indexed: bool = False
     binds_on: str | None = None
-    helpers: tuple[str, ...] = ()
+    helpers: tuple[DeviceWord, ...] = ()
     system: str = ""
     library: str = ""
     libraries_from: tuple[str, ...] = ()
@@ -180,7 +181,8 @@ def row_of_device(device: str) -> ProviderRow:
 def row_of_provider(provider: str) -> ProviderRow:
     """The row of a provider; one made up for a provider the table doesn't know."""
     known = (row for row in PROVIDERS if row.provider == provider)
-    return next(known, ProviderRow(provider.removesuffix("ExecutionProvider").lower(), provider))
+    word = cast(DeviceWord, provider.removesuffix("ExecutionProvider").lower())
+    return next(known, ProviderRow(word, provider))
 
 
 def parse_device(device: str) -> tuple[ProviderRow, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...utils.accuracy_report import FIT, UNFIT, AccuracyReport
+from ...utils.accuracy_report import FIT, UNFIT, AccuracyReport, Verdict
 from ...utils.errors import BackendUnavailable
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_of
@@ -89,7 +89,7 @@ def find_engine(
         for key in store.listed()
         if (key.content, key.precision, key.graph, key.library, key.device) == here
     ]
-    order = {FIT: 0, UNFIT: 2}
+    order: dict[Verdict, int] = {FIT: 0, UNFIT: 2}
     found.sort(key=lambda each: order.get(each[1].verdict, 1))
     return found[0] if found else None
 

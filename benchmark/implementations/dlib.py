@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
@@ -27,7 +28,7 @@ class Dlib(Implementation):
             return "dlib is not installed; run `pip install dlib-bin`"
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return ("cpu",)
 
     def own_weights(self) -> str | None:

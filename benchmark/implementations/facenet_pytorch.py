@@ -9,6 +9,7 @@ import numpy as np
 
 from ...backends.facenet_networks.weights import MTCNN_PACK
 from ...backends.registry import all_backends
+from ...utils.devices import DeviceWord
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
@@ -24,7 +25,7 @@ class FacenetPytorch(Implementation):
     def why_unavailable(self) -> str | None:
         return all_backends()["facenet"].why_unavailable()
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return all_backends()["facenet"].devices()
 
     def own_weights(self) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...backends.providers.table import device_name, parse_device
 from ...backends.registry import all_backends
+from ...utils.devices import DeviceWord
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
 from ..implementation import Implementation, Opened, Setting
@@ -35,7 +36,7 @@ class InsightFace(Implementation):
     def why_unavailable(self) -> str | None:
         return all_backends()[self.name].why_unavailable()
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return all_backends()[self.name].devices()
 
     def why_unsupported(self, job: str, pack: ModelPack) -> str | None:

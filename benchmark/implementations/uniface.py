@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backends.providers.table import parse_device
 from ...backends.registry import all_backends
+from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack, Task
 from ...utils.packs.read import read_pack
@@ -29,7 +30,7 @@ class Uniface(Implementation):
             return "uniface is not installed; run `pip install --no-deps uniface`"
         return all_backends()["onnxruntime"].why_unavailable()
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         offered = () if self.why_unavailable() else all_backends()["onnxruntime"].devices()
         return tuple(device for device in offered if device in ("cuda", "cpu"))
 

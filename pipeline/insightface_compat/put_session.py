@@ -15,6 +15,7 @@ from ...backends.placement import Placement, RunsOn
 from ...backends.sessions.unbatched_adapter import UnbatchedAdapter
 from ...models.opening import open_task
 from ...utils.arrays import in_order
+from ...utils.devices import DeviceWord
 from ...utils.errors import InvalidInput
 from ...utils.packs import ModelFile, ModelPack, Task
 from ..analyzer import Analyzer
@@ -52,7 +53,7 @@ class _PutBackend(Backend):
     def why_unavailable(self) -> str | None:
         return None
 
-    def devices(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[DeviceWord, ...]:
         return ("cpu",)
 
     def guard(self, model: ModelFile) -> AbstractContextManager[list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from installer import installation
-from installer.installation import OPTIONAL_MISSING, Outcome, add, conclude, judge
+from installer.installation import OPTIONAL_MISSING, Outcome, OutcomeState, add, conclude, judge
 from installer.machine import Installed, Machine
 from installer.needs import HOST_NEEDS, Need
 from installer.remedies import INSTALL_SCRIPT, Remedies
@@ -131,7 +131,7 @@ def test_what_became_of_each_need(
     ],
 )
 def test_the_verdict(
-    states: list[tuple[Need, str]],
+    states: list[tuple[Need, OutcomeState]],
     strict: bool,
     status: int,
     words: str,
