@@ -17,12 +17,12 @@ import numpy as np
 from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.progress import heard_by
+from ..utils.text import quoted
 from .progress import listener
 from .socket_checks import SOCKETS, faces_given
 from .sockets import (
     FACES_INPUT,
 )
-from .texts import quoted
 
 _REMEDY = "change it, or the node that is connected to it"
 #: Looked up by name later on, where an error says how to get what is not there.

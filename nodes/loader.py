@@ -18,10 +18,10 @@ from ..utils.packs import TASK_ORDER
 from ..utils.packs.detector_files import PACKS_OWN
 from ..utils.packs.licences import non_commercial_notice
 from ..utils.settings import settings_or_defaults
+from ..utils.text import quoted
 from .pack_input import pack_input
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
-from .texts import quoted
 
 
 class FastFaceLoader:

@@ -11,6 +11,7 @@ from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
 from ..utils.packs import Task
+from ..utils.text import quoted
 from .socket_checks import faces_of
 from .sockets import (
     CATEGORY,
@@ -20,7 +21,7 @@ from .sockets import (
     FACES_INPUT,
     similarity_input,
 )
-from .texts import faces_in, quoted, with_text
+from .texts import faces_in, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis

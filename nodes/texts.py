@@ -1,9 +1,8 @@
-"""What a node says about its run: a line that ComfyUI shows on it, and values quoted in errors."""
+"""What a node says about its run: a line that ComfyUI shows on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Number
 from typing import Any
 
 from ..utils import host
@@ -11,7 +10,6 @@ from ..utils.faces import Faces
 
 #: Ranges of images that a line names before it only counts the rest.
 _MOST_RANGES = 12
-_MOST_CHARACTERS = 80
 
 
 def with_text(text: str, *outputs: Any, **ui: list[Any]) -> dict[str, Any]:
@@ -54,11 +52,3 @@ def places(numbers: Iterable[int]) -> str:
     named = [str(low) if low == high else f"{low}-{high}" for low, high in runs[:_MOST_RANGES]]
     rest = sum(high - low + 1 for low, high in runs[_MOST_RANGES:])
     return ", ".join(named) + (f" and {rest} more" if rest else "")
-
-
-def quoted(value: Any) -> str:
-    """A value for an error message: short ones themselves, others by their type."""
-    if value is None or isinstance(value, (str, Number)):
-        text = repr(value)
-        return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
-    return f"of type {type(value).__name__}"

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..utils import host
 from ..utils.embedding import Embedding
-from ..utils.errors import InvalidInput
 from ..utils.gallery.places import gallery_store
 from ..utils.host.films import taken_outputs
 from ..utils.masks import MASK_SHAPES
@@ -17,7 +16,7 @@ from ..utils.progress import part
 from ..utils.tracks import BY, MISSING
 from ..utils.tracks.tracks import Tracks
 from .sockets import CATEGORY, EMBEDDING, FACES, TRACKS, similarity_input
-from .texts import quoted, with_text
+from .texts import with_text
 
 _log = logging.getLogger("FastFace")
 
@@ -226,7 +225,7 @@ class FastFaceTracks:
         # Here, so that ComfyUI's start does not wait for them.
         from ..utils.gallery.search import index_of
         from ..utils.tracks.choosing import choose
-        from ..utils.tracks.naming import names_by_gallery, with_names
+        from ..utils.tracks.naming import ids_in, names_by_gallery, names_in, with_names
         from ..utils.tracks.report import track_lines
         from ..utils.tracks.shown import Filling
         from ..utils.tracks.timeline import lines_of
@@ -235,8 +234,8 @@ class FastFaceTracks:
         if gallery:
             people_known = index_of(gallery_store(gallery))
             tracks = with_names(tracks, names_by_gallery(tracks, people_known, threshold))
-        tracks = with_names(tracks, _names(names))
-        wanted_ids = _ids(ids, tracks) if which == "ids" else ()
+        tracks = with_names(tracks, names_in(names))
+        wanted_ids = ids_in(ids, tracks) if which == "ids" else ()
         chosen = choose(tracks, which, wanted_ids, reference, threshold)
         people = PeopleOfFilm(
             tracks,
@@ -270,52 +269,6 @@ class FastFaceTracks:
         if not chosen:
             _log.warning("no track of the film fits: outputs show nobody")
         return with_text(text, *(made.get(name, host.blocked(None)) for name in self.RETURN_NAMES))
-
-
-def _ids(text: str, tracks: Tracks) -> list[int]:
-    """Ids of tracks that are named by id or by name.
-
-    Raises:
-        InvalidInput: It is no list of these.
-    """
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    ids: list[int] = []
-    for word in words:
-        of_name = [track for track, name in tracks.names.items() if name == word]
-        if of_name:
-            ids += sorted(of_name)
-        elif word.isascii() and word.isdecimal():
-            ids.append(int(word))
-        else:
-            known = ", ".join(sorted(set(tracks.names.values()))) or "none"
-            raise InvalidInput(
-                f"got ids with {quoted(word)}, expected whole numbers from 0 or names of tracks "
-                f"({known}), divided by commas, such as 0,2; or choose by largest, longest or all"
-            )
-    if not ids:
-        raise InvalidInput(
-            f"got ids {quoted(text)}, expected whole numbers from 0 or names of tracks, divided by "
-            "commas, such as 0,2; or choose by largest, longest or all"
-        )
-    return ids
-
-
-def _names(text: str) -> dict[int, str]:
-    """Names of tracks, by id.
-
-    Raises:
-        InvalidInput: It is no list of ids with names.
-    """
-    names: dict[int, str] = {}
-    for entry in filter(None, (word.strip() for word in text.replace("\n", ",").split(","))):
-        number, sign, name = (word.strip() for word in entry.partition("="))
-        if not (sign and name and number.isascii() and number.isdecimal()):
-            raise InvalidInput(
-                f"got names with {quoted(entry)}, expected an id, = and a name, divided by commas, "
-                "such as 0=Anna, 2=Ben"
-            )
-        names[int(number)] = name
-    return names
 
 
 NODES = {"FastFaceTracks": FastFaceTracks}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from numbers import Number
+from typing import Any
 
 #: Categories of characters that begin lines, move the cursor, or turn the text around them.
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 #: Joins emoji into one.
 _JOINER = "\u200d"
+#: Of a value that an error message quotes.
+_MOST_CHARACTERS = 80
 
 
 def readable(text: str) -> str:
@@ -33,6 +37,14 @@ def one_line(text: str) -> str:
         else character
         for character in readable(text)
     )
+
+
+def quoted(value: Any) -> str:
+    """A value for an error message: short ones themselves, others by their type."""
+    if value is None or isinstance(value, (str, Number)):
+        text = repr(value)
+        return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
+    return f"of type {type(value).__name__}"
 
 
 class ReadableRecords(logging.Filter):

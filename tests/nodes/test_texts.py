@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
-from fastface.nodes.texts import counted, faces_in, places, quoted, with_text
+from fastface.nodes.texts import counted, faces_in, places, with_text
 from fastface.utils.embedding import Embedding
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
+from fastface.utils.text import quoted
 from tests.nodes.fakes import images_with
 
 
