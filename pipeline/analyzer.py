@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,22 +12,19 @@ import torch
 from torch import Tensor
 
 from ..backends.base import Backend
-from ..backends.interfaces import DetectionOptions, Detector, Head, Recognizer
+from ..backends.interfaces import DetectionOptions
 from ..backends.placement import Placement, RunsOn
-from ..backends.residency.evictable_model import HoldsNetworks
 from ..backends.residency.idle_evictor import batch_of_work
-from ..utils.errors import ModelError
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
 from ..utils.insightface_fields import FACE_KEYS
 from ..utils.isolation import engine_call
 from ..utils.packs import ModelPack, Task
-from ..utils.packs.checksums import content_of, is_replaced, note_content
-from ..utils.packs.provenance import arcface_refusal
 from ..utils.progress import Progress, part
 from ..utils.views import CropSource
 from .listeners import listened_to
 from .model_batches import describe_faces, detect_batches, detect_images
+from .opened_models import OpenedModels
 
 if TYPE_CHECKING:
     from ..models.multiview.inside_boxes import BoxesOfImages
@@ -41,124 +37,31 @@ _BOXES_SHARE = 0.5
 _serials = itertools.count()
 
 
-class Analyzer:
-    """Detects and describes faces; models are opened when first needed, and kept.
+class Analyzer(OpenedModels):
+    """Detects and describes faces.
 
     One analyzer may be shared by any number of threads and facades: it holds no settings. It never
-    gives answers of two contents of one model: what it opened goes on when the file is replaced or
-    deleted, and what would have to be read again raises `ModelReplaced`; `pool.renewed` gives the
-    analyzer of the new content then.
+    gives answers of two contents of one model: `pool.renewed` gives the analyzer of a new content.
     """
 
     def __init__(self, pack: ModelPack, backend: Backend, placement: Placement) -> None:
-        self.pack = pack
-        self.backend = backend
-        self.placement = placement
+        super().__init__(pack, backend, placement)
         #: Names this analyzer in cache keys; never used twice, unlike `id`.
         self.serial = next(_serials)
-        self._models: dict[Task, Detector | Head] = {}
-        #: Content of each model that was opened.
-        self._contents: dict[Task, str] = {}
         #: Of the pack's own detector, where that finds the landmarks for another one's boxes.
         self._landmarks: Analyzer | None = None
-        self._retired = False
-        self._lock = threading.RLock()
-
-    def model(self, task: Task) -> Detector | Head:
-        """The opened model of a task; the first call loads it.
-
-        Raises:
-            ModelReplaced: The file has another content than when the pack was read.
-            ModelError: The pack has none, or its file is damaged.
-            BackendUnavailable: The backend can't run it as asked.
-        """
-        model = self._models.get(task)
-        return self._open(task) if model is None else model
-
-    @engine_call()
-    def _open(self, task: Task) -> Detector | Head:
-        # Here, so that ComfyUI's start does not wait for what opens models.
-        from ..models.opening import open_model
-
-        with self._lock:
-            if task not in self._models:
-                file = self.pack.model(task)
-                with self.backend.guard(file) as (content,):
-                    model = open_model(self.backend, self.pack, task, self.placement)
-                self._models[task], self._contents[task] = model, content
-            return self._models[task]
 
     def is_current(self) -> bool:
-        """Whether all that it opened is in memory, or could be opened again.
-
-        Files are looked at only for what is not in memory. Those that are gone change nothing
-        before they are needed.
-        """
-        # Without the lock, which somebody may hold for as long as opening another model takes.
-        opened = tuple(self._models.items())
-        away: list[Task] = [task for task, model in opened if not _is_open(model)]
-        if any(is_replaced(self.pack.model(task)) for task in away):
-            return False
-        return self._landmarks is None or self._landmarks.is_current()
+        landmarks = self._landmarks
+        return super().is_current() and (landmarks is None or landmarks.is_current())
 
     def takes_over(self, pack: ModelPack) -> bool:
-        """Whether it is the analyzer for a pack that was read later, which is its pack then.
-
-        It is while every model that it opened has the same content, as after a file was copied
-        over itself.
-
-        Raises:
-            ModelError: A file can't be read.
-        """
+        own = pack.detector and pack.detector.landmarks_from
         with self._lock:
-            if pack == self.pack:
-                return True
-            own = pack.detector and pack.detector.landmarks_from
-            if self._landmarks is not None and not (own and self._landmarks.takes_over(own)):
+            other, landmarks = pack != self.pack, self._landmarks
+            if other and landmarks is not None and not (own and landmarks.takes_over(own)):
                 return False
-            if _without_files(pack) != _without_files(self.pack):
-                return False
-            contents = self._contents.items()
-            if any(content_of(pack.model(task)) != content for task, content in contents):
-                return False
-            for task, content in contents:
-                # What is open goes by the states that its pack was read with.
-                note_content(self.pack.model(task), content)
-            self.pack = pack
-            return True
-
-    @property
-    def embedding_space(self) -> str | None:
-        """What its embeddings may be compared with; see `ModelPack.embedding_space`.
-
-        Once the recognition model was opened, it is that model's, whatever happens to its file.
-        """
-        content = self._contents.get("recognition")
-        return self.pack.embedding_space if content is None else self.pack.space_of(content)
-
-    def embedding_refusal(self, other_embeddings: bool) -> str | None:
-        """Why InstantID, IPAdapter and PuLID must not read its embeddings, or None.
-
-        Args:
-            other_embeddings: See `arcface_refusal`.
-
-        Raises:
-            ModelError: The recognition file can't be read, or was replaced since the pack was read.
-        """
-        return self.backend.embedding_refusal(self.pack) or arcface_refusal(
-            self.pack, other_embeddings
-        )
-
-    def retire(self) -> bool:
-        """Notes that another one has taken its place; whether nobody did before."""
-        with self._lock:
-            was, self._retired = self._retired, True
-            return not was
-
-    def runs_on(self) -> dict[Task, RunsOn]:
-        """What each model opened so far really runs on, by task."""
-        with self._lock:
-            return {task: model.runs_on for task, model in self._models.items()}
+            return super().takes_over(pack)
 
     def landmarks_run_on(self) -> RunsOn | None:
         """What the detector runs on that finds landmarks in another one's boxes, once opened."""
@@ -199,10 +102,10 @@ class Analyzer:
 
     def _detect_once(self, images: Images, options: DetectionOptions) -> Faces:
         """What the detector finds, and only that."""
-        detector = self._detector()
+        detector = self.detector()
         if not options.robust:
             return detect_images(detector, images, options)
-        from ..models.multiview.robust import search_wider  # see `_open`
+        from ..models.multiview.robust import search_wider  # see `OpenedModels`
 
         with part(0.0, _FIRST_PASS_SHARE):
             found = detect_images(detector, images, options)
@@ -216,7 +119,7 @@ class Analyzer:
 
         Those in whose box it sees no face are left out: they could not be aligned.
         """
-        from ..models.multiview.inside_boxes import BoxesOfImages  # see `_open`
+        from ..models.multiview.inside_boxes import BoxesOfImages  # see `OpenedModels`
 
         boxes = BoxesOfImages(found.boxes.cpu(), tuple(found.images_of_faces()))
         near = _with_thresholds(options, own)
@@ -267,9 +170,9 @@ class Analyzer:
         self, images: Images, boxes: BoxesOfImages, options: DetectionOptions
     ) -> tuple[Faces, list[int]]:
         """`detect_inside` for whoever is listened to already."""
-        from ..models.multiview.inside_boxes import faces_inside  # see `_open`
+        from ..models.multiview.inside_boxes import faces_inside  # see `OpenedModels`
 
-        detector = self._detector()
+        detector = self.detector()
         find = partial(detect_batches, detector)
         return faces_inside(images, boxes, options, find, detector.device)
 
@@ -300,7 +203,7 @@ class Analyzer:
     def _describe(self, images: CropSource, faces: Faces, tasks: Sequence[Task]) -> Faces:
         for number, task in enumerate(tasks):
             with part(number / len(tasks), (number + 1) / len(tasks)):
-                columns = describe_faces(self._head(task), images, faces, task)
+                columns = describe_faces(self.head(task), images, faces, task)
             columns = columns or self._no_rows(task, faces.device)
             if "embeddings" in columns:
                 faces = faces.with_fields(**columns, embedding_space=self.embedding_space)
@@ -312,51 +215,6 @@ class Analyzer:
         """The fields of a task for no faces at all."""
         dim = self.embedding_dim if task == "recognition" else 0
         return {name: empty_rows(name, dim, device) for name in FACE_KEYS[task].values()}
-
-    @property
-    def embedding_dim(self) -> int:
-        """Length of its embeddings, by the header of the recognition network."""
-        shapes = self.pack.model("recognition").output_shapes
-        return (shapes[0][-1] if shapes else None) or 512
-
-    def _detector(self) -> Detector:
-        model = self.model("detection")
-        if not isinstance(model, Detector):
-            raise ModelError(
-                f"{self.backend.name} opened {model!r} as a detector of {self.pack.name}"
-            )
-        return model
-
-    @property
-    def fixed_size_wh(self) -> tuple[int, int] | None:
-        """The only input size that the detector takes, (width, height); None where it takes any."""
-        return self._detector().fixed_size_wh
-
-    def recognizer(self) -> Recognizer:
-        """The opened recognition model."""
-        model = self.model("recognition")
-        if not isinstance(model, Recognizer):
-            raise ModelError(f"{self.backend.name} has no recognition for {self.pack.name}")
-        return model
-
-    def _head(self, task: Task) -> Head:
-        model = self.model(task)
-        if not isinstance(model, Head):
-            raise ModelError(f"{self.backend.name} opened {model!r} as {task} of {self.pack.name}")
-        return model
-
-
-def _is_open(model: Detector | Head) -> bool:
-    """Whether its weights are in memory, and its file is needed no more."""
-    return not isinstance(model, HoldsNetworks) or all(each.is_open for each in model.networks)
-
-
-def _without_files(pack: ModelPack) -> ModelPack:
-    detector = pack.detector
-    if detector is not None and detector.landmarks_from is not None:
-        detector = replace(detector, landmarks_from=_without_files(detector.landmarks_from))
-    models = tuple(replace(model, files=()) for model in pack.models)
-    return replace(pack, models=models, detector=detector)
 
 
 def _with_thresholds(options: DetectionOptions, pack: ModelPack) -> DetectionOptions:
