@@ -1,4 +1,9 @@
-"""One JSON object of a pack's manifest, whose fields are checked as they are read."""
+"""One JSON object of a pack's manifest, whose fields are checked as they are read.
+
+Models of pydantic that refuse the same were tried: 75 lines more with the messages, and 14 ms for
+making them before the first manifest is read, which takes 0.5 ms here (2 shared cores, pydantic
+2.14).
+"""
 
 from __future__ import annotations
 
