@@ -76,6 +76,19 @@ class Session(Protocol):
         ...
 
 
+class GraphSession(Session, Protocol):
+    """The session of one graph, which may have further inputs besides the image."""
+
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network; see `Session.run`.
+
+        Args:
+            x: The images.
+            more: The further inputs, in the graph's order; on `device` and of the image's dtype.
+        """
+        ...
+
+
 @runtime_checkable
 class CanvasSession(Session, Protocol):
     """The session of a detector, whose input may have black margins at the right and below."""

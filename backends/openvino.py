@@ -118,11 +118,9 @@ class OpenVinoBackend(GraphBackend):
             runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, notes)
             return OpenVinoSession(compiled, runs_on, model.path.name, compile_again)
 
-        # A GPU's kernels are compiled for one size; a CPU reorders the features at the cut, which
-        # makes a full canvas a tenth slower.
-        on_cpu = target == "CPU"
+        # A GPU's kernels are compiled for one size.
         prepare = partial(_prepared, model)
-        return open_batched(model, prepare, open_graph, any_size=on_cpu, full_on_whole=on_cpu)
+        return open_batched(model, prepare, open_graph, any_size=target == "CPU")
 
     def _target(self, device: str, seen: Sequence[str]) -> str:
         """OpenVINO's name of a device of ours, such as `GPU.1` for `xpu:1`, if it sees it."""

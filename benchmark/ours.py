@@ -11,7 +11,7 @@ import torch
 from ..backends.base import Backend, GraphBackend
 from ..backends.interfaces import DetectionOptions
 from ..backends.registry import all_backends
-from ..backends.sessions.split_session import SplitSession
+from ..backends.sessions.margin_session import MarginSession
 from ..pipeline.choices import FAST
 from ..pipeline.insightface_compat.facade import FaceAnalysis
 from ..pipeline.insightface_compat.results import forget_results
@@ -105,7 +105,7 @@ class OpenedOurs(Opened):
             width, height = self._model.fixed_size_wh or self._setting.size_wh
             blob = torch.rand(len(inputs), 3, height, width).to(self._model.device)
             with self._model.session.in_use() as opened:
-                session = opened.whole if isinstance(opened, SplitSession) else opened
+                session = opened.whole if isinstance(opened, MarginSession) else opened
             return lambda: session.run(blob)
         tasks: list[Task] = ["recognition"] if job == "embed" else []
 

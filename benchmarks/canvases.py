@@ -2,8 +2,8 @@
 
     python benchmarks/canvases.py --pack FOLDER [--backends onnxruntime torch] [--rounds 40]
 
-FOLDER is a pack's folder of ONNX files. The network runs as it does behind the nodes, in two halves
-of which the front skips black margins; the time of the whole graph on the same canvas is 1.
+FOLDER is a pack's folder of ONNX files. The network runs as it does behind the nodes, where
+it skips black margins; the time of the whole graph on the same canvas is 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import_pack("fastface")
 from fastface.backends.base import GraphBackend
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
-from fastface.backends.sessions.split_session import SplitSession
+from fastface.backends.sessions.margin_session import MarginSession
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs.read import read_pack
 
@@ -53,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(backend, GraphBackend) or backend.why_unavailable():
             continue
         session = backend.open_session(model, Placement(options.device, "fp32"))
-        if not isinstance(session, SplitSession):
+        if not isinstance(session, MarginSession):
             parser.error(f"{name} runs {model.path.name} whole")
         whole, shapes = measured(session, options.rounds)
         print(f"| {name} | {whole * 1e3:.1f} | {' | '.join(f'{time:.2f}' for time in shapes)} |")
     return 0
 
 
-def measured(session: SplitSession, rounds: int) -> tuple[float, list[float]]:
+def measured(session: MarginSession, rounds: int) -> tuple[float, list[float]]:
     """Seconds of the whole graph, and the shares of it that each shape takes, in random order."""
     whole = torch.rand(1, 3, SIDE, SIDE, device=session.device) * 2 - 1
     calls: list[Callable[[], Any]] = [lambda: session.whole.run(whole)]

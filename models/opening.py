@@ -9,7 +9,7 @@ from ..backends.base import Backend, GraphBackend
 from ..backends.facenet_networks.networks import InceptionNetwork, MtcnnNetworks
 from ..backends.interfaces import CanvasSession, Detector, Head, Session
 from ..backends.placement import Placement
-from ..backends.sessions.split_session import WholeCanvases
+from ..backends.sessions.margin_session import WholeCanvases
 from ..utils.errors import ModelError
 from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.views import CropSpec

@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 
 from ..backends.base import Backend
-from ..backends.interfaces import DetectionOptions, Detector, Head, Session
+from ..backends.interfaces import DetectionOptions, Detector, GraphSession, Head
 from ..backends.onnx_graphs.batched import batched_graph
 from ..backends.onnx_graphs.cache_entries import Entry
 from ..backends.onnx_graphs.equivalence import prover, trial_runner
 from ..backends.onnx_graphs.graph_cache import NewFile, graph_cache
-from ..backends.onnx_graphs.int8_graphs import Int8Recipe, int8_graphs, make_int8_graphs
+from ..backends.onnx_graphs.int8_graphs import (
+    GraphInputs,
+    Int8Recipe,
+    int8_graphs,
+    make_int8_graphs,
+)
 from ..backends.placement import Placement, RunsOn
 from ..backends.sessions.opening import open_batched
 from ..models.opening import open_model, open_task
@@ -230,17 +235,19 @@ class PrecisionProver:
         if len(faces):
             model.describe(self._images, faces[:_CROPS_AT_ONCE])
 
-    def _recorded(self, task: str) -> Mapping[Path, list[np.ndarray]]:
+    def _recorded(self, task: str) -> Mapping[Path, list[GraphInputs]]:
         """What the graphs of a task are given for the pictures to calibrate on."""
         model = self._pack.model(task)
-        inputs: dict[Path, list[np.ndarray]] = {}
-        images = as_images(self._pictures.calibrating)
+        inputs: dict[Path, list[GraphInputs]] = {}
+        pictures = self._pictures.calibrating
+        images = as_images(pictures)
         if task == "detection":
-            # In halves, and as a whole.
-            for halves in (True, False):
-                detector = _recording(self._pack, model, inputs, halves)
+            shaped = as_images([part for picture in pictures for part in _high_and_wide(picture)])
+            # Without margins, for the graph for each of their sides, and with them, for the whole.
+            for skips_margins, shown in ((True, shaped), (False, images)):
+                detector = _recording(self._pack, model, inputs, skips_margins)
                 if isinstance(detector, Detector):
-                    detect_images(detector, images, self._options)
+                    detect_images(detector, shown, self._options)
             return inputs
         faces = self._exact.detect(images, self._options).to("cpu")
         head = _recording(self._pack, model, inputs, False)
@@ -257,25 +264,35 @@ class _Unknown(Exception):
 class _RecordingSession:
     """A graph on the CPU in fp32, whose inputs are kept."""
 
-    def __init__(self, path: Path, model: ModelFile, inputs: list[np.ndarray]) -> None:
+    def __init__(self, path: Path, model: ModelFile, inputs: list[GraphInputs]) -> None:
         self.device = torch.device("cpu")
         self.runs_on = RunsOn("cpu", "recording")
         self._run = trial_runner(path, model)
         self._inputs = inputs
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        pixels = x.contiguous().numpy()
-        self._inputs.append(pixels.copy())
-        return tuple(torch.from_numpy(output) for output in self._run(pixels))
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        given = tuple(each.contiguous().numpy().copy() for each in (x, *more))
+        self._inputs.append(given)
+        return tuple(torch.from_numpy(output) for output in self._run(*given))
+
+
+def _high_and_wide(picture: np.ndarray) -> Iterator[np.ndarray]:
+    """A picture's middle at 3:4 and at 4:3, which leave a margin at the right and one below."""
+    height, width = picture.shape[:2]
+    for wide, high in ((3, 4), (4, 3)):
+        scale = min(width / wide, height / high)
+        columns, rows = max(1, int(scale * wide)), max(1, int(scale * high))
+        left, top = (width - columns) // 2, (height - rows) // 2
+        yield picture[top : top + rows, left : left + columns]
 
 
 def _recording(
-    pack: ModelPack, model: ModelFile, inputs: dict[Path, list[np.ndarray]], halves: bool
+    pack: ModelPack, model: ModelFile, inputs: dict[Path, list[GraphInputs]], skips_margins: bool
 ) -> Detector | Head:
-    def open_graph(path: Path, note: str) -> Session:
+    def open_graph(path: Path, note: str) -> GraphSession:
         return _RecordingSession(path, model, inputs.setdefault(path, []))
 
-    session = open_batched(model, partial(batched_graph, model), open_graph, any_size=halves)
+    session = open_batched(model, partial(batched_graph, model), open_graph, any_size=skips_margins)
     return open_task(pack, model, session)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import ModelError
-from .graph import import_onnx
+from .graph import MARGIN_INPUT, import_onnx
 
 _BATCH = "batch"
 _ELEMENTWISE = frozenset({"Sigmoid", "Mul", "Identity", "Exp", "Relu", "Cast"})
@@ -63,11 +63,18 @@ def image_shape(model: Any) -> Any:
     Raises:
         ModelError: It has no such input, or several.
     """
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    inputs = [
+        value for value in open_inputs(model.graph) if not value.name.startswith(MARGIN_INPUT)
+    ]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         raise ModelError(f"expected one image input, got {[value.name for value in inputs]}")
     return inputs[0].type.tensor_type.shape.dim
+
+
+def open_inputs(graph: Any) -> list[Any]:
+    """The inputs of a `GraphProto` that are no weights."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return [entry for entry in graph.input if entry.name not in constants]
 
 
 def _open_axis(dim: Any) -> None:

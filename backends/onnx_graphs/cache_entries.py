@@ -31,9 +31,9 @@ _log = logging.getLogger("FastFace")
 #: What is done to graphs, and the version of the code that does it: raised when its result changes.
 VERSIONS = {
     "batched": 1,
-    "split": 1,
+    "margins": 1,
     "cpu_optimized": 1,
-    "folded_weights": 1,
+    "folded_weights": 2,
     "ultralytics": 1,
     "int8": 1,
     "precision_proof": 1,
@@ -41,8 +41,12 @@ VERSIONS = {
 
 _SUFFIX = ".entry"
 _NAME = re.compile(r"(?P<entry>(?P<graph_pass>[a-z_]+)-v(?P<version>\d+)-[0-9a-f]{32})\..+")
-#: Files of releases before there was one cache, in its folder and the one beside it.
-_FORMER = re.compile(r"\.?[0-9a-f]{32}-[vth]\d+\.(?:batches|txt|json|safetensors|(?:\w+\.)?onnx).*")
+#: Files of releases before there was one cache, in its folder and the one beside it; and of a pass
+#: that is no more.
+_FORMER = re.compile(
+    r"\.?[0-9a-f]{32}-[vth]\d+\.(?:batches|txt|json|safetensors|(?:\w+\.)?onnx).*"
+    r"|split-v1-[0-9a-f]{32}\..+"
+)
 _FORMER_FOLDER = "weights"
 
 

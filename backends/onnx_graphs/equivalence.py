@@ -23,7 +23,8 @@ from .network import Network
 #: which are rounded to 5e-4 after every layer.
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 5e-3
 
-Runner = Callable[[np.ndarray], list[np.ndarray]]
+#: Runs a graph on its inputs, the images first.
+Runner = Callable[..., list[np.ndarray]]
 
 
 class Untried(ModelError):
@@ -93,11 +94,12 @@ def trial_runner(graph: Any, file: ModelFile) -> Runner:
         if is_out_of_memory(error):
             raise _failed(file, "", error) from error
         return _torch_runner(graph, file)
-    name = session.get_inputs()[0].name
+    names = [entry.name for entry in session.get_inputs()]
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
         try:
-            return [np.asarray(output) for output in session.run(None, {name: images})]
+            feed = dict(zip(names, inputs, strict=True))
+            return [np.asarray(output) for output in session.run(None, feed)]
         except errors as error:
             raise _failed(file, "", error) from error
 
@@ -108,10 +110,10 @@ def _torch_runner(graph: Any, file: ModelFile) -> Runner:
     model = read_model(graph) if isinstance(graph, Path) else graph
     network = Network(graph_of(model, file.path.name)).eval()
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
         try:
             with torch.inference_mode():
-                return [output.numpy() for output in network(torch.from_numpy(images))]
+                return [output.numpy() for output in network(*map(torch.from_numpy, inputs))]
         except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
             raise _failed(file, " in torch", error) from error
 

@@ -86,7 +86,7 @@ def _write(path: Path, graph: Graph) -> None:
         plain["attributes"] = _without_arrays(node.attributes, f"attribute:{place}:", arrays)
         nodes.append(plain)
     header = {
-        "input": graph.input,
+        "inputs": graph.inputs,
         "outputs": graph.outputs,
         "nodes": nodes,
         "opset": graph.opset,
@@ -146,4 +146,5 @@ def _read(path: Path) -> Graph:
         elif kind == "constant":
             constants[rest] = array
     outputs = tuple(header["outputs"])
-    return Graph(path.name, header["input"], outputs, tuple(nodes), constants, header["opset"])
+    inputs, opset = tuple(header["inputs"]), header["opset"]
+    return Graph(path.name, inputs, outputs, tuple(nodes), constants, opset)

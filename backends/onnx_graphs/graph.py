@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.files import source_for_libraries
 from ...utils.packs.checksums import model_states
 
+#: How the names of inputs begin that the pack's own graphs have besides the image; see
+#: `margin_graphs.py`.
+MARGIN_INPUT = "fastface:margin:"
 #: A protobuf message is never larger; what is has to stay in several files.
 _MOST_MESSAGE_BYTES = (1 << 31) - 1
 
@@ -42,11 +45,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network with one image input.
+    """A network with one image input, and further ones if it is of `margin_graphs.py`.
 
     Attributes:
         name: File name, for messages.
-        input: Name of the input.
+        inputs: Names of the inputs, the image's first.
         outputs: Names of the outputs.
         nodes: In the order they run.
         constants: Weights and other fixed values by name.
@@ -54,11 +57,16 @@ class Graph:
     """
 
     name: str
-    input: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, np.ndarray]
     opset: int
+
+    @property
+    def input(self) -> str:
+        """Name of the image."""
+        return self.inputs[0]
 
     def uses(self) -> Counter[str]:
         """How often each value is read, by nodes or as an output."""
@@ -81,6 +89,13 @@ def import_onnx() -> Any:
             "run `python install.py` in the pack's folder"
         ) from error
     return onnx
+
+
+def is_image_alone(inputs: Sequence[str]) -> bool:
+    """Whether one image is all that a graph with inputs of these names takes, margins aside."""
+    return len(inputs) > 0 and all(
+        name.startswith(MARGIN_INPUT) == bool(place) for place, name in enumerate(inputs)
+    )
 
 
 def read_model(path: Path) -> Any:
@@ -141,11 +156,11 @@ def graph_of(model: Any, name: str) -> Graph:
         nodes.append(
             Node(proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes)
         )
-    inputs = [value.name for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        raise ModelError(f"{name} has inputs {inputs}, expected one image")
+    inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
+    if not is_image_alone(inputs):
+        raise ModelError(f"{name} has inputs {list(inputs)}, expected one image")
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return Graph(name, inputs[0], outputs, tuple(nodes), constants, opset)
+    return Graph(name, inputs, outputs, tuple(nodes), constants, opset)
 
 
 def _renamed(

@@ -26,16 +26,19 @@ from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes
 from ...utils.progress import may_stop
 from ..placement import Placement
-from .batch_axis import image_shape
+from .batch_axis import open_inputs
 from .batched import batched_graph
 from .cache_entries import VERSIONS, Entry
 from .foreign import foreign_graph
 from .graph import import_onnx, read_model
 from .graph_cache import NewFile, graph_cache
 from .kept_nodes import WEIGHTED, around_outputs, before_the_first_weights, name_nodes
-from .split_graph import split_graph_of
+from .margin_graphs import AXES, margin_graphs_of
 
 _log = logging.getLogger("FastFace")
+
+#: What a graph is given in one run: images `[B,C,H,W]` float32, and its further inputs likewise.
+GraphInputs = tuple[np.ndarray, ...]
 
 #: What is quantised besides layers with weights, so that no value becomes float in between.
 _OPERATORS = (*sorted(WEIGHTED), "Add", "AveragePool", "Concat", "MaxPool", "Relu", "Resize")
@@ -109,12 +112,12 @@ class _NotMade(Exception):
 
 
 def graph_sources(model: ModelFile) -> dict[str, Path]:
-    """The graphs that sessions of a model open, by part: `whole`, and a detector's two halves."""
+    """The graphs that are run for pictures, by part: `whole`, and those of `AXES`."""
     whole = batched_graph(model)
     sources = {"whole": whole.path}
-    halves = split_graph_of(whole.path, model) if whole.takes_batches and model.family else None
-    if halves is not None:
-        sources |= {"front": halves.front, "back": halves.back}
+    margins = margin_graphs_of(whole.path, model) if whole.takes_batches and model.family else None
+    if margins is not None:
+        sources |= {part: margins.along[axis] for part, axis in AXES.items()}
     return sources
 
 
@@ -138,14 +141,14 @@ def int8_graphs(model: ModelFile, recipe: str) -> Mapping[Path, Path] | None:
 
 
 def make_int8_graphs(
-    model: ModelFile, recipe: Int8Recipe, inputs: Mapping[Path, Sequence[np.ndarray]]
+    model: ModelFile, recipe: Int8Recipe, inputs: Mapping[Path, Sequence[GraphInputs]]
 ) -> None:
     """Makes the int8 graphs of a model, unless they are there.
 
     Args:
         model: The model.
         recipe: How.
-        inputs: What each of `graph_sources` was given, `[B,C,H,W]` float32 each.
+        inputs: What each of `graph_sources` was given.
 
     Raises:
         BackendUnavailable: ONNX Runtime's quantisation is not installed.
@@ -170,7 +173,7 @@ def make_int8_graphs(
         for part, source in sources.items():
             if inputs.get(source):
                 with foreign_graph(model.path, "quantised"):
-                    _quantise(source, new_file(part), inputs[source], recipe, part)
+                    _quantise(source, new_file(part), inputs[source], recipe)
         return {}
 
     _obtain(model, str(recipe), make)
@@ -187,22 +190,20 @@ def _obtain(model: ModelFile, recipe: str, make: Any) -> Mapping[str, Path]:
         make,
         read,
         recipe=recipe,
-        made_of=[VERSIONS["batched"], VERSIONS["split"]],
+        made_of=[VERSIONS["batched"], VERSIONS["margins"]],
     )
 
 
 def _quantise(
-    source: Path, target: Path, inputs: Sequence[np.ndarray], recipe: Int8Recipe, part: str
+    source: Path, target: Path, inputs: Sequence[GraphInputs], recipe: Int8Recipe
 ) -> None:
     quantisation = _quantisation()
     with tempfile.TemporaryDirectory(prefix="fastface-int8-") as folder:
         prepared = Path(folder) / "prepared.onnx"
         model = _prepared(source, Path(folder) / "newer.onnx", prepared)
         kept = before_the_first_weights(model)
-        kept |= _first_layers(model, inputs[0].shape, recipe.exact_share)
-        if part != "front":
-            # The last layers of the front are inner ones of the whole.
-            kept |= around_outputs(model)
+        kept |= _first_layers(model, inputs[0], recipe.exact_share)
+        kept |= around_outputs(model)
         quantisation.quantize_static(
             prepared,
             target,
@@ -264,11 +265,11 @@ def _prepared(source: Path, newer: Path, prepared: Path) -> Any:
     return model
 
 
-def _first_layers(model: Any, shape: Sequence[int], share: float) -> set[str]:
+def _first_layers(model: Any, inputs: GraphInputs, share: float) -> set[str]:
     """Names of the first layers with weights that do so much of the work, and all before them."""
     if not share:
         return set()
-    work = list(_products(model, shape))
+    work = list(_products(model, inputs))
     wanted = share * sum(products for _, products in work)
     kept: set[str] = set()
     for name, products in work:
@@ -279,13 +280,14 @@ def _first_layers(model: Any, shape: Sequence[int], share: float) -> set[str]:
     return kept
 
 
-def _products(model: Any, shape: Sequence[int]) -> Iterator[tuple[str, float]]:
-    """Name and number of products of each node with weights, for an input of a shape."""
+def _products(model: Any, inputs: GraphInputs) -> Iterator[tuple[str, float]]:
+    """Name and number of products of each node with weights, for inputs of the shapes of some."""
     onnx = import_onnx()
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
-    for dim, size in zip(image_shape(sized), shape, strict=True):
-        dim.dim_value = size
+    for entry, array in zip(open_inputs(sized.graph), inputs, strict=True):
+        for dim, size in zip(entry.type.tensor_type.shape.dim, array.shape, strict=True):
+            dim.dim_value = size
     del sized.graph.value_info[:]
     for output in sized.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -301,16 +303,15 @@ def _products(model: Any, shape: Sequence[int]) -> Iterator[tuple[str, float]]:
             yield node.name, float(np.prod(weights[node.input[1]]) * np.prod(places or [1]))
 
 
-def _reader(model: Any, inputs: Sequence[np.ndarray], base: type) -> Any:
+def _reader(model: Any, inputs: Sequence[GraphInputs], base: type) -> Any:
     """Recorded inputs as ONNX Runtime's calibration wants them: a subclass of its own class."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    (name,) = (value.name for value in model.graph.input if value.name not in constants)
+    names = [entry.name for entry in open_inputs(model.graph)]
     waiting = iter(inputs)
 
     class Inputs(base):
         def get_next(self) -> dict[str, np.ndarray] | None:
             may_stop()
-            images = next(waiting, None)
-            return None if images is None else {name: images}
+            given = next(waiting, None)
+            return None if given is None else dict(zip(names, given, strict=True))
 
     return Inputs()

@@ -41,7 +41,7 @@ class Network(nn.Module):
                 f"(first {example}); choose backend onnxruntime for this pack"
             )
         self.name = graph.name
-        self.graph_input = graph.input
+        self.graph_inputs = graph.inputs
         self.graph_outputs = graph.outputs
         self.layers = nn.ModuleList()
         self._inputs: list[tuple[str, ...]] = []
@@ -93,11 +93,12 @@ class Network(nn.Module):
         with torch.inference_mode(False):
             self.to(memory_format=memory_format)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Runs the network.
 
         Args:
             x: `[B,C,H,W]` in the dtype and on the device of the weights.
+            more: The graph's further inputs, `[B,C,h,w]` each, likewise.
 
         Returns:
             The graph's outputs in its order.
@@ -108,12 +109,13 @@ class Network(nn.Module):
             BackendUnavailable: The device failed.
         """
         with foreign_graph(self.name, "run"):
-            return self._run(x)
+            return self._run(x, *more)
 
-    def _run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         values: dict[str, Value] = dict(self._whole_numbers)
         values.update({name: getattr(self, buffer) for name, buffer in self._floats.items()})
-        values[self.graph_input] = x.contiguous(memory_format=self.memory_format)
+        for name, given in zip(self.graph_inputs, (x, *more), strict=True):
+            values[name] = given.contiguous(memory_format=self.memory_format)
         steps = zip(self.layers, self._inputs, self._outputs, self._last_uses, strict=True)
         for layer, inputs, outputs, done in steps:
             if x.device.type == "cpu":  # other devices only note here what they will compute

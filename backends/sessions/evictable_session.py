@@ -14,7 +14,7 @@ from ..interfaces import Session
 from ..placement import Placement
 from ..residency.evictable_model import EvictableModel
 from ..residency.model_registry import ModelName
-from .split_session import SplitSession
+from .margin_session import MarginSession
 
 
 class EvictableSession(EvictableModel[Session]):
@@ -68,7 +68,7 @@ class EvictableSession(EvictableModel[Session]):
         margins = (0, width - x.shape[3], 0, height - x.shape[2])
         if any(margins):
             x = pad(x, margins, value=self._black)
-        return session.run(x, canvas) if isinstance(session, SplitSession) else session.run(x)
+        return session.run(x, canvas) if isinstance(session, MarginSession) else session.run(x)
 
     @property
     def raw(self) -> Any:
@@ -78,4 +78,4 @@ class EvictableSession(EvictableModel[Session]):
 
 
 def _input_hw(session: Session, canvas: Canvas) -> tuple[int, int]:
-    return session.input_hw(canvas) if isinstance(session, SplitSession) else canvas.size_hw
+    return session.input_hw(canvas) if isinstance(session, MarginSession) else canvas.size_hw

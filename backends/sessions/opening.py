@@ -11,19 +11,19 @@ from ...utils.detectors import detector_families
 from ...utils.errors import BackendUnavailable, ModelError
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import unreplaced
-from ..interfaces import Session
+from ..interfaces import GraphSession, Session
 from ..onnx_graphs.batched import BatchedGraph
 from ..onnx_graphs.foreign import foreign_graph
 from ..onnx_graphs.graph_cache import graph_cache
-from ..onnx_graphs.split_graph import SplitGraph, split_graph_of
+from ..onnx_graphs.margin_graphs import MarginGraphs, margin_graphs_of
 from ..residency.evictable_model import Movable
-from .split_session import MovableSplitSession, SplitSession
+from .margin_session import MarginSession, MovableMarginSession
 from .unbatched_adapter import UnbatchedAdapter
 
 _log = logging.getLogger("FastFace")
 
 #: Opens one file in the engine, with what is to be said of it where it runs.
-OpenGraph = Callable[[Path, str], Session]
+OpenGraph = Callable[[Path, str], GraphSession]
 
 
 def open_batched(
@@ -31,9 +31,8 @@ def open_batched(
     prepare: Callable[[], BatchedGraph],
     open_graph: OpenGraph,
     any_size: bool = True,
-    full_on_whole: bool = False,
 ) -> Session:
-    """Opens a graph: a detector's in two halves, one that takes no batches image by image.
+    """Opens a graph: a detector's so that it skips black margins, one for single images in turn.
 
     A file of the graph cache that the engine refuses is made again, once; then the model's own file
     is opened. So an error is always about that.
@@ -43,15 +42,14 @@ def open_batched(
         prepare: Gives its graph.
         open_graph: Opens one file in the engine.
         any_size: Whether inputs of ever new sizes are as good to it as those of one.
-        full_on_whole: See `SplitSession`.
 
     Raises:
         ModelError: The engine can't run the model's own file.
         And what else `prepare` and `open_graph` raise.
     """
     family = detector_families().get(model.family or "")
-    splits = any_size and family is not None and family.has_black_margins
-    return _Opening(model, prepare, open_graph, splits, full_on_whole).session()
+    skips_margins = any_size and family is not None and family.has_black_margins
+    return _Opening(model, prepare, open_graph, skips_margins).session()
 
 
 class _Refused(Exception):
@@ -68,8 +66,7 @@ class _Opening:
     model: ModelFile
     prepare: Callable[[], BatchedGraph]
     open_graph: OpenGraph
-    splits: bool
-    full_on_whole: bool
+    skips_margins: bool
 
     def session(self) -> Session:
         return self._with_second_try(self._prepared)
@@ -100,28 +97,53 @@ class _Opening:
         prepared = self.prepare()
         if not prepared.takes_batches:
             return UnbatchedAdapter(self._open(prepared.path, prepared.note), self.model)
-        halves = _halves(self.model, prepared) if self.splits else None
-        if halves is None:
+        graphs = _margin_graphs(self.model, prepared) if self.skips_margins else None
+        if graphs is None:
             return self._open(prepared.path)
-        front, back = self._open(halves.front), self._open(halves.back)
-        kind = MovableSplitSession if isinstance(front, Movable) else SplitSession
+        below = self._open(graphs.along[2])
+        kind = MovableMarginSession if isinstance(below, Movable) else MarginSession
         return kind(
-            front,
-            back,
-            halves.split_point,
+            below,
+            graphs.points,
             self.model.black,
-            # Later: the file that is there now may be gone by then.
+            # Later: the files that are there now may be gone by then.
+            lambda axis: self._made_of_margins(lambda later: later.along[axis]),
+            lambda: self._made_of_margins(lambda later: later.empty),
             lambda: self._with_second_try(self._whole),
-            self.full_on_whole,
         )
+
+    def _made_of_margins(self, path_of: Callable[[MarginGraphs], Path]) -> GraphSession:
+        """Opens another one of the graphs that skip margins.
+
+        Raises:
+            ModelError: The engine refuses it, also when it was made again.
+        """
+
+        def attempt() -> GraphSession:
+            graphs = _margin_graphs(self.model, self.prepare())
+            if graphs is None:
+                raise ModelError(f"{self.model.path.name} can't be made to skip black margins now")
+            return self._open(path_of(graphs))
+
+        try:
+            try:
+                return attempt()
+            except _Refused as refused:
+                if not graph_cache().reject(refused.path, refused):
+                    raise
+                return attempt()
+        except _Refused as refused:
+            raise ModelError(
+                f"what was made of {self.model.path} is refused: {refused}"
+            ) from refused
 
     def _whole(self) -> Session:
         prepared = self.prepare()
         session = self._open(prepared.path, prepared.note)
         return session if prepared.takes_batches else UnbatchedAdapter(session, self.model)
 
-    def _open(self, path: Path, note: str = "") -> Session:
-        # Each time: the whole graph of a split one is opened later, and may be the file itself.
+    def _open(self, path: Path, note: str = "") -> GraphSession:
+        # Each time: some graphs are opened later, and the whole one may be the file itself.
         with unreplaced([self.model]):
             try:
                 return self.open_graph(path, note)
@@ -131,11 +153,11 @@ class _Opening:
                 raise _Refused(path, error) from error
 
 
-def _halves(model: ModelFile, prepared: BatchedGraph) -> SplitGraph | None:
-    """The halves of a graph; None where it can't be read here, for the engine to judge it whole."""
+def _margin_graphs(model: ModelFile, prepared: BatchedGraph) -> MarginGraphs | None:
+    """What skips margins; None where the graph can't be read, for the engine to judge it whole."""
     try:
-        with foreign_graph(model.path, "split"):
-            return split_graph_of(prepared.path, model)
+        with foreign_graph(model.path, "taken apart"):
+            return margin_graphs_of(prepared.path, model)
     except (ModelError, BackendUnavailable) as error:
         _log.debug("%s is opened whole: %s", model.path.name, error)
         return None

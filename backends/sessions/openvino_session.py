@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
 from ...utils.progress import raised_by_listener
+from ..onnx_graphs.graph import is_image_alone
 from ..placement import RunsOn
 from .running import check_input, endings, explained
 
@@ -55,7 +56,7 @@ class OpenVinoSession:
                 "this is not a face network, remove it from the pack"
             )
         types = [port.get_element_type().to_string() for port in inputs]
-        if len(inputs) != 1 or types[0] not in _DTYPES:
+        if not is_image_alone([port.any_name for port in inputs]) or types[0] not in _DTYPES:
             raise ModelError(
                 f"{file_name} has inputs of the types {', '.join(types) or 'none'}; expected one "
                 f"image tensor of type {', '.join(_DTYPES)}: this is not a face network, remove it "
@@ -79,12 +80,13 @@ class OpenVinoSession:
         with self._lock:
             return self._whole()
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
 
         Args:
             x: `[B,C,H,W]` on the CPU, of any dtype: it is cast to the graph's. Not copied when it
                 is contiguous and has that dtype already.
+            more: The graph's further inputs, likewise.
 
         Returns:
             The graph's outputs in its order, on the CPU.
@@ -97,10 +99,10 @@ class OpenVinoSession:
             BaseException: What whoever listens to this thread's work raised; it ends the run.
         """
         check_input(x, self.device, self._shape, self._file_name)
-        pixels = x.detach().to(self._dtype).contiguous().numpy()
+        inputs = [each.detach().to(self._dtype).contiguous().numpy() for each in (x, *more)]
         try:
             with self._lock:
-                results = self._infer(pixels)
+                results = self._infer(inputs)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, FastFaceError) or raised_by_listener(error):
                 raise
@@ -108,12 +110,12 @@ class OpenVinoSession:
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
         return tuple(torch.from_numpy(result) for result in results)
 
-    def _infer(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def _infer(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         compiled = self._whole()
         if self._request is None:
             self._request = compiled.create_infer_request()
         try:
-            endings.run(partial(self._run_request, pixels), self._request.cancel)
+            endings.run(partial(self._run_request, inputs), self._request.cancel)
         except BaseException:
             # OpenVINO 2026.4: after a run that was cancelled, or for which memory ran out, later
             # ones, of new requests too, may answer for the failed run's input.
@@ -121,9 +123,9 @@ class OpenVinoSession:
             raise
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 
-    def _run_request(self, pixels: np.ndarray) -> None:
+    def _run_request(self, inputs: list[np.ndarray]) -> None:
         # Not `infer`: on a single core OpenVINO 2026.4 runs that to its end, cancelled or not.
-        self._request.start_async([pixels], share_inputs=True)
+        self._request.start_async(inputs, share_inputs=True)
         self._request.wait()
 
     def _whole(self) -> Any:

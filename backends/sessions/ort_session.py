@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...utils.errors import ModelError
 from ...utils.progress import raised_by_listener
+from ..onnx_graphs.graph import is_image_alone
 from ..placement import RunsOn
 from ..providers.table import CPU
 from .running import check_input, endings, explained
@@ -56,7 +57,7 @@ class OrtSession:
             ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
         """
         inputs = raw.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+        if not is_image_alone([entry.name for entry in inputs]) or inputs[0].type not in _DTYPES:
             got = ", ".join(f"{entry.name}: {entry.type}" for entry in inputs) or "none"
             raise ModelError(
                 f"{file_name} has the inputs {got}; expected one image tensor of type "
@@ -71,7 +72,7 @@ class OrtSession:
             )
         self.raw = raw
         self.runs_on = runs_on
-        self._input: str = inputs[0].name
+        self._inputs: list[str] = [entry.name for entry in inputs]
         self._shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
         self._dtype, self._numpy_dtype = _DTYPES[inputs[0].type]
         self._outputs: list[str] = [entry.name for entry in raw.get_outputs()]
@@ -83,12 +84,13 @@ class OrtSession:
         # two runs would only wait for each other while sharing a provider's scratch memory.
         self._lock = contextlib.nullcontext() if runs_on.provider == CPU else threading.Lock()
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
 
         Args:
             x: `[B,C,H,W]` on `device`, of any dtype: it is cast to the graph's. Not copied when it
                 is contiguous and has that dtype already.
+            more: The graph's further inputs, likewise.
 
         Returns:
             The graph's outputs in its order, on `device`.
@@ -101,35 +103,40 @@ class OrtSession:
             BaseException: What whoever listens to this thread's work raised; it ends the run.
         """
         check_input(x, self.device, self._shape, self._file_name)
-        x = x.detach().to(self._dtype).contiguous()
+        given = [each.detach().to(self._dtype).contiguous() for each in (x, *more)]
         try:
             with self._lock:
-                return self._run(x)
+                return self._run(given)
         except self._errors as error:
             if raised_by_listener(error):
                 raise
             on_cpu = self.runs_on.provider == CPU
             raise explained(error, x, self._file_name, self.runs_on, on_cpu) from error
 
-    def _run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _run(self, given: list[Tensor]) -> tuple[Tensor, ...]:
         import onnxruntime
 
         options = onnxruntime.RunOptions()
         run = self._run_bound if self._binds else self._run_on_host
-        return endings.run(partial(run, x, options), partial(setattr, options, "terminate", True))
+        return endings.run(
+            partial(run, given, options), partial(setattr, options, "terminate", True)
+        )
 
-    def _run_on_host(self, x: Tensor, options: Any) -> tuple[Tensor, ...]:
-        results = self.raw.run(self._outputs, {self._input: x.numpy()}, options)
+    def _run_on_host(self, given: list[Tensor], options: Any) -> tuple[Tensor, ...]:
+        feed = {name: each.numpy() for name, each in zip(self._inputs, given, strict=True)}
+        results = self.raw.run(self._outputs, feed, options)
         return tuple(torch.from_numpy(result) for result in results)
 
-    def _run_bound(self, x: Tensor, options: Any) -> tuple[Tensor, ...]:
+    def _run_bound(self, given: list[Tensor], options: Any) -> tuple[Tensor, ...]:
         # The runtime computes on a stream of its own, which knows nothing of torch's: what torch
-        # has queued to make x must be done before the runtime reads it.
+        # has queued to make them must be done before the runtime reads them.
         stream = torch.cuda.current_stream(self.device)
         stream.synchronize()
         binding = self.raw.io_binding()
         where = (self.device.type, self.device.index or 0)
-        binding.bind_input(self._input, *where, self._numpy_dtype, tuple(x.shape), x.data_ptr())
+        for name, each in zip(self._inputs, given, strict=True):
+            shape, address = tuple(each.shape), each.data_ptr()
+            binding.bind_input(name, *where, self._numpy_dtype, shape, address)
         for name in self._outputs:
             # Without a buffer the runtime allocates: only it knows how many rows there will be.
             binding.bind_output(name, *where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -29,21 +29,20 @@ class ShapeCache:
         self._seen: LRUCache = LRUCache(maxsize=64)
         self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
 
-    def runner_for(self, x: Tensor, plain: Run, prepare: Callable[[Tensor], Run | None]) -> Run:
-        """The fastest way there is yet to run an input of this shape.
+    def runner_for(self, shape: Hashable, plain: Run, prepare: Callable[[], Run | None]) -> Run:
+        """The fastest way there is yet to run inputs of a shape.
 
         Args:
-            x: The input.
+            shape: The shape; where there are several inputs, the shapes of all.
             plain: Runs any input. It is not kept: it may belong to what keeps this.
-            prepare: Gives the fastest way to run inputs of the shape of the one it is shown, or
-                None where that is the plain one.
+            prepare: Gives the fastest way to run inputs of this shape, or None where that is the
+                plain one.
         """
-        shape = tuple(x.shape)
         if shape not in self._prepared:
             self._seen[shape] = self._seen.get(shape, 0) + 1
             if self._seen[shape] < _PREPARE_AT:
                 return plain
-            self._prepared[shape] = prepare(x)
+            self._prepared[shape] = prepare()
         prepared = self._prepared[shape]
         return plain if prepared is None else prepared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class TorchSession:
     ) -> None:
         """
         Args:
-            network: On `device` in `dtype` already; takes one tensor and gives a tuple of tensors.
+            network: On `device` in `dtype` already; gives a tuple of tensors.
             device, dtype: Of the network.
             runs_on: What is said of it.
             captures: Whether shapes that keep coming are worth a CUDA graph: not where more shapes
@@ -53,11 +54,12 @@ class TorchSession:
         self._lock = threading.Lock()
 
     @isolated()
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """Runs the network; the caller owns the results.
 
         Args:
             x: `[B,C,H,W]` on `device`, of any dtype: it is cast to the network's.
+            more: Its further inputs, likewise. With those of one shape they are the same each time.
 
         Returns:
             The graph's outputs in its order, on `device`, in the network's dtype.
@@ -66,13 +68,19 @@ class TorchSession:
             OutOfMemory: With what torch raised as its cause.
         """
         with torch_memory_errors(x, self.runs_on):
-            x = x.to(self._dtype)
+            x, *others = (each.to(self._dtype) for each in (x, *more))
             # With TF32 embeddings would differ from those of the CPU.
             with full_float32(self.device):
                 if self.device.type != "cuda" and not self._compiles:
-                    return self.raw(x)
+                    return self.raw(x, *others)
                 with self._lock:
-                    return self._recurring.runner_for(x, self.raw, self._prepare)(x)
+                    shapes = tuple(tuple(each.shape) for each in (x, *others))
+
+                    def plain(x: Tensor) -> tuple[Tensor, ...]:
+                        return self.raw(x, *others)
+
+                    prepare = partial(self._prepare, x, plain)
+                    return self._recurring.runner_for(shapes, plain, prepare)(x)
 
     def leave_device(self) -> None:
         """Moves the weights to main memory; what was prepared goes."""
@@ -87,9 +95,9 @@ class TorchSession:
         with self._lock:
             self.raw.to(self.device)
 
-    def _prepare(self, x: Tensor) -> Run:
+    def _prepare(self, x: Tensor, plain: Run) -> Run:
         """The fastest way to run inputs of this shape, worth a few runs to find."""
-        way = self._compiled(x) if self._compiles else self.raw
+        way = self._compiled(x, plain) if self._compiles else plain
         if self.device.type != "cuda" or not self._captures:
             return way
         network, self._to_arrange = self._to_arrange, None
@@ -101,17 +109,17 @@ class TorchSession:
         order = getattr(self.raw, "memory_format", torch.channels_last)
         return captured(way, x.to(memory_format=order)) or way
 
-    def _compiled(self, x: Tensor) -> Run:
+    def _compiled(self, x: Tensor, plain: Run) -> Run:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         try:
             # Traced first: what the graph works out from the shape is no work for the compiler.
-            way: Run = torch.compile(make_fx(self.raw)(x), fullgraph=True, dynamic=False)
+            way: Run = torch.compile(make_fx(plain)(x), fullgraph=True, dynamic=False)
             way(x)
         except RuntimeError as error:  # of the compiler, or for lack of one
             if is_out_of_memory(error):
                 raise
             self._compiles = False
             _log.warning("%s goes on without torch.compile, which failed: %s", self.runs_on, error)
-            return self.raw
+            return plain
         return way

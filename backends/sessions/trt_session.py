@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -122,7 +123,9 @@ class TrtSession:
     def _run_piece(self, x: Tensor) -> tuple[Tensor, ...]:
         if self._recurring is None:
             return self._enqueue(x)
-        return self._recurring.runner_for(x, self._enqueue, self._recorded)(x)
+        return self._recurring.runner_for(
+            tuple(x.shape), self._enqueue, partial(self._recorded, x)
+        )(x)
 
     def _enqueue(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queues one run on torch's current stream, or beside it where that is the default one."""

@@ -29,11 +29,15 @@ _DETECTOR = ScrfdLayers(
     head=8,
     outputs=("443", "468", "493", "446", "471", "496", "449", "474", "499"),
 )
-_SIZE_HW, _FILLED_HW = (320, 256), (128, 256)
+#: With a margin below, and one at the right.
+_CANVASES = (
+    Canvas((128, 256), (128, 256), (320, 256)),
+    Canvas((256, 128), (256, 128), (256, 320)),
+)
 
 
 def make_small_pack(folder: Path) -> ModelPack:
-    """A detector that is given a batch axis and cut, and a recogniser whose PRelu is written out.
+    """A detector that skips margins, and a recogniser whose PRelu is written out; in batches.
 
     Made anew in another folder, they have the same content.
     """
@@ -55,11 +59,11 @@ def answers(pack: ModelPack, backend: str) -> list[Tensor]:
             faces = torch.rand(2, 3, 112, 112, generator=random) - 0.5
             results += session.run(faces)
             continue
-        images = torch.full((2, 3, *_SIZE_HW), model.black)
-        height, width = _FILLED_HW
-        images[..., :height, :width] = torch.rand(2, 3, height, width, generator=random) - 0.5
-        canvas = Canvas(_FILLED_HW, _FILLED_HW, _SIZE_HW)
-        results += on_canvas(session, canvas, images)
+        for canvas in _CANVASES:
+            images = torch.full((2, 3, *canvas.size_hw), model.black)
+            height, width = canvas.filled_hw
+            images[..., :height, :width] = torch.rand(2, 3, height, width, generator=random) - 0.5
+            results += on_canvas(session, canvas, images)
     return [result.clone() for result in results]
 
 

@@ -23,7 +23,7 @@ from fastface.backends.onnx_graphs import graph_cache
 from fastface.backends.onnx_graphs.cache_entries import Entry, read_entry, write_entry
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
-from fastface.backends.sessions.split_session import SplitSession
+from fastface.backends.sessions.margin_session import MarginSession
 from fastface.utils import host
 from fastface.utils.checksummed_file import checksum, read_header
 from fastface.utils.errors import ModelError
@@ -123,9 +123,9 @@ def cache(
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_every_file_heals(cache: Cache, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(cache.entries) == {"onnxruntime": 5, "torch": 6, "openvino": 3}[cache.backend]
-    # The first file of every entry, then the second, then the third.
-    for turn in range(3):
+    assert len(cache.entries) == {"onnxruntime": 5, "torch": 7, "openvino": 3}[cache.backend]
+    # The first file of every entry, then the second, and so on.
+    for turn in range(4):
         damaged = [files[turn] for files in cache.entries.values() if turn < len(files)]
         for path in damaged:
             DAMAGES[name](path)
@@ -165,13 +165,13 @@ def test_damage_while_the_process_runs_heals(
 
 
 def test_what_another_process_deletes_while_it_is_in_use(cache: Cache) -> None:
-    """The whole of a detector in halves is opened when it is first wanted."""
+    """A detector's whole graph is opened when it is first wanted."""
     engine = get_backend(cache.backend)
     assert isinstance(engine, GraphBackend)
     next_start()
     model = cache.pack.model("detection")
     session = engine.open_session(model, Placement("cpu", "fp32"))
-    assert isinstance(session, SplitSession)
+    assert isinstance(session, MarginSession)
     for path in cache.folder.glob("*-v*"):
         path.unlink()
     x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) - 0.5

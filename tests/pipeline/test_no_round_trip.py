@@ -21,12 +21,12 @@ from fastface.backends.base import Backend
 from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 from fastface.backends.onnx_graphs.graph import graph_of
+from fastface.backends.onnx_graphs.margin_graphs import features_at, refilled_at
+from fastface.backends.onnx_graphs.margin_points import MarginPoint, best_margin_points
 from fastface.backends.onnx_graphs.network import Network
-from fastface.backends.onnx_graphs.split_graph import cut_at
-from fastface.backends.onnx_graphs.split_point import SplitPoint, best_split_point
 from fastface.backends.pending import read_together
 from fastface.backends.placement import Placement, RunsOn
-from fastface.backends.sessions.split_session import SplitSession
+from fastface.backends.sessions.margin_session import MarginSession
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age, landmarks_2d
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net
@@ -54,8 +54,8 @@ class NetworkSession:
         self.device = device
         self.runs_on = RunsOn(str(device), "torch")
 
-    def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.network(x)
+    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        return self.network(x, *more)
 
 
 def mesh(x: Tensor) -> tuple[Tensor, ...]:
@@ -67,11 +67,15 @@ def network_of(model: Any) -> Network:
     return Network(graph_of(model, model.graph.name)).eval()
 
 
-def split_graph_of(whole: Any) -> tuple[Network, Network, SplitPoint]:
-    split_point = best_split_point(graph_of(whole, "whole"))
-    assert split_point is not None
-    front, back = cut_at(whole, split_point.value)
-    return network_of(front), network_of(back), split_point
+class Detecting:
+    """A detector's network, and what skips its margins."""
+
+    def __init__(self, whole: Any) -> None:
+        self.points: tuple[MarginPoint, ...] = best_margin_points(graph_of(whole, "whole"))
+        assert self.points
+        self.along = {axis: network_of(refilled_at(whole, self.points, axis)) for axis in (2, 3)}
+        self.empty = network_of(features_at(whole, self.points))
+        self.whole = network_of(whole)
 
 
 class Randomly(Backend):
@@ -81,7 +85,7 @@ class Randomly(Backend):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.halves = split_graph_of(with_batch_axis(scrfd(SCRFD_500M)))
+        self.detecting = Detecting(with_batch_axis(scrfd(SCRFD_500M)))
         self.networks: dict[str, Callable[..., Any]] = {
             "recognition": network_of(with_batch_axis(mobile_face_net("mbf", "516"))),
             "landmark_2d_106": network_of(with_batch_axis(landmarks_2d())),
@@ -96,13 +100,19 @@ class Randomly(Backend):
         return (str(self.device),)
 
     def open(self, pack: ModelPack, task: str, placement: Placement) -> Detector | Head:
-        session = self._divided() if task == "detection" else self._session(self.networks[task])
+        session = (
+            self._skipping_margins() if task == "detection" else self._session(self.networks[task])
+        )
         return open_task(pack, pack.model(task), session)
 
-    def _divided(self) -> SplitSession:
-        front, back, split_point = self.halves
-        sessions = self._session(front), self._session(back)
-        return SplitSession(*sessions, split_point, -127.5 / 128, lambda: sessions[0])
+    def _skipping_margins(self) -> MarginSession:
+        networks = self.detecting
+        # Opened now: their weights would be seen to go to the device.
+        along = {axis: self._session(network) for axis, network in networks.along.items()}
+        empty, whole = self._session(networks.empty), self._session(networks.whole)
+        return MarginSession(
+            along[2], networks.points, -127.5 / 128, along.__getitem__, lambda: empty, lambda: whole
+        )
 
     def _session(self, network: Callable[..., Any]) -> NetworkSession:
         if isinstance(network, torch.nn.Module):

@@ -33,7 +33,7 @@ from fastface.backends.onnx_graphs import (
     graph_cache,
 )
 from fastface.backends.onnx_graphs import (
-    split_graph as halves,
+    margin_graphs as margins,
 )
 from fastface.backends.onnx_graphs.cache_entries import read_entry
 from fastface.backends.placement import Placement
@@ -62,7 +62,7 @@ def full() -> OSError:
 def out_of_memory_on_trial(patched: pytest.MonkeyPatch) -> None:
     """A runtime opens a graph and has no memory left to run it."""
     run = raising(OutOfMemory("detector.onnx can't be run: Failed to allocate memory"))
-    for module in (prepared, halves):
+    for module in (prepared, margins):
         patched.setattr(module, "trial_runner", lambda *_: run)
 
 
@@ -97,21 +97,21 @@ STAGES: dict[str, Patch] = {
     ),
     "memory short for reading": lambda patched: [
         patched.setattr(module, "read_model", raising(MemoryError()))
-        for module in (prepared, tuned, halves)
+        for module in (prepared, tuned, margins)
     ],
     "memory short for rewriting": lambda patched: [
         patched.setattr(prepared, "with_batch_axis", raising(MemoryError())),
         patched.setattr(tuned, "write_out_prelu", raising(MemoryError())),
-        patched.setattr(halves, "cut_at", raising(MemoryError())),
+        patched.setattr(margins, "refilled_at", raising(MemoryError())),
         patched.setattr(converted, "_write", raising(MemoryError())),
     ],
     "memory short on trial": out_of_memory_on_trial,
     "memory short for comparing": lambda patched: [
         patched.setattr(module, "difference", raising(MemoryError()))
-        for module in (prepared, halves)
+        for module in (prepared, margins)
     ],
     "onnx fails": lambda patched: patched.setattr(
-        halves, "cut_at", raising(ValueError("something in onnx"))
+        margins, "refilled_at", raising(ValueError("something in onnx"))
     ),
 }
 

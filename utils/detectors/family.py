@@ -96,7 +96,7 @@ class DetectorFamily(ABC):
         side_excess_px: How much longer the sides of boxes count in overlaps.
         clips: Whether boxes and landmarks end at the image's border.
         has_black_margins: Whether canvases have black margins at the right and below that are
-            worth dividing the network for; see `SplitSession`.
+            worth skipping; see `MarginSession`.
     """
 
     name: ClassVar[str]

@@ -94,7 +94,7 @@ def test_one_that_is_whole_but_no_graph_is_made_again(
     (cache / file.name.replace(".safetensors", ".entry")).unlink()
     with monkeypatch.context() as patched:
         patched.setattr(folded_weights, "_write", lambda path, graph: path.write_bytes(save({})))
-        patched.setattr(folded_weights, "_read", lambda path: Graph("", "x", (), (), {}, 11))
+        patched.setattr(folded_weights, "_read", lambda path: Graph("", ("x",), (), (), {}, 11))
         folded_graph(path, "")
     with caplog.at_level(logging.WARNING, "FastFace"):
         graph = folded_graph(path, "")
@@ -122,11 +122,11 @@ def test_attributes_of_every_kind_come_back(cache: Path) -> None:
     }
     node = Node("Op", "name", ("x", "", "shape"), ("y",), attributes)
     constants = {"shape": np.array(-1, np.int64), "unused": np.ones(1)}
-    graph = Graph("g", "x", ("y",), (node,), constants, 13)
+    graph = Graph("g", ("x", "fastface:margin:0"), ("y",), (node,), constants, 13)
     cache.mkdir(parents=True)
     folded_weights._write(cache / "file", graph)
     back = folded_weights._read(cache / "file")
-    assert back.opset == 13 and back.outputs == ("y",)
+    assert back.opset == 13 and back.outputs == ("y",) and back.inputs == graph.inputs
     assert back.nodes[0].inputs == node.inputs and back.nodes[0].op == "Op"
     assert back.constants == {"shape": np.array(-1)}
     read = dict(back.nodes[0].attributes)

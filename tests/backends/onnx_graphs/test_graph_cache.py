@@ -244,6 +244,7 @@ def test_older_versions_are_cleared_away(
     old = obtain(GraphCache(folder), source, writing())
     ends = ("v1.onnx", "v1.txt", "v1.batches", "h1.json", "h1.front.onnx", "t1.onnx")
     former = {f"{'0123456789abcdef' * 2}-{end}" for end in ends}
+    former |= {f"split-v1-{'0123456789abcdef' * 2}.{end}" for end in ("entry", "front.onnx")}
     for name in former | {"readme.txt", "future-v9-0123456789abcdef0123456789abcdef.entry"}:
         (folder / name).touch()
     weights = folder.parent / "weights"

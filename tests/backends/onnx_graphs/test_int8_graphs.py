@@ -12,17 +12,21 @@ import torch
 
 from fastface.backends.onnx_graphs import graph_cache, int8_graphs
 from fastface.backends.onnx_graphs.int8_graphs import (
+    GraphInputs,
     Int8Recipe,
     graph_sources,
     make_int8_graphs,
     opened_graphs,
 )
+from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of, refills
+from fastface.backends.onnx_graphs.margin_points import plan_of
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.utils import cores
 from fastface.utils.errors import BackendUnavailable, ModelError, OutOfMemory
+from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack
 
@@ -46,15 +50,23 @@ def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "cpu_features", lambda: features)
 
 
-def recorded(model: ModelFile) -> Mapping[Path, list[np.ndarray]]:
-    """Noise, and what the front half makes of it."""
+def recorded(model: ModelFile) -> Mapping[Path, list[GraphInputs]]:
+    """Noise, and what an empty canvas's features are where margins are skipped."""
     sources = graph_sources(model)
     random = np.random.default_rng(0)
     noise = [random.uniform(-1, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(3)]
-    front = ort.InferenceSession(sources["front"], providers=["CPUExecutionProvider"])
-    name = front.get_inputs()[0].name
-    features = [front.run(None, {name: image})[0] for image in noise]
-    return {sources["whole"]: noise, sources["front"]: noise, sources["back"]: features}
+    inputs = {sources["whole"]: [(image,) for image in noise]}
+    margins = margin_graphs_of(sources["whole"], model)
+    assert margins is not None
+    features = ort.InferenceSession(margins.empty, providers=["CPUExecutionProvider"])
+    empty = features.run(None, {"input.1": np.full_like(noise[0], model.black)})
+    for part, filled_hw in (("rows", (16, SIZE)), ("columns", (SIZE, 16))):
+        plan = plan_of(margins.points, Canvas(filled_hw, filled_hw, (SIZE, SIZE)))
+        assert plan is not None
+        given = [each.numpy() for each in refills(plan, [torch.from_numpy(f) for f in empty], 1)]
+        parts = [np.take(image, range(plan.pixels), plan.axis) for image in noise]
+        inputs[sources[part]] = [(image, *given) for image in parts]
+    return inputs
 
 
 def quantised_layers(path: Path) -> set[str]:
@@ -73,12 +85,9 @@ def test_each_part_is_quantised_but_for_what_stands_around_the_outputs(model: Mo
     last = {node.input[1] for node in whole.node if node.op_type == "Conv"}
     inner = quantised_layers(made[sources["whole"]])
     assert inner and len(last - inner) >= 9  # scores, boxes and landmarks at three strides
-    # The front's last layers are inner ones of the whole.
-    front = onnx.load(sources["front"]).graph
-    convolutions = sum(node.op_type == "Conv" for node in front.node)
-    int8_front = onnx.load(made[sources["front"]]).graph
-    weights = [t for t in int8_front.initializer if t.data_type == 3 and len(t.dims) == 4]
-    assert len(weights) == convolutions
+    # Where margins are skipped, the same layers.
+    for part in ("rows", "columns"):
+        assert quantised_layers(made[sources[part]]) == inner
 
 
 def test_the_first_layers_stay_exact_where_the_recipe_says_so(model: ModelFile):

@@ -20,6 +20,7 @@ from fastface.backends.interfaces import DetectionOptions, Session
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends, get_backend
+from fastface.backends.sessions.ort_session import OrtSession
 from fastface.pipeline import lifecycle
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
@@ -154,18 +155,22 @@ class CardThatFails(OnnxRuntimeBackend):
     def __init__(self, error: Exception, fails: Callable[[Any], bool]) -> None:
         super().__init__()
         self._error, self._fails = error, fails
+        self._on_card = False
 
     def devices(self) -> tuple[str, ...]:
         return ("cuda", "cpu")
 
     def open_session(self, model: ModelFile, placement: Placement) -> Session:
-        session: Any = super().open_session(model, replace(placement, device="cpu"))
-        if placement.device == "cuda":
-            for part in getattr(session, "halves", (session,)):
-                part.raw = Failing(part.raw, self._error, self._fails)
-                part.runs_on = replace(
-                    part.runs_on, device="cuda:0", provider="CUDAExecutionProvider"
-                )
+        self._on_card = placement.device == "cuda"
+        return super().open_session(model, replace(placement, device="cpu"))
+
+    def _open(self, *given: Any) -> OrtSession:
+        session = super()._open(*given)
+        if self._on_card:
+            session.raw = Failing(session.raw, self._error, self._fails)
+            session.runs_on = replace(
+                session.runs_on, device="cuda:0", provider="CUDAExecutionProvider"
+            )
         return session
 
 

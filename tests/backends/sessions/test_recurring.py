@@ -98,7 +98,7 @@ def test_what_can_not_be_recorded_runs_without_and_that_is_said_once(
     recurring, x = ShapeCache(), torch.ones(2, 3)
     way = driver.failing(RuntimeError("operation not permitted when stream is capturing"))
     with caplog.at_level(logging.WARNING, logger="FastFace"):
-        results = [recurring.runner_for(x, way, lambda x: captured(way, x))(x) for _ in range(6)]
+        results = [recurring.runner_for((2, 3), way, lambda: captured(way, x))(x) for _ in range(6)]
     assert all(torch.equal(result, 2 * x) for (result,) in results)
     assert len(driver.modes) == 1
     (record,) = caplog.records
