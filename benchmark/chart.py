@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.accuracy_report import UNFIT
 from .axis import Axis, axis_for
 from .report import case_title, row_title
 from .weights import RANDOM_LABEL
@@ -20,7 +21,7 @@ _WIDTH = 1080
 _LEFT, _RIGHT = 335, 1030
 _HEAD, _FOOT, _PANEL, _ROW, _BAR = 112, 100, 185, 69, 42
 _TITLE_CHARACTERS, _NOTE_CHARACTERS = 62, 100
-_OURS, _VARIANT, _PEERS, _UNFIT = "#2a7f62", "#9ccdb9", "#8a8f98", "#c2410c"
+_OURS, _VARIANT, _PEERS, _UNFIT_COLOUR = "#2a7f62", "#9ccdb9", "#8a8f98", "#c2410c"
 _BLACK, _GREY = "#222222", "#444444"
 _TITLE, _TEXT, _SMALL = 25, 20, 17
 
@@ -130,8 +131,8 @@ def _across(axis: Axis, value: float) -> float:
 
 
 def _colour(row: Mapping[str, Any]) -> str:
-    if row["parity"] and row["parity"]["verdict"] == "unfit":
-        return _UNFIT
+    if row["parity"] and row["parity"]["verdict"] == UNFIT:
+        return _UNFIT_COLOUR
     if row["variant"]:
         return _VARIANT
     return _OURS if row["ours"] else _PEERS

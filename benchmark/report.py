@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..utils.accuracy_report import UNFIT
 from .workloads import JOBS, VARIANTS
 
 Row = Mapping[str, Any]
@@ -116,7 +117,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             notes.append(f"{row['label']} spent its time on {shares}")
         if row["own_weights"]:
             notes.append(f"{row['label']} has weights of its own: {row['own_weights']}")
-        if row["parity"] and row["parity"]["verdict"] == "unfit":
+        if row["parity"] and row["parity"]["verdict"] == UNFIT:
             notes.append(f"{row['label']} is unfit: {'; '.join(row['parity']['reasons'])}")
     return [f"- {note}" for note in notes]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..utils.accuracy_report import FIT, UNFIT
 from ..utils.precision import Precision
 from .report import case_title
 
@@ -87,10 +88,10 @@ def _unfit(precision: Precision) -> Any:
     """1 for a row whose answers are unfit, 0 for one that is fit."""
 
     def figure(result: Any, case: Any, row: Any) -> float | None:
-        judged = row["parity"] and row["parity"]["verdict"] in ("fit", "unfit")
+        judged = row["parity"] and row["parity"]["verdict"] in (FIT, UNFIT)
         if not row["ours"] or not judged or row["precision"] != precision:
             return None
-        return float(row["parity"]["verdict"] == "unfit")
+        return float(row["parity"]["verdict"] == UNFIT)
 
     return figure
 
@@ -216,7 +217,7 @@ def measured_of(
 
 
 def _limits(row: Mapping[str, Any]) -> str:
-    if row["parity"] and row["parity"]["verdict"] == "unfit":
+    if row["parity"] and row["parity"]["verdict"] == UNFIT:
         return "; ".join(row["parity"]["reasons"])
     stages = sorted(row["stages"].items(), key=lambda item: -item[1])[:3]
     return "time: " + ", ".join(f"{name} {share:.0%}" for name, share in stages) if stages else ""

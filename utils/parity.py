@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .accuracy_report import FIT, UNFIT
+
 #: What was found in one image: `boxes` `[N,4]` and `scores` `[N]`, float32, best score first,
 #: `landmarks` `[N,5,2]` or None, `embeddings` `[N,D]` or None; pixels of the image, on the CPU.
 Found = dict[str, Any]
@@ -68,7 +70,7 @@ def compare(reference: Sequence[Found], other: Sequence[Found]) -> dict[str, Any
         range(len(images)), key=lambda index: badness(images[index]), default=0
     )
     reasons = _reasons(figures)
-    return {**figures, "verdict": "unfit" if reasons else "fit", "reasons": reasons}
+    return {**figures, "verdict": UNFIT if reasons else FIT, "reasons": reasons}
 
 
 def _reasons(figures: dict[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from ...benchmark.runner import run_benchmark
 from ...benchmark.targets import targets_table
 from ...benchmark.weights import choose_weights
 from ...pipeline.choices import AUTO
+from ...utils.accuracy_report import UNFIT
 from ...utils.errors import FastFaceError, InvalidInput
 from ...utils.files import write_whole
 from ...utils.pictures import USE_OUTPUT, packaged_photo, read_picture, write_picture
@@ -219,13 +220,13 @@ def _examine(options: argparse.Namespace, photos: dict[str, np.ndarray]) -> int:
     text = quality_markdown(report, names)
     _write_text(options.output / "quality.md", text)
     _log.info("%s\nresults: %s", text, options.output.resolve())
-    unfit = any(row["ours"] and row.get("verdict") == "unfit" for row in report["rows"])
+    unfit = any(row["ours"] and row.get("verdict") == UNFIT for row in report["rows"])
     return int(options.check and unfit)
 
 
 def _is_wrong(result: dict[str, Any]) -> bool:
     unfit = any(
-        row["ours"] and row["parity"] and row["parity"]["verdict"] == "unfit"
+        row["ours"] and row["parity"] and row["parity"]["verdict"] == UNFIT
         for case in result["cases"]
         for row in case["rows"]
     )
