@@ -30,10 +30,9 @@ and does not count. Three measures of memory, each a part of the one before:
 
 A backend is flat if
 
-- the slope of the memory in use over the rest, with its interval of 95 % (wider where samples
-  follow each other), lies below 50 bytes a call: less than one Python object left behind by each.
-  A batch counts as one call here;
-- the interval of the slope of anonymous memory does not lie above that: holes do not go on to
+- the growth of the memory in use over the rest, with its interval of 95 %, lies below 50 bytes a
+  call: less than one Python object left behind by each. A batch counts as one call here;
+- the interval of the growth of anonymous memory does not lie above that: holes do not go on to
   multiply either;
 - no more than 1 in 10 calls leaves an object of the garbage collector, judged as memory in use is;
 - the most descriptors and threads at the end are no more than after the first half.
@@ -81,6 +80,13 @@ PHOTO_SIZE = (640, 640)
 READ_ONE_IN = 20
 BYTES_A_CALL = 50
 OBJECTS_A_CALL = 0.1
+#: Of the samples after the warm-up.
+STRETCHES = 10
+#: Half the interval of 95 % of a mean of nine, in standard errors.
+STUDENT = 2.306
+#: A step within a stretch is part of two differences, of the mean before and after: neighbours
+#: correlate by 1/4, where steps are independent, and the error of the mean is 1.2 times as large.
+OF_MEANS = 1.2
 KB, MB = 1e3, 1e6
 #: What is sampled of memory, and how it is called.
 MEMORY = {"rss": "RSS", "anonymous": "anonymous", "used": "in use"}
@@ -105,8 +111,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Slope:
-    """Growth a call, and half its interval of 95 %."""
+class Growth:
+    """What is added by each call, and half its interval of 95 %."""
 
     value: float
     half: float
@@ -299,32 +305,27 @@ def counted(samples: Sequence[Sample]) -> list[Sample]:
     return [each for each in samples if each.calls >= WARM_UP * last]
 
 
-def slope(samples: Sequence[Sample], what: str) -> Slope:
-    """Of a line through the samples after the warm-up.
+def growth(samples: Sequence[Sample], what: str) -> Growth:
+    """The mean growth a call between stretches of the samples after the warm-up.
 
-    Memory comes and goes in steps, so that a sample is like the one before: they count for as many
-    as there would be of the same worth without that, by the correlation of neighbours.
+    Memory grows in steps, after which it stays where it is: samples are like those before, and a
+    line through them has residuals that are no noise. What is independent is how much it grows
+    from each stretch to the next, and the interval is Student's for the mean of that.
     """
-    kept = counted(samples)
-    x = np.array([each.calls for each in kept], dtype=float)
-    y = np.array([getattr(each, what) for each in kept], dtype=float)
-    x -= x.mean()
-    value = float(x @ (y - y.mean()) / (x @ x))
-    rest = y - y.mean() - value * x
-    variance = float(rest @ rest)
-    if variance == 0.0:
-        return Slope(value, 0.0)
-    like = min(max(float(rest[1:] @ rest[:-1]) / variance, 0.0), 0.99)
-    worth = max(len(x) * (1 - like) / (1 + like), 4.0)
-    error = math.sqrt(variance / (worth - 2) / (x @ x) * len(x) / worth)
-    return Slope(value, 1.96 * error)
+    stretches = np.array_split(np.array(counted(samples), dtype=object), STRETCHES)
+    calls = np.diff([np.mean([each.calls for each in some]) for some in stretches])
+    grown = np.diff([np.mean([getattr(each, what) for each in some]) for some in stretches])
+    value = grown.sum() / calls.sum()
+    rest = grown - value * calls
+    error = math.sqrt(rest @ rest / (len(rest) - 1) * len(rest)) / calls.sum()
+    return Growth(float(value), STUDENT * OF_MEANS * error)
 
 
 def faults(samples: Sequence[Sample]) -> list[str]:
     """What is not flat, for people; see the beginning of this file."""
     said = []
-    used, objects = slope(samples, "used"), slope(samples, "objects")
-    anonymous = slope(samples, "anonymous")
+    used, objects = growth(samples, "used"), growth(samples, "objects")
+    anonymous = growth(samples, "anonymous")
     if not used.is_below(BYTES_A_CALL):
         said.append(f"in use: {used.value:.0f} ± {used.half:.0f} bytes a call")
     if anonymous.is_above(BYTES_A_CALL):
@@ -361,8 +362,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         cells += [f"{samples[-1].seconds / 60:.1f}"]
         for what in ("rss", "used"):
             cells += [f"{getattr(at(samples, share), what) / MB:.1f}" for share in shares]
-        cells += [in_1000_calls(slope(samples, what), KB) for what in MEMORY]
-        cells += [in_1000_calls(slope(samples, "objects"), 1.0)]
+        cells += [in_1000_calls(growth(samples, what), KB) for what in MEMORY]
+        cells += [in_1000_calls(growth(samples, "objects"), 1.0)]
         for what in ("descriptors", "threads"):
             cells.append(", ".join(str(getattr(at(samples, share), what)) for share in shares))
         cells.append("; ".join(faults(samples)) or "yes")
@@ -370,7 +371,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def in_1000_calls(line: Slope, unit: float) -> str:
+def in_1000_calls(line: Growth, unit: float) -> str:
     thousand = 1000 / unit
     return f"{line.value * thousand:+.1f} ± {line.half * thousand:.1f}"
 
@@ -397,7 +398,7 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
         limit = (ends - after[0]) * 1000 * BYTES_A_CALL / MB
         change.plot(ends, limit, "k--", linewidth=1, label=f"{BYTES_A_CALL} bytes a call")
         memory.set_title(
-            f"{backend}: in use {in_1000_calls(slope(samples, 'used'), KB)} kB in 1,000 calls",
+            f"{backend}: in use {in_1000_calls(growth(samples, 'used'), KB)} kB in 1,000 calls",
             size=9,
         )
         for what in ("descriptors", "threads"):
@@ -465,6 +466,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=Path, help="where all samples are written")
     parser.add_argument("--keep", type=int, help="results that caches keep; else their default")
     options = parser.parse_args(arguments)
+    fewest = math.ceil(STRETCHES / WARM_UP)
+    if options.looks < fewest:
+        parser.error(f"argument --looks: got {options.looks}, expected {fewest} or more")
     results = {}
     for backend in options.backend:
         results[backend] = in_a_process(backend, options)
