@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.sessions.shape_cache import ShapeCache, captured
+from fastface.backends.placement import RunsOn
+from fastface.backends.sessions.shape_cache import Run, ShapeCache, captured
+from fastface.backends.sessions.torch_session import TorchSession
 from fastface.utils.errors import BackendUnavailable
 
 
@@ -111,3 +113,30 @@ def test_what_can_not_be_recorded_runs_without_and_that_is_said_once(
 def test_failures_of_the_run_itself_are_raised(driver: Driver, error: Exception) -> None:
     with pytest.raises(type(error)):
         captured(driver.failing(error), torch.ones(3))
+
+
+class Joining(torch.nn.Module):
+    """A network of several inputs."""
+
+    def forward(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        return (torch.cat((x, *more), 1),)
+
+
+def test_what_is_prepared_is_for_the_shapes_of_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = TorchSession(
+        Joining(), torch.device("cpu"), torch.float32, RunsOn("cpu", "torch"), compiles=True
+    )
+    prepared: list[tuple[int, ...]] = []
+
+    def compiled(x: Tensor, plain: Run) -> Run:
+        prepared.append(tuple(plain(x)[0].shape))
+        return plain
+
+    monkeypatch.setattr(session, "_compiled", compiled)
+    x = torch.ones(2, 3)
+    for _ in range(5):
+        for width in (1, 4):
+            more = torch.full((2, width), 7.0, dtype=torch.float64)
+            (got,) = session.run(x, more)
+            assert torch.equal(got, torch.cat((x, more.float()), 1))
+    assert prepared == [(2, 4), (2, 7)]
