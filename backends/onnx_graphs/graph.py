@@ -15,7 +15,7 @@ from ...utils.files import source_for_libraries
 from ...utils.packs.checksums import model_states
 
 #: How the names of inputs begin that the pack's own graphs have besides the image; see
-#: `margin_graphs.py`.
+#: `margin_rewrite.py`.
 MARGIN_INPUT = "fastface:margin:"
 #: A protobuf message is never larger; what is has to stay in several files.
 _MOST_MESSAGE_BYTES = (1 << 31) - 1
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network with one image input, and further ones if it is of `margin_graphs.py`.
+    """A network with one image input, and further ones if it is of `margin_rewrite.py`.
 
     Attributes:
         name: File name, for messages.

@@ -33,7 +33,8 @@ from .foreign import foreign_graph
 from .graph import import_onnx, read_model
 from .graph_cache import NewFile, graph_cache
 from .kept_nodes import WEIGHTED, around_outputs, before_the_first_weights, name_nodes
-from .margin_graphs import AXES, margin_graphs_of
+from .margin_graphs import margin_graphs_of
+from .margin_rewrite import AXES
 
 _log = logging.getLogger("FastFace")
 

@@ -14,16 +14,16 @@ from torch.nn.functional import pad
 from ...utils.errors import ModelError
 from ...utils.letterbox import Canvas
 from ..interfaces import GraphSession, Session
-from ..onnx_graphs.margin_graphs import refills
 from ..onnx_graphs.margin_points import MarginPlan, MarginPoint, plan_of
+from ..onnx_graphs.margin_rewrite import refills
 from ..placement import RunsOn
 from ..residency.evictable_model import Movable
 
 _log = logging.getLogger("FastFace")
 
-#: Sizes of canvases whose empty features are kept, and of batches for which they are laid out:
-#: InstantID tries five, one below the other.
-_EMPTY_CANVASES = 6
+#: Sizes of canvases whose empty features are kept: InstantID tries five, one below the other. And
+#: how many shapes of pictures and sizes of batches these are laid out for.
+_EMPTY_CANVASES, _LAID_OUT = 6, 3
 
 #: Opens the graph for margins along an axis of `[B,C,H,W]`, 2 or 3.
 OpenAlong = Callable[[int], GraphSession]
@@ -84,7 +84,7 @@ class MarginSession:
         self._unusable: set[int] = set()
         self.device = below.device
         self._empty: LRUCache[tuple[int, int], tuple[Tensor, ...]] = LRUCache(_EMPTY_CANVASES)
-        self._refills: LRUCache[Any, tuple[Tensor, ...]] = LRUCache(_EMPTY_CANVASES)
+        self._refills: LRUCache[Any, tuple[Tensor, ...]] = LRUCache(_LAID_OUT)
         # Another thread may open one while this one waits for what that needs.
         self._lock = threading.RLock()
 

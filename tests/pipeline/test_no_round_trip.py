@@ -21,8 +21,8 @@ from fastface.backends.base import Backend
 from fastface.backends.interfaces import DetectionOptions, Detector, Head
 from fastface.backends.onnx_graphs.batch_axis import with_batch_axis
 from fastface.backends.onnx_graphs.graph import graph_of
-from fastface.backends.onnx_graphs.margin_graphs import features_at, refilled_at
 from fastface.backends.onnx_graphs.margin_points import MarginPoint, best_margin_points
+from fastface.backends.onnx_graphs.margin_rewrite import features_at, refilled_at
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.pending import read_together
 from fastface.backends.placement import Placement, RunsOn

@@ -31,6 +31,7 @@ from fastface.backends.onnx_graphs import (
 from fastface.backends.onnx_graphs import (
     graph,
     graph_cache,
+    margin_trial,
 )
 from fastface.backends.onnx_graphs import (
     margin_graphs as margins,
@@ -62,7 +63,7 @@ def full() -> OSError:
 def out_of_memory_on_trial(patched: pytest.MonkeyPatch) -> None:
     """A runtime opens a graph and has no memory left to run it."""
     run = raising(OutOfMemory("detector.onnx can't be run: Failed to allocate memory"))
-    for module in (prepared, margins):
+    for module in (prepared, margin_trial):
         patched.setattr(module, "trial_runner", lambda *_: run)
 
 
@@ -108,7 +109,7 @@ STAGES: dict[str, Patch] = {
     "memory short on trial": out_of_memory_on_trial,
     "memory short for comparing": lambda patched: [
         patched.setattr(module, "difference", raising(MemoryError()))
-        for module in (prepared, margins)
+        for module in (prepared, margin_trial)
     ],
     "onnx fails": lambda patched: patched.setattr(
         margins, "refilled_at", raising(ValueError("something in onnx"))

@@ -18,8 +18,9 @@ from fastface.backends.onnx_graphs.int8_graphs import (
     make_int8_graphs,
     opened_graphs,
 )
-from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of, refills
+from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of
 from fastface.backends.onnx_graphs.margin_points import plan_of
+from fastface.backends.onnx_graphs.margin_rewrite import refills
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement

@@ -11,7 +11,8 @@ import pytest
 from fastface.backends.onnx_graphs import margin_graphs
 from fastface.backends.onnx_graphs.batched import batched_graph
 from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of
-from fastface.backends.onnx_graphs.margin_points import MarginPoint, ReceptiveField
+from fastface.backends.onnx_graphs.margin_points import MarginPoint
+from fastface.backends.onnx_graphs.receptive_field import ReceptiveField
 from fastface.benchmark.synthetic_models.detectors import SCRFD_10G, SCRFD_500M, scrfd
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.read import read_pack

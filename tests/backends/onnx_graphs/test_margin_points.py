@@ -11,15 +11,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastface.backends.onnx_graphs.graph import Graph, graph_of
-from fastface.backends.onnx_graphs.margin_graphs import features_at, refilled_at, refills
 from fastface.backends.onnx_graphs.margin_points import (
     MarginPoint,
-    ReceptiveField,
     Refill,
     best_margin_points,
     plan_of,
 )
+from fastface.backends.onnx_graphs.margin_rewrite import features_at, refilled_at, refills
 from fastface.backends.onnx_graphs.network import Network
+from fastface.backends.onnx_graphs.receptive_field import ReceptiveField, seen_through
 from fastface.utils.letterbox import Canvas
 from tests.backends.onnx_graphs.small_graphs import model_of
 from tests.utils.properties import steady
@@ -82,13 +82,11 @@ def points_of(graph: Graph) -> list[MarginPoint]:
 
 def fields_of(model: Any, value: str) -> tuple[ReceptiveField, ReceptiveField]:
     """What a value sees along both axes, whether or not it is a place for a point."""
-    from fastface.backends.onnx_graphs import margin_points
-
     graph = graph_of(model, "chain")
     fields = {graph.input: (ReceptiveField(), ReceptiveField())}
     for node in graph.nodes:
         sources = [fields[name] for name in node.inputs if name in fields]
-        seen = margin_points._seen_through(node, graph, sources)
+        seen = seen_through(node, graph, sources)
         if seen is None:
             break
         fields[node.outputs[0]] = seen

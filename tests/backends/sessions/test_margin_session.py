@@ -16,7 +16,8 @@ from torch import Tensor
 from fastface.backends.base import GraphBackend
 from fastface.backends.interfaces import Session
 from fastface.backends.onnx_graphs.batched import BatchedGraph, batched_graph
-from fastface.backends.onnx_graphs.margin_points import MarginPoint, ReceptiveField
+from fastface.backends.onnx_graphs.margin_points import MarginPoint
+from fastface.backends.onnx_graphs.receptive_field import ReceptiveField
 from fastface.backends.placement import Placement, RunsOn
 from fastface.backends.registry import get_backend
 from fastface.backends.residency.evictable_model import Movable
