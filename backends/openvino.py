@@ -30,7 +30,7 @@ from .sessions.openvino_session import OpenVinoSession
 #: OpenVINO's names of devices, for ours.
 _DEVICES: dict[DeviceWord, str] = {"xpu": "GPU", "cpu": "CPU"}
 #: What OpenVINO computes in, for our names; what a graph says in int8 is computed so.
-_PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 #: What a CPU may compute in instead of fp32, the cheapest first.
 _CPU_PRECISIONS: tuple[Precision, ...] = ("int8", "bf16")
 
@@ -153,7 +153,7 @@ def _prepared(model: ModelFile) -> BatchedGraph:
     return prepared
 
 
-def _compiled(path: Path, file: Path, target: str, precision: str) -> Any:
+def _compiled(path: Path, file: Path, target: str, precision: Precision) -> Any:
     """The CompiledModel of a graph that was made of `file`, which is what users know."""
     core, whole = _core(), self_contained(path)
     try:
@@ -187,7 +187,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _properties(target: str, precision: str) -> dict[str, Any]:
+def _properties(target: str, precision: Precision) -> dict[str, Any]:
     """How a graph is compiled."""
     # Said outright, because by default GPUs compute in fp16, and some CPUs in bf16.
     properties: dict[str, Any] = {

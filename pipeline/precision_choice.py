@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 from ..backends.base import Backend
 from ..backends.placement import Placement
@@ -50,7 +49,7 @@ def proven_placement(
         InvalidInput: FASTFACE_CALIBRATION is wrong.
     """
     proofs = precision_proofs(pack, backend, placement, tasks)
-    chosen: list[tuple[Task, Any, str]] = []
+    chosen: list[tuple[Task, Precision, str]] = []
     refused: list[str] = []
     for task in tasks:
         fit = [proof for proof in proofs if proof.task == task and proof.report.is_fit]

@@ -34,8 +34,9 @@ from ..utils.accuracy_report import UNFIT, UNTESTED, AccuracyReport
 from ..utils.cores import cpu_features
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
-from ..utils.packs import ModelFile, ModelPack
+from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.packs.checksums import content_of
+from ..utils.precision import Precision
 from .accuracy_check import AccuracyCheck
 from .analyzer import Analyzer
 from .calibration import CalibrationPictures, as_images
@@ -45,7 +46,7 @@ from .precision_report import CANVAS_SIDE, detection_report, recognition_report,
 _log = logging.getLogger("FastFace")
 
 #: Tasks whose networks are quantised.
-QUANTISED = ("detection", "recognition")
+QUANTISED: tuple[Task, ...] = ("detection", "recognition")
 #: Shares of a network's products that stay in fp32, tried in turn until the answers are proven.
 _EXACT_SHARES = (0.0, 0.25, 0.5)
 #: No other share is tried after so long.
@@ -65,13 +66,13 @@ class PrecisionProof:
         report: How its answers differ from those in fp32, and milliseconds of both.
     """
 
-    task: str
-    precision: str
+    task: Task
+    precision: Precision
     recipe: str
     report: AccuracyReport
 
     @staticmethod
-    def failed(task: str, precision: str, reason: str) -> PrecisionProof:
+    def failed(task: Task, precision: Precision, reason: str) -> PrecisionProof:
         """Of what could not be tried."""
         return PrecisionProof(task, precision, "", AccuracyReport(UNTESTED, (reason,)))
 
@@ -103,7 +104,7 @@ class PrecisionProver:
         self._images = as_images([*pictures.calibrating, *pictures.held_back])
         self._faces: Faces | None = None
 
-    def proof(self, task: str, precision: str) -> PrecisionProof:
+    def proof(self, task: Task, precision: Precision) -> PrecisionProof:
         """What is known of a task in a precision; found out now where nothing is.
 
         Raises:
@@ -132,7 +133,7 @@ class PrecisionProver:
             raise BackendUnavailable(f"{task} was not tried in {precision}")
         return proof
 
-    def known(self, task: str, precision: str) -> PrecisionProof | None:
+    def known(self, task: Task, precision: Precision) -> PrecisionProof | None:
         """What was found out before; of several recipes that which is fit, else the last one."""
         if precision != "int8":
             return self._known(task, precision, "")
@@ -146,7 +147,7 @@ class PrecisionProver:
     def _has_graphs(self, proof: PrecisionProof) -> bool:
         return int8_graphs(self._pack.model(proof.task), proof.recipe) is not None
 
-    def _known(self, task: str, precision: str, recipe: str) -> PrecisionProof | None:
+    def _known(self, task: Task, precision: Precision, recipe: str) -> PrecisionProof | None:
         """What was found out before, on this machine, of these files and pictures."""
 
         def make(new_file: NewFile) -> Mapping[str, Any]:
@@ -157,7 +158,7 @@ class PrecisionProver:
         except _Unknown:
             return None
 
-    def _found_out(self, task: str, precision: str, recipe: str) -> PrecisionProof:
+    def _found_out(self, task: Task, precision: Precision, recipe: str) -> PrecisionProof:
         placement = Placement(
             self._device, precision, strict=True, proven=((task, precision, recipe),)
         )
@@ -173,14 +174,18 @@ class PrecisionProver:
         return self._remembered(task, precision, recipe, lambda new_file: facts)
 
     def _remembered(
-        self, task: str, precision: str, recipe: str, make: Callable[[NewFile], Mapping[str, Any]]
+        self,
+        task: Task,
+        precision: Precision,
+        recipe: str,
+        make: Callable[[NewFile], Mapping[str, Any]],
     ) -> PrecisionProof:
         def read(entry: Entry) -> PrecisionProof:
             report = AccuracyReport.from_json(entry.facts["report"])
             return PrecisionProof(task, precision, recipe, report)
 
         model = self._pack.model(task)
-        others = [name for name in ("detection", "recognition") if name in self._pack.tasks]
+        others: list[Task] = [name for name in QUANTISED if name in self._pack.tasks]
         return graph_cache().obtain(
             "precision_proof",
             model.path,
@@ -196,7 +201,7 @@ class PrecisionProver:
             proved_by=prover(),
         )
 
-    def _report(self, task: str, model: Detector | Head) -> AccuracyReport:
+    def _report(self, task: Task, model: Detector | Head) -> AccuracyReport:
         faces = self._found_faces()
         images = len(self._images)
         if isinstance(model, Detector):
@@ -226,7 +231,7 @@ class PrecisionProver:
             self._faces = self._exact.detect(self._images, self._options)
         return self._faces
 
-    def _use(self, task: str, model: Detector | Head) -> None:
+    def _use(self, task: Task, model: Detector | Head) -> None:
         """One use of a model, as long as those that users wait for."""
         if isinstance(model, Detector):
             detect_images(model, as_images(self._pictures.calibrating[:1]), self._options)
@@ -235,7 +240,7 @@ class PrecisionProver:
         if len(faces):
             model.describe(self._images, faces[:_CROPS_AT_ONCE])
 
-    def _recorded(self, task: str) -> Mapping[Path, list[GraphInputs]]:
+    def _recorded(self, task: Task) -> Mapping[Path, list[GraphInputs]]:
         """What the graphs of a task are given for the pictures to calibrate on."""
         model = self._pack.model(task)
         inputs: dict[Path, list[GraphInputs]] = {}

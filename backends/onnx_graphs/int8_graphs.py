@@ -24,6 +24,7 @@ from ...utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ...utils.memory import free_ram
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes
+from ...utils.precision import Precision
 from ...utils.progress import may_stop
 from ..placement import Placement
 from .batch_axis import open_inputs
@@ -75,11 +76,11 @@ class OpenedGraphs(NamedTuple):
         note: Why it is not the precision that was asked for; empty if it is.
     """
 
-    precision: str
+    precision: Precision
     int8: Mapping[Path, Path]
     note: str
 
-    def of(self, path: Path) -> tuple[Path, str]:
+    def of(self, path: Path) -> tuple[Path, Precision]:
         """The file to open for a graph, and the precision that it is in."""
         if self.precision != "int8":
             return path, self.precision

@@ -18,7 +18,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.letterbox import Canvas, fitted_size, letterbox
-from ...utils.packs import ModelFile
+from ...utils.packs import ModelFile, Task
 from ...utils.progress import advance, may_stop
 from ...utils.views import CropSource, whole_images
 from ..interfaces import DetectionOptions
@@ -116,7 +116,7 @@ class UpstreamModel:
         Raises:
             ModelError: insightface finds no such model in the pack.
         """
-        self.task = file.task
+        self.task: Task = file.task
         self._app = app
         self._file = file.path
         with app.in_use() as upstream:
