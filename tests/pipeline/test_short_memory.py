@@ -96,7 +96,7 @@ def largest_batch(arguments: tuple[Any, ...]) -> int:
             return len(each)
         if isinstance(each, (torch.Tensor, np.ndarray)) and each.ndim > 1:
             return len(each)
-        if isinstance(each, (list, tuple)) and isinstance(each[0], torch.Tensor):
+        if isinstance(each, (list, tuple)) and isinstance(each[0], (torch.Tensor, np.ndarray)):
             return len(each[0])
     raise AssertionError(f"nothing with a length in {arguments}")
 
