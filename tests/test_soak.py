@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-_SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "soak.py"
+_ROOT = Path(__file__).resolve().parent.parent
 _CALLS = 300
 #: While 160 calls are made. Kernels and allocators that still warm up take 3 to 6; a picture of
 #: 100 kB left behind by each takes more, and objects are counted below.
@@ -27,14 +28,19 @@ _MOST_GROWTH_MB = 16.0
 _MOST_OBJECTS = 100
 
 
-@pytest.fixture(scope="module")
-def soak() -> Any:
-    spec = importlib.util.spec_from_file_location("fastface_soak", _SCRIPT)
+def loaded() -> Any:
+    """`benchmarks/soak.py` as a module."""
+    spec = importlib.util.spec_from_file_location("fastface_soak", _ROOT / "benchmarks" / "soak.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look up their annotations
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def soak() -> Any:
+    return loaded()
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch", "facenet-mtcnn"])
@@ -124,13 +130,10 @@ def test_intervals_hold_what_grows_in_steps(soak: Any, often: float) -> None:
     assert held >= 0.92 * 500
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell less")
-def test_memory_in_use_leaves_out_what_malloc_keeps_free(soak: Any) -> None:
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallinfo2"):
-        pytest.skip("this malloc is not glibc's")
+def print_what_malloc_keeps() -> None:
+    """Prints megabytes: in use with 30 more, then anonymous and in use with most of these freed."""
+    library, process, soak = ctypes.CDLL(None), psutil.Process(), loaded()
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    process = psutil.Process()
 
     def used() -> float:
         return (soak.anonymous_bytes(process) - soak.bytes_kept_free()) / soak.MB
@@ -139,12 +142,25 @@ def test_memory_in_use_leaves_out_what_malloc_keeps_free(soak: Any) -> None:
     pieces = [library.malloc(10_000) for _ in range(3000)]
     for piece in pieces:
         ctypes.memset(piece, 1, 10_000)
-    assert used() - before == pytest.approx(30, abs=2)
+    allocated = used() - before
     # One of a hundred lives on, so that its neighbours' memory stays with malloc.
     for number, piece in enumerate(pieces):
         if number % 100:
             library.free(piece)
-    assert soak.anonymous_bytes(process) - anonymous > 25 * soak.MB
-    assert used() - before == pytest.approx(0.3, abs=2)
-    for piece in pieces[::100]:
-        library.free(piece)
+    kept = (soak.anonymous_bytes(process) - anonymous) / soak.MB
+    sys.stdout.write(f"{allocated} {kept} {used() - before}")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell less")
+def test_memory_in_use_leaves_out_what_malloc_keeps_free() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("this malloc is not glibc's")
+    # A process of its own: in one that ran other tests, their threads allocate and free meanwhile.
+    code = "from tests.test_soak import print_what_malloc_keeps as run; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+    allocated, kept, in_use = map(float, done.stdout.split())
+    assert allocated == pytest.approx(30, abs=2)
+    assert kept > 25
+    assert in_use == pytest.approx(0.3, abs=2)
