@@ -1,4 +1,4 @@
-"""Where a detector's graph can be told what it makes of black margins, to spare it that work.
+"""Points of a detector's graph at which the features of black margins are filled in.
 
 A picture of another shape than its canvas leaves a part of that black: 44 % for a video frame in a
 square. Until a network first mixes distant rows, each row of its features sees only some rows of

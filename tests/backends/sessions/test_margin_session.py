@@ -108,13 +108,20 @@ POINTS = (MarginPoint("x", ReceptiveField(), ReceptiveField()),)
 class World:
     """A session of such networks, and what was opened for it, by name."""
 
-    def __init__(self, below: Session | None = None, kind: type[MarginSession] = MarginSession):
+    def __init__(
+        self,
+        below: Session | None = None,
+        kind: type[MarginSession] = MarginSession,
+        refuses: str = "",
+    ) -> None:
         self.opened: list[str] = []
         self.below: Any = below or Doubling()
         self.right, self.empty, self.whole = Doubling(3), Doubling(), Doubling()
 
         def opens(name: str, *_: int) -> Any:
             self.opened.append(name)
+            if name == refuses:
+                raise ModelError("refused")
             return getattr(self, name)
 
         self.session = kind(
@@ -205,29 +212,7 @@ def test_a_graph_that_is_elsewhere_gets_its_inputs_there(away: str):
 
 @pytest.mark.parametrize("broken", ["right", "empty"])
 def test_margins_are_run_too_where_what_skips_them_does_not_open(broken: str, caplog):
-    class Refusing(World):
-        @property
-        def right(self) -> Session:
-            return self._get("right")
-
-        @right.setter
-        def right(self, session: Session) -> None:
-            self._right = session
-
-        @property
-        def empty(self) -> Session:
-            return self._get("empty")
-
-        @empty.setter
-        def empty(self, session: Session) -> None:
-            self._empty = session
-
-        def _get(self, name: str) -> Session:
-            if name == broken:
-                raise ModelError("refused")
-            return getattr(self, f"_{name}")
-
-    world = Refusing()
+    world = World(refuses=broken)
     with caplog.at_level(logging.WARNING, logger="FastFace"):
         world.run((64, 32))
         world.run((64, 32), count=2)
