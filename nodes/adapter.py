@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline.insightface_compat.analysis_models import AnalysisModels
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class FastFaceAdapter:
         return {"required": {"faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP})}}
 
     def adapt(self, faceanalysis: FaceAnalysis) -> tuple[Any, ...]:
+        from ..pipeline.insightface_compat.analysis_models import AnalysisModels
+
         return AnalysisModels(faceanalysis), faceanalysis, faceanalysis, faceanalysis
 
 

@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.placement import PRECISIONS
-from ..benchmark.workloads import JOBS
-from ..pipeline.choices import device_names
 from ..utils import host
 from ..utils.errors import InvalidInput
 from .progress import reporter
@@ -48,8 +45,9 @@ class FastFaceBenchmark:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        # Here: random weights are made by modules that no other node needs.
         from ..benchmark.weights import weight_names
+        from ..benchmark.workloads import JOBS
+        from ..pipeline.choices import device_names
 
         return {
             "required": {
@@ -143,7 +141,7 @@ class FastFaceBenchmark:
         rounds: int = 5,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        # Here, since psutil may be missing outside ComfyUI, where the other nodes are to load.
+        from ..backends.placement import PRECISIONS
         from ..benchmark.chart import draw_chart
         from ..benchmark.history import history_file, remember
         from ..benchmark.plan import Options

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.choices import AUTO
-from ..pipeline.pack_choice import choose_pack
 from ..utils import host
-from ..utils.precision import Precision
 from .pack_input import pack_input
 from .progress import reporter
 from .socket_checks import readable_images
 from .sockets import (
     CATEGORY,
 )
+
+if TYPE_CHECKING:
+    from ..utils.precision import Precision
 
 _MB = 1 << 20
 
@@ -45,7 +45,6 @@ class FastFaceBuildEngine:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        # Where they are used: the backend is a tenth of what importing all nodes may take.
         from ..backends.tensorrt import PRECISIONS
         from ..backends.trt.profile import Profile
 
@@ -129,7 +128,9 @@ class FastFaceBuildEngine:
         node_id: str | None = None,
     ) -> dict[str, Any]:
         from ..backends.trt.profile import Profile, Span
+        from ..pipeline.choices import AUTO
         from ..pipeline.engine_building import BuildRequest, build_pack, summary
+        from ..pipeline.pack_choice import choose_pack
 
         request = BuildRequest(
             precision,

@@ -25,7 +25,6 @@ from ..utils.face_landmarks import face_landmarks as made_face_landmarks
 from ..utils.face_landmarks import frames_of_landmarks
 from ..utils.faces import Faces
 from ..utils.masks import MASK_SHAPES, face_masks
-from ..utils.packs import Task
 from ..utils.progress import advance, part
 from .socket_checks import readable_images, require_images
 from .sockets import (
@@ -43,6 +42,7 @@ from .texts import counted, faces_in, places, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.packs import Task
 
 _log = logging.getLogger("FastFace")
 
@@ -202,7 +202,7 @@ def faces_in_boxes(
     Raises:
         InvalidInput: The boxes are of another number of images.
     """
-    from ..models.multiview.inside_boxes import BoxesOfImages  # see `Analyzer._open`
+    from ..models.multiview.inside_boxes import BoxesOfImages
 
     checked = readable_images(images)
     boxes = for_images(frames, len(checked))

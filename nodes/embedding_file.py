@@ -10,7 +10,6 @@ from ..utils.embedding import Embedding
 from ..utils.embedding_file import SUFFIX, load_embedding, save_embedding
 from ..utils.errors import InvalidInput
 from ..utils.names import require_file_name
-from ..utils.packs.provenance import model_provenance
 from .sockets import CATEGORY, EMBEDDING, FACE_ANALYSIS
 from .texts import with_text
 
@@ -93,6 +92,8 @@ class FastFaceEmbeddingSave:
                 )
             facts = {"pack": pack.name}
             if space is not None:
+                from ..utils.packs.provenance import model_provenance
+
                 whose = model_provenance(pack, pack.model("recognition"))
                 facts |= {"origin": whose.origin, "licence": whose.licence}
         file = require_file_name(name, SUFFIX, "an embedding")

@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.insightface_compat.face_model import (
-    FACE_MODEL_TASKS,
-    blended_face_model,
-    caution,
-    face_models_folder,
-    require_all_fields,
-    save_face_model,
-)
 from ..utils import host
 from ..utils.choose import largest_of_each_image
 from ..utils.faces import Faces
@@ -93,6 +85,15 @@ class FastFaceFaceModel:
         faces: Faces | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
+        from ..pipeline.insightface_compat.face_model import (
+            FACE_MODEL_TASKS,
+            blended_face_model,
+            caution,
+            face_models_folder,
+            require_all_fields,
+            save_face_model,
+        )
+
         pack = faceanalysis.analyzer.pack
         require_all_fields(pack)
         with part(0.0, 0.5):

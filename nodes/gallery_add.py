@@ -9,11 +9,6 @@ from torch import Tensor
 from ..utils.embedding import Embedding
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from ..utils.gallery.contents import Addition, Gallery, with_added
-from ..utils.gallery.places import gallery_store
-from ..utils.packs import Task
-from ..utils.packs.checksums import content_of
-from ..utils.packs.provenance import model_provenance
 from .socket_checks import faces_of, readable_images
 from .sockets import (
     CATEGORY,
@@ -25,6 +20,8 @@ from .texts import counted, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.gallery.contents import Gallery
+    from ..utils.packs import Task
 
 GALLERY_TOOLTIP = (
     "Name of the gallery: a folder in models/fastface/galleries. One that is not there is made by "
@@ -123,6 +120,9 @@ class FastFaceGalleryAdd:
         notes: str | None = None,
         origin: str | None = None,
     ) -> dict[str, Any]:
+        from ..utils.gallery.contents import Addition, with_added
+        from ..utils.gallery.places import gallery_store
+
         if faces is None and embedding is None:
             raise InvalidInput("got neither faces nor an embedding; connect one of them")
         store = gallery_store(gallery)
@@ -157,6 +157,16 @@ class FastFaceGalleryAdd:
         return with_text(info, gallery, len(new), info)
 
 
+def gallery_state(gallery: Any) -> str:
+    """Another text when the gallery of a name is another; empty for what is no name of one."""
+    from ..utils.gallery.places import gallery_store
+
+    try:
+        return repr(gallery_store(gallery).state())
+    except (AttributeError, TypeError, ValueError):
+        return ""
+
+
 def with_embeddings(
     faces: Faces, images: Tensor | None, face_analysis: FaceAnalysis | None
 ) -> Faces:
@@ -185,6 +195,9 @@ def facts_of(face_analysis: FaceAnalysis | None, space: str | None) -> dict[str,
     Raises:
         InvalidInput: The loader is of another pack than the embeddings.
     """
+    from ..utils.packs.checksums import content_of
+    from ..utils.packs.provenance import model_provenance
+
     if face_analysis is None:
         return {}
     analyzer = face_analysis.analyzer

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from ..utils.faces import Faces
-from ..utils.gallery.places import gallery_store
-from ..utils.gallery.search import Match, index_of
 from .detect import annotated_images
-from .gallery_add import GALLERY_TOOLTIP, with_embeddings
+from .gallery_add import GALLERY_TOOLTIP, gallery_state, with_embeddings
 from .sockets import (
     CATEGORY,
     FACE_ANALYSIS,
@@ -26,6 +24,7 @@ from .texts import counted, faces_in, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.gallery.search import Match
 
 UNKNOWN = "unknown"
 
@@ -109,10 +108,7 @@ class FastFaceGallerySearch:
     @classmethod
     def IS_CHANGED(cls, gallery: Any = None, **_: Any) -> str:
         """ComfyUI runs the node again when the gallery is another; a linked name is left out."""
-        try:
-            return repr(gallery_store(gallery).state())
-        except (AttributeError, TypeError, ValueError):
-            return ""
+        return gallery_state(gallery)
 
     def search(
         self,
@@ -123,6 +119,9 @@ class FastFaceGallerySearch:
         images: Tensor | None = None,
         faceanalysis: FaceAnalysis | None = None,
     ) -> dict[str, Any]:
+        from ..utils.gallery.places import gallery_store
+        from ..utils.gallery.search import index_of
+
         faces = with_embeddings(faces, images, faceanalysis)
         store = gallery_store(gallery)
         found = index_of(store).search(faces, top_k)

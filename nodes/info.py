@@ -10,7 +10,6 @@ from torch import Tensor
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from ..utils.packs import Task
 from ..utils.report import face_records, image_texts
 from .socket_checks import faces_of
 from .sockets import (
@@ -24,6 +23,7 @@ from .texts import faces_in, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.packs import Task
 
 #: What tells something for people, and the fields of `Faces` that it fills in.
 _TASKS: dict[Task, str] = {"genderage": "age", "landmark_3d_68": "pose"}

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..backends.facenet_networks.parameters import MtcnnParameters
-from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
-from ..pipeline.loading import ALL, DETECTION_MODES, describe_loaded, load_face_analysis
-from ..pipeline.pack_choice import (
-    detector_file_states,
-    detector_names,
-    pack_file_states,
-    pack_names,
-)
 from ..utils import host
-from ..utils.packs import TASK_ORDER
-from ..utils.packs.detector_files import PACKS_OWN
-from ..utils.packs.licences import non_commercial_notice
 from ..utils.settings import settings_or_defaults
 from ..utils.text import quoted
 from .pack_input import pack_input
 from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
+
+if TYPE_CHECKING:
+    from ..backends.facenet_networks.parameters import MtcnnParameters
 
 
 class FastFaceLoader:
@@ -54,6 +45,13 @@ class FastFaceLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..pipeline.choices import PRECISION_WORDS, backend_names, device_names
+        from ..pipeline.loading import ALL, DETECTION_MODES
+        from ..pipeline.pack_choice import detector_names
+        from ..utils.packs import TASK_ORDER
+        from ..utils.packs.detector_files import PACKS_OWN
+        from ..utils.packs.licences import non_commercial_notice
+
         return {
             "required": {
                 "model_pack": pack_input(
@@ -204,6 +202,8 @@ class FastFaceLoader:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_pack: Any = None, detector: Any = None) -> bool | str:
+        from ..pipeline.pack_choice import detector_names, pack_names
+
         # None: the value comes from another node and is checked when it is there.
         if detector is not None:
             there = detector_names(host.insightface_roots(), host.detector_folders())
@@ -224,6 +224,10 @@ class FastFaceLoader:
 
     @classmethod
     def IS_CHANGED(cls, model_pack: Any = None, detector: Any = None, **_inputs: Any) -> str:
+        from ..pipeline.choices import AUTO
+        from ..pipeline.pack_choice import detector_file_states, pack_file_states, pack_names
+        from ..utils.packs.detector_files import PACKS_OWN
+
         # A pack that was installed meanwhile changes what `auto` means, and files that were
         # replaced are to be loaded.
         roots = host.insightface_roots()
@@ -252,6 +256,9 @@ class FastFaceLoader:
         detector: str | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
+        from ..pipeline.loading import ALL, describe_loaded, load_face_analysis
+        from ..utils.packs.detector_files import PACKS_OWN
+
         face_analysis = load_face_analysis(
             model_pack=model_pack,
             backend=backend,

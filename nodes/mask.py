@@ -10,7 +10,6 @@ from torch import Tensor
 from ..utils.box_formats import BBOX_FORMATS, bounding_boxes, single_boxes, whole_pixel_boxes
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from ..utils.packs import Task
 from ..utils.progress import part
 from ..utils.soft_masks import SHAPES, shaped_masks
 from .detect import annotated_images
@@ -26,6 +25,7 @@ from .texts import faces_in, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.packs import Task
 
 _OUTLINE_TASK: Task = "landmark_2d_106"
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
-from ..pipeline.lifecycle import preload, unload
-from ..pipeline.pack_choice import installed_pack_names
-from ..pipeline.status import as_text, status
 from ..utils import host
 from ..utils.errors import InvalidInput
 from .sockets import ANY, CATEGORY
@@ -39,6 +35,9 @@ class FastFaceMemory:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..pipeline.choices import PRECISION_WORDS, backend_names, device_names
+        from ..pipeline.pack_choice import installed_pack_names
+
         return {
             "required": {
                 "action": (
@@ -90,12 +89,14 @@ class FastFaceMemory:
     def run(
         self,
         action: str,
-        model_pack: str = AUTO,
-        backend: str = AUTO,
-        device: str = AUTO,
-        precision: str = AUTO,
+        model_pack: str = "auto",
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
         after: Any = None,
     ) -> dict[str, Any]:
+        from ..pipeline.status import as_text, status
+
         done = _done(action, model_pack, backend=backend, device=device, precision=precision)
         report = host.redacted("\n".join([*done, as_text(status())]))
         return {"ui": host.node_text(report), "result": (report, after)}
@@ -103,6 +104,9 @@ class FastFaceMemory:
 
 def _done(action: str, pack: str, **placement: str) -> list[str]:
     """Does it; what is to be said of it."""
+    from ..pipeline.choices import AUTO
+    from ..pipeline.lifecycle import preload, unload
+
     if action == "preload":
         models = preload(pack, **placement)
         names = ", ".join(f"{model.pack} {model.task}" for model in models)

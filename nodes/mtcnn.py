@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..backends.facenet_networks.parameters import ALL, IMAGE_SIZE, MtcnnParameters
 from ..utils.choose import SELECTION_METHODS
 from .sockets import CATEGORY, MTCNN
 
-_DEFAULTS = MtcnnParameters()
+if TYPE_CHECKING:
+    from ..backends.facenet_networks.parameters import MtcnnParameters
 
 
-def _threshold(position: int, tooltip: str) -> tuple[str, dict[str, Any]]:
+def _threshold(default: float, tooltip: str) -> tuple[str, dict[str, Any]]:
     return (
         "FLOAT",
         {
-            "default": _DEFAULTS.thresholds[position],
+            "default": default,
             "min": 0.0,
             "max": 1.0,
             "step": 0.01,
@@ -44,12 +44,16 @@ class FastFaceMTCNN:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..backends.facenet_networks.parameters import ALL, IMAGE_SIZE, MtcnnParameters
+
+        defaults = MtcnnParameters()
+        pnet, rnet, onet = defaults.thresholds
         return {
             "required": {
                 "min_face_size": (
                     "INT",
                     {
-                        "default": _DEFAULTS.min_face_size,
+                        "default": defaults.min_face_size,
                         "min": 6,
                         "max": 4096,
                         "step": 1,
@@ -58,20 +62,20 @@ class FastFaceMTCNN:
                     },
                 ),
                 "threshold_pnet": _threshold(
-                    0,
+                    pnet,
                     "Lowest probability after PNet, the first of three networks. Lower finds more "
                     "faces and takes more time.",
                 ),
-                "threshold_rnet": _threshold(1, "Lowest probability after RNet, the second."),
+                "threshold_rnet": _threshold(rnet, "Lowest probability after RNet, the second."),
                 "threshold_onet": _threshold(
-                    2,
+                    onet,
                     "Lowest probability after ONet, the third. Only the higher of this and the "
                     "loader's det_threshold counts.",
                 ),
                 "factor": (
                     "FLOAT",
                     {
-                        "default": _DEFAULTS.factor,
+                        "default": defaults.factor,
                         "min": 0.1,
                         "max": 0.95,
                         "step": 0.001,
@@ -82,7 +86,7 @@ class FastFaceMTCNN:
                 "margin": (
                     "INT",
                     {
-                        "default": _DEFAULTS.margin,
+                        "default": defaults.margin,
                         "min": 0,
                         "max": IMAGE_SIZE - 2,
                         "step": 2,
@@ -112,6 +116,8 @@ class FastFaceMTCNN:
         margin: int,
         selection_method: str,
     ) -> tuple[MtcnnParameters]:
+        from ..backends.facenet_networks.parameters import MtcnnParameters
+
         thresholds = (threshold_pnet, threshold_rnet, threshold_onet)
         return (MtcnnParameters(min_face_size, thresholds, factor, margin, selection_method),)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipeline.pack_choice import installed_pack_names, pack_names
 from ..utils import host
-from ..utils.packs.licences import commercial_packs
 
 
 def pack_input(tooltip: str) -> tuple[list[str], dict[str, Any]]:
@@ -20,6 +18,9 @@ def pack_input(tooltip: str) -> tuple[list[str], dict[str, Any]]:
     Args:
         tooltip: What the input is for.
     """
+    from ..pipeline.pack_choice import installed_pack_names, pack_names
+    from ..utils.packs.licences import commercial_packs
+
     roots = host.insightface_roots()
     installed = set(installed_pack_names(roots))
     names = pack_names(roots)

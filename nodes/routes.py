@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
-from ..pipeline.exposition import as_prometheus
-from ..pipeline.lifecycle import loaded, preload, unload
-from ..pipeline.pack_choice import installed_pack_names
-from ..pipeline.status import status
 from ..utils import host
 from ..utils.web import Reply, Route, as_json, choices_of
 
 
 def _status(body: dict[str, Any]) -> Reply:
+    from ..pipeline.status import status
+
     return as_json(status())
 
 
 def _metrics(body: dict[str, Any]) -> Reply:
+    from ..pipeline.exposition import as_prometheus
+    from ..pipeline.status import status
+
     return Reply(as_prometheus(status()), "text/plain")
 
 
 def _preload(body: dict[str, Any]) -> Reply:
+    from ..pipeline.choices import AUTO, PRECISION_WORDS, backend_names, device_names
+    from ..pipeline.lifecycle import preload
+
     chosen = choices_of(
         body,
         {
@@ -36,12 +39,17 @@ def _preload(body: dict[str, Any]) -> Reply:
 
 
 def _unload(body: dict[str, Any]) -> Reply:
+    from ..pipeline.choices import AUTO
+    from ..pipeline.lifecycle import loaded, unload
+
     names = [*_packs(), *(model.pack for model in loaded())]
     chosen = choices_of(body, {"pack": lambda: [name for name in names if name != AUTO]})
     return as_json({"released": unload(chosen.get("pack"))})
 
 
 def _packs() -> list[str]:
+    from ..pipeline.pack_choice import installed_pack_names
+
     return installed_pack_names(host.insightface_roots())
 
 

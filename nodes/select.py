@@ -10,7 +10,6 @@ from ..utils.choose import ORDERS, SEXES, at_places, numbered, of_sex_and_age, r
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
 from ..utils.faces import Faces
-from ..utils.packs import Task
 from ..utils.text import quoted
 from .socket_checks import faces_of
 from .sockets import (
@@ -25,6 +24,7 @@ from .texts import faces_in, with_text
 
 if TYPE_CHECKING:
     from ..pipeline.insightface_compat.facade import FaceAnalysis
+    from ..utils.packs import Task
 
 _AGE_TASK: Task = "genderage"
 

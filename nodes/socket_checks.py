@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..backends.facenet_networks.parameters import MtcnnParameters
 from ..utils.box_formats import frames_of_boxes
 from ..utils.crops import CropBatch
 from ..utils.embedding import Embedding
@@ -43,7 +42,6 @@ def require_face_analysis(value: Any, name: str = "faceanalysis") -> FaceAnalysi
     Raises:
         InvalidInput: It is not from FastFace Loader.
     """
-    # Here, so that ComfyUI's start does not wait for it: half of the pack's modules.
     from ..pipeline.insightface_compat.facade import FaceAnalysis
 
     if isinstance(value, FaceAnalysis):
@@ -163,6 +161,17 @@ def require_embedding(value: Any, name: str = "embedding") -> None:
         )
 
 
+def require_mtcnn(value: Any, name: str = "mtcnn") -> None:
+    """Looks at its type.
+
+    Raises:
+        InvalidInput: It is no `MtcnnParameters`.
+    """
+    from ..backends.facenet_networks.parameters import MtcnnParameters
+
+    _require(MtcnnParameters, "the output of FastFace MTCNN")(value, name)
+
+
 def require_crops(value: Any, name: str = "origin") -> None:
     """Waits once for the crops' device.
 
@@ -242,7 +251,7 @@ SOCKETS: dict[str, Callable[[Any, str], object]] = {
     FACE_ANALYSIS: require_face_analysis,
     FACES_INPUT: require_faces,
     EMBEDDING: require_embedding,
-    MTCNN: _require(MtcnnParameters, "the output of FastFace MTCNN"),
+    MTCNN: require_mtcnn,
     CROPS: require_crops,
     TRACKS: require_tracks,
     VIDEO: require_video,

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..utils import host
 from ..utils.embedding import Embedding
-from ..utils.gallery.places import gallery_store
 from ..utils.host.films import taken_outputs
 from ..utils.masks import MASK_SHAPES
 from ..utils.progress import part
 from ..utils.tracks import BY, MISSING
 from ..utils.tracks.tracks import Tracks
+from .gallery_add import gallery_state
 from .sockets import CATEGORY, EMBEDDING, FACES, TRACKS, similarity_input
 from .texts import with_text
 
@@ -196,10 +196,7 @@ class FastFaceTracks:
         taken = taken_outputs(node_id)
         if taken is None:
             return float("nan")
-        try:
-            state = repr(gallery_store(gallery).state()) if gallery else ""
-        except (AttributeError, TypeError, ValueError):
-            state = ""
+        state = gallery_state(gallery) if gallery else ""
         return f"{','.join(map(str, sorted(taken)))} {state}".strip()
 
     def show(
@@ -222,7 +219,7 @@ class FastFaceTracks:
         node_id: str | None = None,
         prompt: Any = None,
     ) -> dict[str, Any]:
-        # Here, so that ComfyUI's start does not wait for them.
+        from ..utils.gallery.places import gallery_store
         from ..utils.gallery.search import index_of
         from ..utils.tracks.choosing import choose
         from ..utils.tracks.naming import ids_in, names_by_gallery, names_in, with_names

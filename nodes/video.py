@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..pipeline.film import ACCURACIES, EXACT, TABLE_FORMATS
 from ..utils import host
 from ..utils.errors import InvalidInput
 from ..utils.host.files import input_file, input_films, output_file
@@ -53,6 +52,8 @@ class FastFaceVideo:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..pipeline.film import ACCURACIES, TABLE_FORMATS
+
         return {
             "required": {
                 "faceanalysis": (FACE_ANALYSIS, {"tooltip": FACE_ANALYSIS_TOOLTIP}),
@@ -164,7 +165,7 @@ class FastFaceVideo:
         frames: int = 0,
         start_seconds: float = 0.0,
         end_seconds: float = 0.0,
-        accuracy: str = EXACT,
+        accuracy: str = "exact",
         write: str = _NOT_WRITTEN,
         filename_prefix: str = "fastface/faces",
         resume: bool = True,
@@ -173,7 +174,6 @@ class FastFaceVideo:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        # Here, so that ComfyUI's start does not wait for them.
         from ..pipeline.film.analysis import analyze_film
         from ..pipeline.film.tables import write_table
         from .films.run import given_film, report_lines, wanted_frames

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +100,24 @@ def test_circles_are_seen():
 )
 def test_wrong_imports_are_seen(path: str, source: str, expected: list[str]):
     assert upward(source, path) == expected
+
+
+#: What is imported when a node runs, or when ComfyUI asks for its inputs.
+LATER = ("pipeline", "models", "backends", "benchmark", "utils.packs", "utils.gallery")
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from install import import_pack
+import_pack("fastface")
+print(*(name.removeprefix("fastface.") for name in sys.modules if name.startswith("fastface.")))
+"""
+
+
+def test_comfyuis_start_imports_no_more_than_the_nodes_say():
+    done = subprocess.run(
+        [sys.executable, "-c", START, str(ROOT)], capture_output=True, text=True, check=True
+    )
+    imported = done.stdout.split()
+    nodes = {path.stem for path in (ROOT / "nodes").glob("[!_]*.py")}
+    assert {f"nodes.{name}" for name in nodes} <= set(imported)
+    assert not [name for name in imported if f"{name}.".startswith(tuple(f"{x}." for x in LATER))]

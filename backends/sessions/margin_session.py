@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -24,6 +25,8 @@ _log = logging.getLogger("FastFace")
 #: Sizes of canvases whose empty features are kept: InstantID tries five, one below the other. And
 #: how many shapes of pictures and sizes of batches these are laid out for.
 _EMPTY_CANVASES, _LAID_OUT = 6, 3
+#: Shapes of pictures whose plans are kept: each run asks twice, and working one out takes 40 us.
+_PLANS = 256
 
 #: Opens the graph for margins along an axis of `[B,C,H,W]`, 2 or 3.
 OpenAlong = Callable[[int], GraphSession]
@@ -83,6 +86,7 @@ class MarginSession:
         self._opened: dict[str, Session] = {}
         self._unusable: set[int] = set()
         self.device = below.device
+        self._planned = lru_cache(_PLANS)(partial(_plan_anew, points))
         self._empty: LRUCache[tuple[int, int], tuple[Tensor, ...]] = LRUCache(_EMPTY_CANVASES)
         self._refills: LRUCache[Any, tuple[Tensor, ...]] = LRUCache(_LAID_OUT)
         # Another thread may open one while this one waits for what that needs.
@@ -132,7 +136,7 @@ class MarginSession:
         return self._run_whole(pad(x, margins, value=self._black))
 
     def _plan_of(self, canvas: Canvas) -> MarginPlan | None:
-        plan = plan_of(self._points, canvas)
+        plan = self._planned(canvas.filled_hw, canvas.size_hw)
         return None if plan is None or plan.axis in self._unusable else plan
 
     def _run_whole(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -194,3 +198,9 @@ class MovableMarginSession(MarginSession):
     def return_to_device(self) -> None:
         if isinstance(self._below, Movable):
             self._below.return_to_device()
+
+
+def _plan_anew(
+    points: tuple[MarginPoint, ...], filled_hw: tuple[int, int], size_hw: tuple[int, int]
+) -> MarginPlan | None:
+    return plan_of(points, Canvas(filled_hw, filled_hw, size_hw))

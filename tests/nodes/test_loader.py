@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from fastface.nodes import loader
 from fastface.nodes.build_engine import FastFaceBuildEngine
 from fastface.nodes.loader import FastFaceLoader
-from fastface.pipeline import loading
+from fastface.pipeline import loading, pack_choice
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput, ModelError
@@ -70,7 +69,7 @@ class TestValidate:
 def test_changes_when_a_pack_is_installed(monkeypatch):
     before = FastFaceLoader.IS_CHANGED(model_pack="auto")
     assert FastFaceLoader.IS_CHANGED(model_pack="auto") == before
-    monkeypatch.setattr(loader, "pack_names", lambda roots: ["auto", "new"])
+    monkeypatch.setattr(pack_choice, "pack_names", lambda roots: ["auto", "new"])
     assert FastFaceLoader.IS_CHANGED(model_pack="auto") != before
 
 
@@ -144,9 +143,9 @@ class TestFilesOfAPack:
 def test_hands_out_one_object_twice_and_shows_the_info(monkeypatch, face_analysis, tmp_path: Path):
     asked = {}
     monkeypatch.setattr(host, "insightface_roots", lambda: (tmp_path,))
-    monkeypatch.setattr(loader, "describe_loaded", lambda face_analysis: "runs on cpu")
+    monkeypatch.setattr(loading, "describe_loaded", lambda face_analysis: "runs on cpu")
     monkeypatch.setattr(
-        loader, "load_face_analysis", lambda **kwargs: asked.update(kwargs) or face_analysis
+        loading, "load_face_analysis", lambda **kwargs: asked.update(kwargs) or face_analysis
     )
     output = FastFaceLoader().load(**defaults() | {"det_size": 320}, node_id="4")
     assert output["result"] == (face_analysis, face_analysis, "runs on cpu")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastface.nodes import memory, routes
+from fastface.nodes import routes
 from fastface.nodes.memory import FastFaceMemory
 from fastface.pipeline import lifecycle
 from fastface.pipeline.lifecycle import loaded, unload
@@ -147,7 +147,6 @@ def test_an_error_of_loading_comes_through_the_node(monkeypatch: pytest.MonkeyPa
     def fail(pack: str, **_placement: str) -> None:
         raise ModelError("damaged")
 
-    monkeypatch.setattr(memory, "preload", fail)
+    monkeypatch.setattr(lifecycle, "preload", fail)
     with pytest.raises(ModelError, match="damaged"):
         run(action="preload")
-    assert lifecycle.preload is not fail
