@@ -230,8 +230,8 @@ class GraphBackend(Backend):
     def _open_foreign(self, model: ModelFile, placement: Placement) -> Session:
         # Here, so that ComfyUI's start does not wait for what rewrites graphs.
         from .onnx_graphs.foreign import foreign_graph
-        from .onnx_graphs.sizes import refuse_absurd_sizes
         from .onnx_graphs.ultralytics_graph import as_graph
+        from .onnx_graphs.value_sizes import refuse_absurd_sizes
 
         if not self.explains_missing_devices:
             self._require_device(placement.device)

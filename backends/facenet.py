@@ -14,6 +14,7 @@ from ..utils.packs import ModelFile, ModelPack, Task
 from ..utils.packs.checksums import model_states
 from ..utils.packs.licences import PACK_LICENCES
 from .base import Backend, Parameters
+from .facenet_networks.embedding_weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .facenet_networks.networks import (
     STAGES,
     InceptionNetwork,
@@ -23,7 +24,6 @@ from .facenet_networks.networks import (
     stage_file,
 )
 from .facenet_networks.parameters import IMAGE_SIZE, MtcnnParameters
-from .facenet_networks.weights import EMBEDDING_WEIGHTS, MTCNN_PACK, EmbeddingWeights
 from .interfaces import DetectionOptions
 from .placement import Placement, placed_in_torch
 

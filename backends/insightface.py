@@ -21,12 +21,12 @@ from ..utils.packs.checksums import content_bytes, content_of, unreplaced
 from .base import Backend
 from .interfaces import DetectionOptions, Detector, Head
 from .onnx_graphs.foreign import foreign_graph
-from .onnx_graphs.sizes import refuse_absurd_sizes
+from .onnx_graphs.value_sizes import refuse_absurd_sizes
 from .placement import Placement
-from .providers import probe
+from .providers import provider_probe
 from .providers.check import resolve_actual_provider
+from .providers.provider_table import parse_device
 from .providers.request import OPENING_FACTOR, listed_providers, session_request
-from .providers.table import parse_device
 from .residency.evictable_model import EvictableModel
 from .residency.model_registry import ModelName
 from .sessions.insightface_models import (
@@ -68,7 +68,7 @@ class InsightFaceBackend(Backend):
             return ()
         import onnxruntime
 
-        return probe.usable_devices(onnxruntime)
+        return provider_probe.usable_devices(onnxruntime)
 
     def why_unsupported(self, pack: ModelPack) -> str | None:
         if not is_text(pack.folder):
@@ -136,7 +136,7 @@ def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
             f"insightface can't be imported: {error}; run `python install.py doctor`"
         ) from error
     row, index = parse_device(placement.device)
-    failure = probe.prepare(onnxruntime, row)
+    failure = provider_probe.prepare(onnxruntime, row)
     listed = listed_providers(onnxruntime)
     # Upstream refuses nothing itself; strictness is checked on what came of it.
     asked, _ = session_request(row, index, strict=False, listed=listed)
@@ -146,7 +146,7 @@ def _open_upstream(pack: ModelPack, placement: Placement) -> Upstream:
         app = FaceAnalysis(name=str(pack.folder), providers=list(asked))
     for model in app.models.values():
         make_model_stoppable(model)
-    circumstances = probe.circumstances(onnxruntime, row, index, failure)
+    circumstances = provider_probe.circumstances(onnxruntime, row, index, failure)
     runs_on = {
         task: resolve_actual_provider(
             row, index, model.session.get_providers(), None, circumstances

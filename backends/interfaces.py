@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..utils.crop_spec import CropSource
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.letterbox import Canvas
 from ..utils.packs import Task
-from ..utils.views import CropSource
 from .placement import RunsOn
 
 if TYPE_CHECKING:

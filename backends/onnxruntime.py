@@ -17,7 +17,7 @@ from ..utils.cores import usable_cores, why_not_native
 from ..utils.devices import DeviceWord
 from ..utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ..utils.files import is_text
-from ..utils.memory import is_out_of_memory
+from ..utils.free_memory import is_out_of_memory
 from ..utils.packs import ModelFile
 from ..utils.precision import Precision
 from ..utils.settings import settings
@@ -29,7 +29,7 @@ from .onnx_graphs.foreign import foreign_graph
 from .onnx_graphs.graph import self_contained
 from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
-from .providers import probe
+from .providers import provider_probe
 from .providers.check import (
     conflict,
     explain_fallback,
@@ -38,9 +38,9 @@ from .providers.check import (
     read_assignment,
     resolve_actual_provider,
 )
+from .providers.provider_table import CPU, ProviderRow, device_name, parse_device, row_of_provider
 from .providers.request import OPENING_FACTOR, attempts, listed_providers, session_request
-from .providers.table import CPU, ProviderRow, device_name, parse_device, row_of_provider
-from .sessions.opening import open_batched
+from .sessions.open_batched import open_batched
 from .sessions.ort_session import OrtSession
 
 _log = logging.getLogger("FastFace")
@@ -102,7 +102,7 @@ class OnnxRuntimeBackend(GraphBackend):
             return ()
         import onnxruntime
 
-        return probe.usable_devices(onnxruntime)
+        return provider_probe.usable_devices(onnxruntime)
 
     def precisions(self, device: str) -> tuple[Precision, ...]:
         row, _ = parse_device(device)
@@ -165,8 +165,8 @@ class OnnxRuntimeBackend(GraphBackend):
         """
         import onnxruntime as runtime
 
-        errors = probe.runtime_errors(runtime)
-        failures = [text for text in [probe.prepare(runtime, row)] if text]
+        errors = provider_probe.runtime_errors(runtime)
+        failures = [text for text in [provider_probe.prepare(runtime, row)] if text]
         listed = listed_providers(runtime)
         raw, verified = None, True
         whole = self_contained(graph)
@@ -187,7 +187,7 @@ class OnnxRuntimeBackend(GraphBackend):
                 if not as_strict:
                     failures.append(f"{candidate.provider}: {error}")
 
-        facts = probe.circumstances(runtime, row, index, failures[0] if failures else "")
+        facts = provider_probe.circumstances(runtime, row, index, failures[0] if failures else "")
         asked = f"{file.name}: asked for {device_name(row, index)} ({row.provider})"
         if raw is None:
             reason = explain_fallback(row, CPU, facts)

@@ -13,7 +13,7 @@ from ..utils import host
 from ..utils.cores import is_x86, usable_cores, why_not_native
 from ..utils.devices import Device, DeviceWord
 from ..utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
-from ..utils.memory import is_out_of_memory
+from ..utils.free_memory import is_out_of_memory
 from ..utils.packs import ModelFile, ModelPack
 from ..utils.precision import Precision
 from ..utils.settings import settings
@@ -24,7 +24,7 @@ from .onnx_graphs.batched import BatchedGraph, batched_graph
 from .onnx_graphs.graph import self_contained
 from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
-from .sessions.opening import open_batched
+from .sessions.open_batched import open_batched
 from .sessions.openvino_session import OpenVinoSession
 
 #: OpenVINO's names of devices, for ours.

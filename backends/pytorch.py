@@ -19,7 +19,7 @@ from .onnx_graphs.batched import batched_graph
 from .onnx_graphs.folded_weights import folded_graph
 from .onnx_graphs.network import Network
 from .placement import Placement, RunsOn, placed_in_torch
-from .sessions.opening import open_batched
+from .sessions.open_batched import open_batched
 from .sessions.torch_session import TorchSession
 
 _DTYPES: dict[Precision, torch.dtype] = {

@@ -10,9 +10,9 @@ from ..utils.precision import Precision
 from .base import GraphBackend
 from .interfaces import Session
 from .placement import Placement
+from .trt.engine_sources import find_engine, how_to_build, why_not_there
 from .trt.engines import EngineKey, EngineStore
 from .trt.library import Card, Library, card_here, choose_library, cuda_device
-from .trt.sources import find_engine, how_to_build, why_not_there
 
 #: Precisions of packs, the one to take first; `mixed` keeps the same faces in the same order.
 PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32", "fp16")
@@ -81,7 +81,7 @@ class TensorRTBackend(GraphBackend):
             BackendUnavailable: None is built; says how to.
             ModelError: Its file is damaged.
         """
-        from .trt.opening import open_engine
+        from .trt.open_engine import open_engine
 
         library, card, index = self._here(placement)
         key, fitness = self._engine(model, placement, library, card)

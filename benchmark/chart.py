@@ -13,7 +13,7 @@ import numpy as np
 
 from ..utils.accuracy_report import UNFIT
 from .axis import Axis, axis_for
-from .report import case_title, row_title
+from .result_text import case_title, row_title
 from .weights import RANDOM_LABEL
 
 #: Wide enough for a phone held upright, in pixels.

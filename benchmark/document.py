@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .report import as_markdown
+from .result_text import as_markdown
 from .targets import TARGETS, measured_of, targets_table
 
 #: Targets that no measurement of speed covers; the tests hold them where they can be held.

@@ -11,7 +11,7 @@ from typing import Any
 from ..utils import host
 from ..utils.errors import FileError
 from ..utils.files import append_line
-from .report import case_title
+from .result_text import case_title
 
 _log = logging.getLogger("FastFace")
 

@@ -11,7 +11,7 @@ from ..utils.devices import DeviceWord
 from ..utils.packs import ModelPack, Task
 from ..utils.parity import Found
 from ..utils.precision import Precision
-from .inputs import BenchmarkInputs
+from .benchmark_inputs import BenchmarkInputs
 
 
 @dataclass(frozen=True)

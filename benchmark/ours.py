@@ -14,15 +14,15 @@ from ..backends.registry import all_backends
 from ..backends.sessions.margin_session import MarginSession
 from ..pipeline.choices import FAST
 from ..pipeline.insightface_compat.facade import FaceAnalysis
-from ..pipeline.insightface_compat.results import forget_results
+from ..pipeline.insightface_compat.result_cache import forget_results
 from ..pipeline.loading import load_for_pack
 from ..utils.devices import DeviceWord
 from ..utils.packs import ModelPack, Task
 from ..utils.packs.read import read_pack
 from ..utils.parity import Found, found
 from ..utils.precision import Precision
+from .benchmark_inputs import BenchmarkInputs
 from .implementation import Implementation, Opened, Setting
-from .inputs import BenchmarkInputs
 from .upstream_calls import found_of, single_image_call
 from .workloads import AGAIN, JOBS, NETWORK
 

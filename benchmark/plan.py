@@ -13,8 +13,8 @@ from ..pipeline.choices import AUTO, FAST, best_device
 from ..utils.devices import Device
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelPack
+from .benchmark_inputs import SOURCES
 from .implementation import Implementation
-from .inputs import SOURCES
 from .workloads import JOBS, VARIANTS
 
 

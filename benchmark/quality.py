@@ -9,8 +9,8 @@ import numpy as np
 
 from ..utils.errors import InvalidInput
 from ..utils.parity import Found, compare
+from .benchmark_inputs import fitted
 from .implementations import all_implementations
-from .inputs import fitted
 from .plan import Case, Options, PlannedRun, entries
 from .process import ContestantFailed
 from .reference_checker import ReferenceChecker, on_cpu

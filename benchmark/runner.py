@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..utils.parity import Found
+from .benchmark_inputs import batch_of
 from .implementation import Implementation
 from .implementations import all_implementations
-from .inputs import batch_of
-from .machine import describe_machine, versions
 from .measure import Row, finished_row, reasoned_row, roofline_seconds, with_ratios
+from .measured_machine import describe_machine, versions
 from .plan import Case, Options, PlannedRun, cases, entries
 from .process import ContestantFailed, Worker
 from .reference_checker import ReferenceChecker

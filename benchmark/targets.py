@@ -8,7 +8,7 @@ from typing import Any
 
 from ..utils.accuracy_report import FIT, UNFIT
 from ..utils.precision import Precision
-from .report import case_title
+from .result_text import case_title
 
 Rows = Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]
 

@@ -16,10 +16,10 @@ import torch
 
 from ..utils.devices import Device
 from ..utils.errors import FastFaceError
+from .benchmark_inputs import BenchmarkInputs
 from .implementation import Opened, Setting
 from .implementations import all_implementations
-from .inputs import BenchmarkInputs
-from .memory import MemoryUse
+from .process_memory import MemoryUse
 from .roofline import matmul_rate
 from .stage_shares import stage_shares
 from .synthetic_models.packs import threshold_for

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .implementation import Setting
-from .machine import NoiseWatch
+from .measured_machine import NoiseWatch
 from .plan import Case, Options, PlannedRun
 from .process import Worker
 from .weights import Weights

@@ -190,8 +190,8 @@ def analyzed(options: argparse.Namespace, album_folder: Path, connection: Connec
     import psutil
     from PIL import Image
 
-    from fastface.pipeline.album.analysis import analyze_album
-    from fastface.pipeline.album.results import write_results
+    from fastface.pipeline.album.album_analysis import analyze_album
+    from fastface.pipeline.album.album_results import write_results
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warm = options.work / "warm"
@@ -299,9 +299,9 @@ def own(options: argparse.Namespace, name: str) -> Any:
     """All that the command does, from files to the table and the page."""
     app = loaded(options)
     from fastface.pipeline.album.album import AlbumOptions
-    from fastface.pipeline.album.analysis import analyze_album
+    from fastface.pipeline.album.album_analysis import analyze_album
+    from fastface.pipeline.album.album_results import write_results
     from fastface.pipeline.album.reading import ReadingLimits
-    from fastface.pipeline.album.results import write_results
 
     limits = ReadingLimits(enough_side=ENOUGH_SIDE if name == FAST else None)
     chosen = AlbumOptions(limits=limits, resume=False)

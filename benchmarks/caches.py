@@ -28,10 +28,10 @@ from install import import_pack
 import_pack("fastface")
 from fastface.backends.interfaces import DetectionOptions
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import CACHES, forget_results
+from fastface.pipeline.insightface_compat.result_cache import CACHES, forget_results
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.content import image_key
-from fastface.utils.memory import resident_bytes
+from fastface.utils.free_memory import resident_bytes
 from fastface.utils.metrics import METRICS, stage
 from fastface.utils.packs.read import read_pack
 

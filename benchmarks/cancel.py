@@ -47,7 +47,7 @@ from fastface.benchmark.weights import choose_weights
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.pipeline.choices import get_backend
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.loading import load_face_analysis, load_for_pack
 from fastface.utils import host
 from fastface.utils.download.fetch import download_file

@@ -32,7 +32,7 @@ import_pack("fastface")
 from grid import Portrait, laid_out, portrait
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.detector_files import with_detector

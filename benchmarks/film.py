@@ -146,7 +146,7 @@ def peer(options: argparse.Namespace) -> Any:
 def own(options: argparse.Namespace, accuracy: str) -> Any:
     import_pack("fastface")
     os.environ["FASTFACE_MODELS"] = str(options.pack)
-    from fastface.pipeline.film.analysis import analyze_film
+    from fastface.pipeline.film.film_analysis import analyze_film
     from fastface.pipeline.loading import load_face_analysis
     from fastface.utils.video.film import FilmFile
     from fastface.utils.video.selection import Selection
@@ -232,7 +232,7 @@ def analyse(
     os.environ["XDG_CACHE_HOME"] = str(cache)
     os.environ["FASTFACE_MODELS"] = str(options.pack)
     import_pack("fastface")
-    from fastface.pipeline.film.analysis import analyze_film
+    from fastface.pipeline.film.film_analysis import analyze_film
     from fastface.pipeline.loading import load_face_analysis
     from fastface.utils.video.film import FilmFile
     from fastface.utils.video.selection import Selection

@@ -31,8 +31,8 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.faces import Faces
 from fastface.utils.gallery.contents import Gallery, Identity, Sample
+from fastface.utils.gallery.gallery_store import GalleryStore
 from fastface.utils.gallery.search import GalleryIndex
-from fastface.utils.gallery.store import GalleryStore
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack
 from fastface.utils.pictures import read_picture

@@ -52,7 +52,7 @@ class Recorder:
     """Samples the resident set size of this process, and marks moments of it."""
 
     def __init__(self) -> None:
-        from fastface.utils.memory import resident_bytes
+        from fastface.utils.free_memory import resident_bytes
 
         self._resident: Callable[[], int] = resident_bytes
         self._start = time.perf_counter()

@@ -69,7 +69,7 @@ def measure(folder: Path, backend: str, name: str) -> tuple[int, int]:
     from fastface.backends.placement import Placement
     from fastface.backends.registry import get_backend
     from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
-    from fastface.utils.memory import resident_bytes
+    from fastface.utils.free_memory import resident_bytes
     from fastface.utils.packs.checksums import content_bytes
     from fastface.utils.packs.read import read_pack
 

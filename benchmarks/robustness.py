@@ -34,7 +34,7 @@ import_pack("fastface")
 from grid import SIDE, Cell, Find, Portrait, area, laid_out, meets, portrait, read_image
 
 from fastface.backends.interfaces import DetectionOptions
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.packs.read import read_pack

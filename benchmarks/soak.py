@@ -168,7 +168,7 @@ def soak(
 
     torch.set_num_threads(1)
     from fastface.nodes import NODE_CLASS_MAPPINGS
-    from fastface.pipeline.insightface_compat.results import CACHES
+    from fastface.pipeline.insightface_compat.result_cache import CACHES
 
     detect, embed = (NODE_CLASS_MAPPINGS[name]() for name in ("FastFaceDetect", "FastFaceEmbed"))
     app = load(backend, pack)

@@ -17,7 +17,7 @@ from ..utils.images import ImageBatch
 from ..utils.letterbox import letterbox
 from ..utils.metrics import stage
 from ..utils.packs import ModelFile, ModelPack
-from .inputs import network_input
+from .graph_input import network_input
 
 
 @dataclass(frozen=True)

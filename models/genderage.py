@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..utils.crop_spec import CropSource
 from ..utils.faces import Faces
-from ..utils.views import CropSource
 from .box_head import BoxHead
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..utils.align import apply_affine, invert_affine
+from ..utils.crop_spec import CropSource
 from ..utils.faces import Faces
 from ..utils.pose import head_pose
-from ..utils.views import CropSource
 from .box_head import BoxHead
 
 

@@ -10,9 +10,9 @@ from ..backends.facenet_networks.networks import InceptionNetwork, MtcnnNetworks
 from ..backends.interfaces import CanvasSession, Detector, Head, Session
 from ..backends.placement import Placement
 from ..backends.sessions.margin_session import WholeCanvases
+from ..utils.crop_spec import CropSpec
 from ..utils.errors import ModelError
 from ..utils.packs import ModelFile, ModelPack, Task
-from ..utils.views import CropSpec
 from .box_head import BoxHead
 from .detection import FaceDetector
 from .facenet.inception import InceptionEmbedder

@@ -10,12 +10,12 @@ from torch import Tensor
 from ..backends.interfaces import Session
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
+from ..utils.crop_spec import CropSource, CropSpec
 from ..utils.faces import Faces
 from ..utils.images import ImageBatch
 from ..utils.metrics import stage
 from ..utils.packs import ModelFile, ModelPack, Task
-from ..utils.views import CropSource, CropSpec
-from .inputs import network_input, square_side
+from .graph_input import network_input, square_side
 from .outputs import values_a_face
 
 

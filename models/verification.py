@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..utils.crop_spec import CropSource, CropSpec
 from ..utils.faces import Faces
 from ..utils.packs import ModelFile
-from ..utils.views import CropSource, CropSpec
 from .box_head import BoxHead
-from .inputs import square_side
+from .graph_input import square_side
 
 
 class Verification(BoxHead):

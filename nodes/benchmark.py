@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..utils import host
 from ..utils.errors import InvalidInput
-from .progress import reporter
+from .node_progress import reporter
 from .socket_checks import readable_images
 from .sockets import (
     CATEGORY,
@@ -145,7 +145,7 @@ class FastFaceBenchmark:
         from ..benchmark.chart import draw_chart
         from ..benchmark.history import history_file, remember
         from ..benchmark.plan import Options
-        from ..benchmark.report import as_text
+        from ..benchmark.result_text import as_text
         from ..benchmark.runner import run_benchmark
         from ..benchmark.weights import choose_weights
 

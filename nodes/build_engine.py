@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..utils import host
+from .node_progress import reporter
 from .pack_input import pack_input
-from .progress import reporter
 from .socket_checks import readable_images
 from .sockets import (
     CATEGORY,

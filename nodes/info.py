@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..utils.embedding import Embedding, cosine_similarities
 from ..utils.errors import InvalidInput
+from ..utils.face_report import face_records, image_texts
 from ..utils.faces import Faces
-from ..utils.report import face_records, image_texts
 from .socket_checks import faces_of
 from .sockets import (
     CATEGORY,

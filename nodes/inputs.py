@@ -18,7 +18,7 @@ from ..utils.errors import InvalidInput
 from ..utils.isolation import engine_call
 from ..utils.progress import heard_by
 from ..utils.text import quoted
-from .progress import listener
+from .node_progress import listener
 from .socket_checks import SOCKETS, faces_given
 from .sockets import (
     FACES_INPUT,

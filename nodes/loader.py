@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..utils import host
 from ..utils.settings import settings_or_defaults
 from ..utils.text import quoted
+from .node_progress import reporter
 from .pack_input import pack_input
-from .progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, INSIGHTFACE, MTCNN
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ CROPS = "FASTFACE_CROPS"
 TRACKS = "FASTFACE_TRACKS"
 #: What every input for faces takes: of tracks the function gets the faces, see `faces_given`.
 FACES_INPUT = f"{FACES},{TRACKS}"
-#: ComfyUI's own films; see `utils/video/sources.py`.
+#: ComfyUI's own films; see `utils/video/video_objects.py`.
 VIDEO = "VIDEO"
 
 FACE_ANALYSIS_TOOLTIP = (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..utils import host
 from ..utils.embedding import Embedding
-from ..utils.host.films import taken_outputs
+from ..utils.host.film_outputs import taken_outputs
 from ..utils.masks import MASK_SHAPES
 from ..utils.progress import part
 from ..utils.tracks import BY, MISSING
@@ -223,10 +223,10 @@ class FastFaceTracks:
         from ..utils.gallery.search import index_of
         from ..utils.tracks.choosing import choose
         from ..utils.tracks.naming import ids_in, names_by_gallery, names_in, with_names
-        from ..utils.tracks.report import track_lines
         from ..utils.tracks.shown import Filling
         from ..utils.tracks.timeline import lines_of
-        from .films.people import PeopleOfFilm
+        from ..utils.tracks.track_report import track_lines
+        from .films.people_of_film import PeopleOfFilm
 
         if gallery:
             people_known = index_of(gallery_store(gallery))

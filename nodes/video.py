@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..utils import host
 from ..utils.errors import InvalidInput
-from ..utils.host.files import input_file, input_films, output_file
-from .progress import reporter
+from ..utils.host.io_folders import input_file, input_films, output_file
+from .node_progress import reporter
 from .sockets import CATEGORY, FACE_ANALYSIS, FACE_ANALYSIS_TOOLTIP, FACES, TRACKS, VIDEO
 from .texts import with_text
 
@@ -174,7 +174,7 @@ class FastFaceVideo:
         images: Tensor | None = None,
         node_id: str | None = None,
     ) -> dict[str, Any]:
-        from ..pipeline.film.analysis import analyze_film
+        from ..pipeline.film.film_analysis import analyze_film
         from ..pipeline.film.tables import write_table
         from .films.run import given_film, report_lines, wanted_frames
 

@@ -15,13 +15,13 @@ from ..backends.base import Backend
 from ..backends.interfaces import DetectionOptions
 from ..backends.placement import Placement, RunsOn
 from ..backends.residency.idle_evictor import batch_of_work
+from ..utils.crop_spec import CropSource
 from ..utils.faces import Faces, empty_rows
 from ..utils.images import Images
 from ..utils.insightface_fields import FACE_KEYS
 from ..utils.isolation import engine_call
 from ..utils.packs import ModelPack, Task
 from ..utils.progress import Progress, part
-from ..utils.views import CropSource
 from .listeners import listened_to
 from .model_batches import describe_faces, detect_batches, detect_images
 from .opened_models import OpenedModels

@@ -12,11 +12,12 @@ from pathlib import Path
 from ..backends.base import Backend
 from ..backends.onnx_graphs.batched import BatchedGraph
 from ..backends.onnx_graphs.foreign import foreign_graph
-from ..backends.onnx_graphs.sizes import refuse_absurd_sizes
+from ..backends.onnx_graphs.value_sizes import refuse_absurd_sizes
 from ..backends.placement import Placement
 from ..backends.registry import all_backends
 from ..backends.tensorrt import PRECISIONS, TensorRTBackend
 from ..backends.trt.build import BuildSpec, build
+from ..backends.trt.engine_sources import engine_key, fitness_of, graph_in, prepared_for
 from ..backends.trt.engines import EngineKey, EngineStore
 from ..backends.trt.library import (
     Card,
@@ -25,9 +26,8 @@ from ..backends.trt.library import (
     choose_library,
     cuda_device,
 )
-from ..backends.trt.opening import open_engine
+from ..backends.trt.open_engine import open_engine
 from ..backends.trt.profile import Profile, shape_range
-from ..backends.trt.sources import engine_key, fitness_of, graph_in, prepared_for
 from ..models.opening import open_task
 from ..utils.accuracy_report import UNTESTED, AccuracyReport
 from ..utils.errors import BackendUnavailable, FileError, InvalidInput

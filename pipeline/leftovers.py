@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..backends.facenet_networks.weights import EMBEDDING_WEIGHTS, weight_folders
+from ..backends.facenet_networks.embedding_weights import EMBEDDING_WEIGHTS, weight_folders
 from ..utils import host
 from ..utils.download.fetch import clear_killed_download, clear_killed_file
 from ..utils.errors import FileError

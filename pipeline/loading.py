@@ -26,7 +26,7 @@ from .choices import (
     device_names,
     why_not_cheaper,
 )
-from .insightface_compat.sizes import AUTO_SIZES
+from .insightface_compat.det_sizes import AUTO_SIZES
 from .pack_choice import choose_pack, with_chosen_detector
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.pending import Pending, read_together
+from ..utils.crop_spec import CropSource
 from ..utils.faces import Faces
+from ..utils.free_memory import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.images import ImageBatch, Images, check_values
-from ..utils.memory import faces_at_once, images_at_once, run_with_oom_retry
 from ..utils.metrics import stage
 from ..utils.packs import Task
 from ..utils.progress import part
-from ..utils.views import CropSource
 
 if TYPE_CHECKING:
     from ..models.multiview.types import MakeBatch

@@ -28,7 +28,7 @@ from ..backends.onnx_graphs.int8_graphs import (
     make_int8_graphs,
 )
 from ..backends.placement import Placement, RunsOn
-from ..backends.sessions.opening import open_batched
+from ..backends.sessions.open_batched import open_batched
 from ..models.opening import open_model, open_task
 from ..utils.accuracy_report import UNFIT, UNTESTED, AccuracyReport
 from ..utils.cores import cpu_features

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..backends.residency import model_registry
+from ..utils.free_memory import resident_bytes
 from ..utils.gallery.search import INDEXES
-from ..utils.memory import resident_bytes
 from ..utils.metrics import METRICS, Latency
-from .insightface_compat.results import CACHES
+from .insightface_compat.result_cache import CACHES
 
 
 def status() -> dict[str, Any]:

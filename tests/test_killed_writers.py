@@ -29,11 +29,11 @@ import torch
 from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.benchmark.history import last_like, remember
 from fastface.installer.pack_commands import bench
-from fastface.pipeline.album import analysis as album_analysis
+from fastface.pipeline.album import album_analysis
 from fastface.pipeline.album.album import AlbumOptions
-from fastface.pipeline.album.analysis import AlbumAnalyst, analyze_album
-from fastface.pipeline.album.results import write_results
-from fastface.pipeline.album.store import AlbumStore
+from fastface.pipeline.album.album_analysis import AlbumAnalyst, analyze_album
+from fastface.pipeline.album.album_results import write_results
+from fastface.pipeline.album.album_store import AlbumStore
 from fastface.pipeline.film import TABLE_FORMATS
 from fastface.pipeline.film.segments import FilmStore, Segment, films_folder
 from fastface.pipeline.film.tables import write_table
@@ -52,7 +52,7 @@ from fastface.utils.faces import Faces
 from fastface.utils.files import write_whole
 from fastface.utils.gallery import clusters
 from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from fastface.utils.host import folders
 from fastface.utils.packs.known import KnownPack
 from fastface.utils.pictures import read_picture, write_picture

@@ -20,10 +20,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastface.backends.facenet_networks.weights import CASIA_WEBFACE
+from fastface.backends.facenet_networks.embedding_weights import CASIA_WEBFACE
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.pipeline import lifecycle
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils import host
 from fastface.utils.faces import Faces

@@ -19,8 +19,8 @@ import pytest
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.pipeline.album.album import AlbumOptions
-from fastface.pipeline.album.analysis import analyze_album
-from fastface.pipeline.album.results import write_results
+from fastface.pipeline.album.album_analysis import analyze_album
+from fastface.pipeline.album.album_results import write_results
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.face import Face
 from fastface.pipeline.insightface_compat.face_model import FIELDS, save_face_model

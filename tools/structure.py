@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +25,8 @@ LAYERS = ("nodes", "pipeline", "models", "backends", "utils")
 FOLDERS = (*LAYERS, "benchmark", "installer")
 #: Modules of `backends/` that say what a backend is.
 CONTRACTS = {"__init__", "base", "registry", "interfaces", "placement", "pending"}
+#: Each file is named for what it shows, runs or measures of a file elsewhere.
+SHOWING = ("nodes/", "installer/pack_commands/", "benchmark/implementations/")
 SHORT_LINES, LONG_LINES = 60, 320
 
 
@@ -69,17 +71,17 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     production = [name for name in graph if name.split("/")[0] in LAYERS[1:]]
     taken = [b for a in production for b in graph[a] if b.startswith("benchmark/")]
     yield "what production takes from the benchmark", str(len(taken))
-    names = Counter(Path(name).stem for name in modules)
-    twice = sorted(name for name, count in names.items() if count > 1)
-    yield "file names that are there twice", f"{len(twice)}: {', '.join(twice)}"
-    classes = Counter(
+    twice = there_twice(Path(name).stem for name in modules if not name.startswith(SHOWING))
+    yield "file names that are there twice", ", ".join(twice) or "0"
+    shown = set(there_twice(Path(name).stem for name in modules)) - set(twice)
+    yield "the same, with nodes, commands and implementations", ", ".join(sorted(shown)) or "0"
+    twice = there_twice(
         node.name
         for name in sources
         for node in ast.walk(trees[name])
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    twice = sorted(name for name, count in classes.items() if count > 1)
-    yield "public classes that are there twice", f"{len(twice)}: {', '.join(twice)}"
+    yield "public classes that are there twice", ", ".join(twice) or "0"
     functions = [
         (node.end_lineno - node.lineno + 1, f"{name}: {node.name}")
         for name in sources
@@ -89,6 +91,10 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     yield "longest functions", ", ".join(f"{name} {n}" for n, name in sorted(functions)[:-4:-1])
     biggest = sorted(((count, name) for name, count in lines.items()), reverse=True)[:3]
     yield "longest files", ", ".join(f"{name} {count}" for count, name in biggest)
+
+
+def there_twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def files_of(root: Path) -> list[Path]:
@@ -183,7 +189,7 @@ def way_of_an_image(root: Path, pack: Path, photo: Path) -> tuple[int, int]:
 
     from fastface.backends.interfaces import DetectionOptions
     from fastface.nodes import NODE_CLASS_MAPPINGS
-    from fastface.pipeline.insightface_compat.results import forget_results
+    from fastface.pipeline.insightface_compat.result_cache import forget_results
     from fastface.pipeline.loading import load_for_pack
     from fastface.utils.images import Images
     from fastface.utils.packs.read import read_pack

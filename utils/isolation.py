@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from .memory import memory_errors_explained
+from .free_memory import memory_errors_explained
 from .shutdown import at_work
 
 #: Device types that torch has an autocast for; others have none in torch itself.

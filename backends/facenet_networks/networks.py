@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...utils.errors import BackendUnavailable, ModelError
-from ...utils.memory import is_out_of_memory
+from ...utils.free_memory import is_out_of_memory
 from ...utils.packs import ModelFile, Task
 from ...utils.packs.checksums import content_bytes, content_of, model_states, unreplaced
 from ..placement import Placement, RunsOn
 from ..residency.model_registry import ModelName
 from ..sessions.evictable_session import EvictableSession
 from ..sessions.torch_session import TorchSession
+from .embedding_weights import MTCNN_PACK, embedding_pack
 from .parameters import MtcnnParameters
-from .weights import MTCNN_PACK, embedding_pack
 
 #: Sessions in use by name, content, device and note: other parameters are no reason to load
 #: weights again.

@@ -11,11 +11,11 @@ import torch
 
 from ...utils.errors import ModelError, OutOfMemory
 from ...utils.files import source_for_libraries
-from ...utils.memory import is_out_of_memory
+from ...utils.free_memory import is_out_of_memory
 from ...utils.packs import ModelFile
 from ...utils.telemetry import decline_events
 from ..providers.check import installed_distributions
-from ..providers.probe import runtime_errors
+from ..providers.provider_probe import runtime_errors
 from .graph import graph_of, read_model
 from .network import Network
 

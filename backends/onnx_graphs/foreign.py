@@ -13,7 +13,7 @@ import torch
 
 from ...utils import host
 from ...utils.errors import BackendUnavailable, FastFaceError, ModelError, OutOfMemory
-from ...utils.memory import is_out_of_memory
+from ...utils.free_memory import is_out_of_memory
 from ...utils.progress import raised_by_listener
 
 #: As much of what a library says as people read: protobuf may quote the file.

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...utils.errors import BackendUnavailable, ModelError, OutOfMemory
-from ...utils.memory import free_ram
+from ...utils.free_memory import free_ram
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes
 from ...utils.precision import Precision

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..placement import RunsOn
-from .table import CPU, ProviderRow, device_name, row_of_provider
+from .provider_table import CPU, ProviderRow, device_name, row_of_provider
 
 #: Distributions named onnxruntime-... that live beside the runtime instead of replacing it.
 _ADD_ONS = ("onnxruntime-ep-", "onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools")

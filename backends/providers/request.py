@@ -10,7 +10,7 @@ from typing import Any
 from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.settings import settings
-from .table import CPU, PROVIDERS, ProviderRow, device_name, row_of_device
+from .provider_table import CPU, PROVIDERS, ProviderRow, device_name, row_of_device
 
 #: The runtime refuses to create a session that would leave a node to the CPU.
 NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from ...utils import memory
+from ...utils import free_memory
 from ...utils.devices import Device
 from ...utils.errors import OutOfMemory
 from ...utils.host import patcher
@@ -37,7 +37,7 @@ def make_room(
         OutOfMemory: There is too little room even so.
     """
     need = round(opening_factor * size_bytes)
-    _require(name, need, "RAM", memory.free_ram, torch.device("cpu"))
+    _require(name, need, "RAM", free_memory.free_ram, torch.device("cpu"))
     device = _card(placement)
     if device is not None:
         need = round(_CARD_FACTOR * size_bytes)
@@ -72,7 +72,7 @@ def _card(placement: Placement) -> torch.device | None:
 
 def _free_on(device: torch.device) -> int:
     """What is free on a card, within the budget that the user gave."""
-    free = memory.free_vram(device) or 0
+    free = free_memory.free_vram(device) or 0
     budget = settings().gpu_mem_limit
     if not budget:
         return free

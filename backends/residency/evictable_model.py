@@ -13,8 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import torch
 
 from ...utils.errors import OutOfMemory
+from ...utils.free_memory import is_out_of_memory, trim_heap
 from ...utils.host import patcher
-from ...utils.memory import is_out_of_memory, trim_heap
 from ...utils.shutdown import at_work
 from ..placement import Placement, RunsOn
 from .admission import make_room

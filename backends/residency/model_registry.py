@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...utils.memory import return_memory
+from ...utils.free_memory import return_memory
 from ...utils.shutdown import at_work
 from ..placement import RunsOn
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...utils.crop_spec import CropSource, whole_images
 from ...utils.errors import ModelError
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
@@ -20,7 +21,6 @@ from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.letterbox import Canvas, fitted_size, letterbox
 from ...utils.packs import ModelFile, Task
 from ...utils.progress import advance, may_stop
-from ...utils.views import CropSource, whole_images
 from ..interfaces import DetectionOptions
 from ..onnx_graphs.foreign import foreign_graph
 from ..placement import RunsOn

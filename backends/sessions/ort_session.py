@@ -15,7 +15,7 @@ from ...utils.errors import ModelError
 from ...utils.progress import raised_by_listener
 from ..onnx_graphs.graph import is_image_alone
 from ..placement import RunsOn
-from ..providers.table import CPU
+from ..providers.provider_table import CPU
 from .running import check_input, endings, explained
 
 #: Types of a graph's image input: torch's and numpy's for each of ONNX Runtime's.

@@ -25,7 +25,7 @@ from ...utils.errors import (
     ModelError,
     OutOfMemory,
 )
-from ...utils.memory import is_out_of_memory
+from ...utils.free_memory import is_out_of_memory
 from ...utils.progress import checkpoint
 from ...utils.shutdown import is_ending, start_thread
 from ..placement import RunsOn

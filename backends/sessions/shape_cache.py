@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from ...utils.errors import FastFaceError
-from ...utils.memory import is_out_of_memory
+from ...utils.free_memory import is_out_of_memory
 
 _log = logging.getLogger("FastFace")
 

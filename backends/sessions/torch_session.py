@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ...utils.free_memory import is_out_of_memory
 from ...utils.isolation import isolated
-from ...utils.memory import is_out_of_memory
 from ...utils.precision import full_float32
 from ..placement import RunsOn
 from .memory_format import Arrangeable, autotune

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import BackendUnavailable, InvalidInput, ModelError, OutOfMemory
-from ...utils.memory import speaks_of_shortage
+from ...utils.free_memory import speaks_of_shortage
 from ..placement import RunsOn
 from ..trt.library import Library
 from ..trt.profile import covers, shape_range

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...utils.errors import BackendUnavailable, ModelError
 from ..onnx_graphs.foreign import foreign_graph
+from .build_progress import OnShare, Watch
 from .library import Card, Library
 from .profile import Shape, shape_range
-from .progress import OnShare, Watch
 
 #: Two builds at once would time their kernels against each other.
 _lock = threading.Lock()

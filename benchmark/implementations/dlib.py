@@ -11,8 +11,8 @@ from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
+from ..benchmark_inputs import BenchmarkInputs
 from ..implementation import Implementation, Opened, Setting
-from ..inputs import BenchmarkInputs
 
 _UPSAMPLE_ONCE = 1
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.facenet_networks.weights import MTCNN_PACK
+from ...backends.facenet_networks.embedding_weights import MTCNN_PACK
 from ...backends.registry import all_backends
 from ...utils.devices import DeviceWord
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
+from ..benchmark_inputs import BenchmarkInputs
 from ..implementation import Implementation, Opened, Setting
-from ..inputs import BenchmarkInputs
 
 
 class FacenetPytorch(Implementation):

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.providers.table import device_name, parse_device
+from ...backends.providers.provider_table import device_name, parse_device
 from ...backends.registry import all_backends
 from ...utils.devices import DeviceWord
 from ...utils.packs import ModelPack, Task
 from ...utils.parity import Found, found
+from ..benchmark_inputs import BenchmarkInputs
 from ..implementation import Implementation, Opened, Setting
-from ..inputs import BenchmarkInputs
 from ..upstream_calls import found_of, single_image_call
 from ..workloads import JOBS
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ...backends.providers.table import parse_device
+from ...backends.providers.provider_table import parse_device
 from ...backends.registry import all_backends
 from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.packs import ModelPack, Task
 from ...utils.packs.read import read_pack
 from ...utils.parity import Found, found
+from ..benchmark_inputs import BenchmarkInputs
 from ..implementation import Implementation, Opened, Setting
-from ..inputs import BenchmarkInputs
 
 
 class Uniface(Implementation):
@@ -71,11 +71,11 @@ class Uniface(Implementation):
 def _recognizer(file: str, providers: list[Any]) -> Any:
     from uniface.recognition.base import BaseRecognizer, PreprocessConfig
 
-    class Recognizer(BaseRecognizer):
+    class PackRecognizer(BaseRecognizer):
         def __init__(self) -> None:
             super().__init__(model_path=file, preprocessing=PreprocessConfig(), providers=providers)
 
-    return Recognizer()
+    return PackRecognizer()
 
 
 class OpenedUniface(Opened):

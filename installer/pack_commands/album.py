@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...pipeline.album.album import Album, AlbumOptions, AlbumProgress, Listener
-from ...pipeline.album.analysis import analyze_album
+from ...pipeline.album.album_analysis import analyze_album
+from ...pipeline.album.album_results import THRESHOLD, AlbumResults, chosen_format, write_results
+from ...pipeline.album.album_table import FORMATS
 from ...pipeline.album.reading import OTHER_FILE, ReadingLimits
-from ...pipeline.album.results import THRESHOLD, AlbumResults, chosen_format, write_results
-from ...pipeline.album.table import FORMATS
 from ...pipeline.choices import AUTO
 from ...pipeline.insightface_compat.facade import FaceAnalysis
 from ...pipeline.loading import DETECTION_MODES, describe_loaded, load_face_analysis
 from ...utils.errors import FastFaceError, InvalidInput
+from ...utils.gallery.gallery_store import GalleryStore
 from ...utils.gallery.places import gallery_store
-from ...utils.gallery.store import GalleryStore
 from ...utils.text import one_line
 from .comfyui import comfyui_around
 

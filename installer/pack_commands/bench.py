@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...benchmark.benchmark_inputs import SOURCES
 from ...benchmark.chart import draw_chart
 from ...benchmark.document import results_document
 from ...benchmark.history import history_file, remember
-from ...benchmark.inputs import SOURCES
 from ...benchmark.plan import Options
 from ...benchmark.presets import PRESETS, Run, preset
 from ...benchmark.quality import examine
 from ...benchmark.quality_report import quality_markdown, worst_pictures
-from ...benchmark.report import as_text, jobs_text
 from ...benchmark.result import BenchmarkResult
+from ...benchmark.result_text import as_text, jobs_text
 from ...benchmark.runner import run_benchmark
 from ...benchmark.targets import targets_table
 from ...benchmark.weights import choose_weights

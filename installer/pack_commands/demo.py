@@ -12,7 +12,7 @@ import torch
 
 from ...pipeline.choices import AUTO
 from ...pipeline.insightface_compat.facade import FaceAnalysis
-from ...pipeline.insightface_compat.results import forget_results
+from ...pipeline.insightface_compat.result_cache import forget_results
 from ...pipeline.loading import describe_loaded, load_face_analysis
 from ...utils.draw import annotate
 from ...utils.errors import FastFaceError

@@ -12,14 +12,14 @@ from ...backends.facenet_networks.networks import InceptionNetwork
 from ...backends.facenet_networks.parameters import IMAGE_SIZE
 from ...backends.residency.evictable_model import EvictableModel, managed_among
 from ...utils.area import area_crops, summed_area_table
+from ...utils.crop_spec import CropSource, whole_images
 from ...utils.cutting import cut_faces
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.packs import Task
 from ...utils.progress import may_stop
-from ...utils.views import CropSource, whole_images
-from ..inputs import colour_planes
+from ..graph_input import colour_planes
 
 #: Images whose sums are held at once.
 _IMAGES_AT_ONCE = 4

@@ -13,8 +13,8 @@ from ...utils.area import summed_area_table
 from ...utils.choose import select_boxes
 from ...utils.errors import OutOfMemory
 from ...utils.faces import Faces
+from ...utils.free_memory import is_out_of_memory
 from ...utils.images import ImageBatch
-from ...utils.memory import is_out_of_memory
 from ...utils.metrics import stage
 from ...utils.progress import part
 from .proposals import propose, pyramid_scales

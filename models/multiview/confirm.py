@@ -25,8 +25,8 @@ from ...utils.align import (
 )
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
+from ...utils.free_memory import images_at_once
 from ...utils.images import ImageBatch, Images
-from ...utils.memory import images_at_once
 from .types import DetectBatches
 from .views import Detections, on_host
 

@@ -20,8 +20,8 @@ from ...utils.align import apply_affine, centred_square, crop_faces, invert_affi
 from ...utils.boxes import overlaps
 from ...utils.devices import uploaded, widest_float
 from ...utils.faces import Faces
+from ...utils.free_memory import images_at_once
 from ...utils.images import ImageBatch, Images
-from ...utils.memory import images_at_once
 from ...utils.progress import part
 from .confirm import turned_crops
 from .types import DetectBatches

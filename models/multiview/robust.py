@@ -13,8 +13,8 @@ from torch import Tensor
 from ...backends.interfaces import DetectionOptions
 from ...utils.devices import uploaded
 from ...utils.faces import Faces
+from ...utils.free_memory import images_at_once
 from ...utils.images import ImageBatch, Images
-from ...utils.memory import images_at_once
 from ...utils.progress import part
 from .confirm import FACE_PX, look_again, steady_landmarks
 from .merge import is_sure, merge, needs_proof, posture, seems_upright, together

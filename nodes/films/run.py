@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ...pipeline.film.analysis import FilmAnalysis
+from ...pipeline.film.film_analysis import FilmAnalysis
 from ...utils.errors import InvalidInput
-from ...utils.host.files import input_file
+from ...utils.host.io_folders import input_file
 from ...utils.tracks.tracks import NO_TRACK
 from ...utils.video.film import FilmFile
 from ...utils.video.frames import Frames, ImageFrames
 from ...utils.video.selection import Selection
-from ...utils.video.sources import TrimmedFilm, film_of_video
+from ...utils.video.video_objects import TrimmedFilm, film_of_video
 from ..texts import counted, faces_in, places
 
 #: Tracks that the report describes before it only counts the rest.

@@ -22,8 +22,8 @@ from ...utils.gallery.contents import (
     with_merged,
     with_renamed,
 )
-from ...utils.gallery.store import GalleryStore
-from ...utils.host.files import input_folder
+from ...utils.gallery.gallery_store import GalleryStore
+from ...utils.host.io_folders import input_folder
 from ...utils.progress import part
 from ..embedding_file import embeddings_folder
 from ..gallery_add import facts_of

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from .files import FoundFile
+from .album_store import AlbumStore, RecordPlace
+from .found_files import FoundFile
 from .reading import ReadingLimits
 from .records import FileRecord
-from .store import AlbumStore, Place
 
 THUMBNAIL_PX = 96
 
@@ -81,7 +81,7 @@ class Album:
     files: tuple[FoundFile, ...]
     progress: AlbumProgress
     _store: AlbumStore
-    _places: tuple[Place, ...]
+    _places: tuple[RecordPlace, ...]
 
     @property
     def faces(self) -> int:

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...backends.residency.idle_evictor import batch_of_work
-from ...utils.gallery.store import GalleryStore
+from ...utils.gallery.gallery_store import GalleryStore
 from ..loading import load_face_analysis
 from .album import AlbumOptions
-from .analysis import AlbumAnalyst
-from .files import FoundFile, walk
-from .people import names_by_gallery
-from .results import THRESHOLD
-from .table import arrow_table, rows_of, schema
+from .album_analysis import AlbumAnalyst
+from .album_people import names_by_gallery
+from .album_results import THRESHOLD
+from .album_table import arrow_table, rows_of, schema
+from .found_files import FoundFile, walk
 
 if TYPE_CHECKING:
     import pyarrow

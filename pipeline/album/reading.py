@@ -18,7 +18,7 @@ from ...utils.decoding import OpenedPicture, open_picture
 from ...utils.errors import BackendUnavailable, InvalidInput
 from ...utils.file_kinds import SIGNATURE_BYTES, FileKind, kind_of, promises_pixels
 from ...utils.files import is_text
-from .files import FoundFile, open_file
+from .found_files import FoundFile, open_file
 from .records import FileRecord
 
 #: Memory for pictures that are being decoded or wait, in bytes; one alone may take more.

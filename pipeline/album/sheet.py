@@ -13,7 +13,7 @@ from ...utils.files import write_whole
 from ...utils.pictures import USE_OUTPUT
 from ...utils.text import one_line
 from .album import THUMBNAIL_PX, Album
-from .people import AlbumPeople, AlbumPerson
+from .album_people import AlbumPeople, AlbumPerson
 from .reading import OTHER_FILE
 
 #: What is shown at most: faces of a person, people, files that were left out, who was seen once.

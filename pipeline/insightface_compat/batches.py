@@ -15,7 +15,7 @@ from ...utils.progress import Progress, part
 from ..analyzer import Analyzer
 from ..listeners import listened_to
 from .face_order import FaceOrder
-from .results import BATCHES
+from .result_cache import BATCHES
 
 #: Stands for all frames of a film where one line in the log is enough.
 _FILM = b"film"

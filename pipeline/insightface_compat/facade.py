@@ -22,6 +22,7 @@ from ..analyzer import Analyzer
 from ..pool import shared_analyzer
 from .access_predictor import AccessPredictor
 from .addons import DEFAULT_LIVENESS_THRESHOLD, NORMAL_MODE
+from .det_sizes import parse_sizes
 from .face import Face, imported_class
 from .face_order import FaceOrder
 from .image_faces import ChosenFaces, chosen_faces, faces_of_image
@@ -29,8 +30,7 @@ from .loaded_pack import LoadedPack
 from .models import DetectionModel, HeadModel, LandmarkModel, RecognitionModel
 from .offered_tasks import OfferedTasks
 from .portable import Portable
-from .results import Found
-from .sizes import parse_sizes
+from .result_cache import Found
 from .verification_model import VerificationModel
 
 #: The tasks whose models offer more than every head does.

@@ -15,7 +15,7 @@ from .addons import LIVENESS, is_not_live
 from .face import Face
 from .lazy_faces import FrameRecord, LazyImageFaces, SharedImage
 from .models import DetectionModel, HeadModel, most_faces
-from .results import PICTURES, RECORDS, Found
+from .result_cache import PICTURES, RECORDS, Found
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis

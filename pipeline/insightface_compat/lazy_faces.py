@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from ...utils.crop_spec import CropSource, CropSpec, PrecomputedCrops, bytes_of_crops
 from ...utils.errors import ModelReplaced
 from ...utils.faces import Faces
 from ...utils.images import Images
 from ...utils.insightface_fields import FACE_KEYS
 from ...utils.isolation import engine_call
 from ...utils.packs import Task
-from ...utils.views import CropSource, CropSpec, PrecomputedCrops, bytes_of_crops
 from .access_predictor import AccessPredictor
 
 if TYPE_CHECKING:

@@ -12,21 +12,21 @@ import torch
 from ...backends.interfaces import DetectionOptions
 from ...utils.content import image_key
 from ...utils.errors import InvalidInput
+from ...utils.free_memory import run_with_oom_retry
 from ...utils.images import ImageBatch, Images, checked_bgr
 from ...utils.insightface_fields import FACE_KEYS, faces_from_arrays
 from ...utils.isolation import engine_call
 from ...utils.letterbox import stretch
-from ...utils.memory import run_with_oom_retry
 from ...utils.pose import MEAN_FACE_68
 from ..analyzer import Analyzer
+from .det_sizes import Sizes, parse_sizes
 from .lazy_faces import (
     face_fields,
 )
 from .model_view import ModelView
 from .overridable import overridable
-from .results import DETECTIONS, Found
+from .result_cache import DETECTIONS, Found
 from .scrfd_calls import ScrfdCalls
-from .sizes import Sizes, parse_sizes
 
 if TYPE_CHECKING:
     from .facade import FaceAnalysis

@@ -21,8 +21,8 @@ from ...utils.settings import settings
 from ..choices import AUTO
 from ..loading import load_for_pack
 from .addons import open_addons
+from .det_sizes import AUTO_SIZES
 from .facade import FaceAnalysis
-from .sizes import AUTO_SIZES
 
 #: Set to 1 to replace the class.
 VARIABLE = "FASTFACE_REPLACE_INSIGHTFACE"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from fastface.backends.facenet import FacenetBackend
-from fastface.backends.facenet_networks import weights
-from fastface.backends.facenet_networks.weights import CASIA_WEBFACE, VGGFACE2
+from fastface.backends.facenet_networks import embedding_weights
+from fastface.backends.facenet_networks.embedding_weights import CASIA_WEBFACE, VGGFACE2
 from fastface.pipeline import lifecycle
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
@@ -65,7 +65,9 @@ def test_weights_are_found(folders: Path, place: str):
 
 
 @pytest.mark.parametrize("known", [VGGFACE2, CASIA_WEBFACE])
-def test_missing_weights_say_from_where_to_where(folders: Path, known: weights.EmbeddingWeights):
+def test_missing_weights_say_from_where_to_where(
+    folders: Path, known: embedding_weights.EmbeddingWeights
+):
     with pytest.raises(ModelError) as refused:
         load_face_analysis(model_pack=known.pack_name, device="cpu")
     assert known.url in str(refused.value)
@@ -73,7 +75,9 @@ def test_missing_weights_say_from_where_to_where(folders: Path, known: weights.E
 
 
 def test_what_can_not_be_checked_is_not_downloaded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(weights, "download_file", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(
+        embedding_weights, "download_file", lambda *_, **__: pytest.fail("downloaded")
+    )
     with pytest.raises(ModelError, match="give no hash to check it by"):
         load_face_analysis(model_pack="facenet-casia-webface", device="cpu", download_missing=True)
 
@@ -86,7 +90,7 @@ def test_a_download_goes_into_comfyuis_folder_and_is_checked(
     def download(url: str, target: Path, *, sha256: str, on_progress: Any) -> None:
         asked.append((url, target, sha256, on_progress))
 
-    monkeypatch.setattr(weights, "download_file", download)
+    monkeypatch.setattr(embedding_weights, "download_file", download)
 
     def report(done: int, total: int) -> None:
         """Shows nothing."""

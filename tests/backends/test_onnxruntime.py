@@ -15,7 +15,7 @@ from fastface.backends.interfaces import Session
 from fastface.backends.onnx_graphs import cpu_optimized
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
-from fastface.backends.providers.table import CPU
+from fastface.backends.providers.provider_table import CPU
 from fastface.backends.sessions.ort_session import OrtSession
 from fastface.benchmark.synthetic_models.heads import gender_age
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net

@@ -14,9 +14,9 @@ from fastface.backends import onnxruntime as onnxruntime_backend
 from fastface.backends.onnx_graphs.batched import BatchedGraph
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.placement import Placement
-from fastface.backends.providers import probe as provider_probe
+from fastface.backends.providers import provider_probe
+from fastface.backends.providers.provider_table import CPU
 from fastface.backends.providers.request import NO_CPU_FALLBACK
-from fastface.backends.providers.table import CPU
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
 from fastface.utils.packs import ModelFile
 

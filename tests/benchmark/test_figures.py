@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.benchmark.memory import MemoryUse
+from fastface.benchmark.process_memory import MemoryUse
 from fastface.benchmark.roofline import matmul_rate, operations
 from fastface.benchmark.stage_shares import REST, StageClock, stage_shares
 from fastface.benchmark.synthetic_models.packs import make_synthetic_pack

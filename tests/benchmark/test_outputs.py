@@ -10,7 +10,7 @@ import pytest
 
 from fastface.benchmark.axis import axis_for
 from fastface.benchmark.chart import draw_chart
-from fastface.benchmark.report import as_markdown, as_text
+from fastface.benchmark.result_text import as_markdown, as_text
 from fastface.benchmark.targets import TARGETS, targets_table
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from fastface.benchmark.benchmark_inputs import batch_of, fitted
 from fastface.benchmark.implementation import Implementation
 from fastface.benchmark.implementations import all_implementations
-from fastface.benchmark.inputs import batch_of, fitted
 from fastface.benchmark.plan import Case, Options, cases, entries
 from fastface.benchmark.presets import PRESETS, preset
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd

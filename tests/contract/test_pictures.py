@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from fastface.backends.residency import model_registry
-from fastface.pipeline.insightface_compat.results import PICTURES, forget_results
+from fastface.pipeline.insightface_compat.result_cache import PICTURES, forget_results
 from fastface.pipeline.lifecycle import unload
-from fastface.utils.views import PrecomputedCrops
+from fastface.utils.crop_spec import PrecomputedCrops
 from tests.contract.conftest import Counted
 
 FIELDS = ("embedding", "landmark_2d_106", "landmark_3d_68", "pose", "gender", "age")

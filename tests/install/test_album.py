@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from fastface.installer.pack_commands import album
-from fastface.pipeline.album import analysis
+from fastface.pipeline.album import album_analysis
 from fastface.utils import host
 from fastface.utils.files import write_whole
 from fastface.utils.gallery.contents import Addition, with_added
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from tests.nodes.fakes import SteadyRecogniser, analysis_of
 from tests.pipeline.album import odd_files
 from tests.pipeline.album.test_album import with_faces
@@ -71,7 +71,7 @@ def test_it_writes_all_and_says_what_it_left_out(photos: Path, caplog):
 
 def refused(arguments: list[str], caplog, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the command says; nothing may have been analysed before it does."""
-    monkeypatch.setattr(analysis, "walk", lambda *_, **__: pytest.fail("it went on"))
+    monkeypatch.setattr(album_analysis, "walk", lambda *_, **__: pytest.fail("it went on"))
     assert album.main(arguments) == 1
     return caplog.text
 
@@ -110,7 +110,7 @@ def test_a_gallery_that_is_damaged_or_newer(photos: Path, what: str, caplog, mon
 def test_names_of_a_gallery(photos: Path, caplog):
     # The fake network says of a face how large it is and how sure: see SteadyRecogniser.
     app = album.load_face_analysis()
-    found = analysis.analyze_album(app, [photos], Path("before"))
+    found = album_analysis.analyze_album(app, [photos], Path("before"))
     first = next(each for each in found.records() if each.path == "1.png")
     anna = Addition("Anna", first.faces.embeddings)
     store = GalleryStore(Path("people"))
@@ -130,8 +130,8 @@ def test_an_output_that_is_a_file(photos: Path, caplog):
 
 
 def test_a_full_disk_loses_nothing(photos: Path, caplog, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(analysis, "_AT_ONCE", 1)
-    monkeypatch.setattr(analysis, "_PART_FILES", 2)
+    monkeypatch.setattr(album_analysis, "_AT_ONCE", 1)
+    monkeypatch.setattr(album_analysis, "_PART_FILES", 2)
     written = Path.write_bytes
     full = [1]
 
@@ -153,9 +153,9 @@ def test_a_full_disk_loses_nothing(photos: Path, caplog, monkeypatch: pytest.Mon
 
 
 def test_parquet_needs_pyarrow_before_anything_is_done(photos: Path, caplog, monkeypatch):
-    from fastface.pipeline.album import table
+    from fastface.pipeline.album import album_table
 
-    monkeypatch.setattr(table, "has_module", lambda name: False)
+    monkeypatch.setattr(album_table, "has_module", lambda name: False)
     said = refused([str(photos), "--format", "parquet"], caplog, monkeypatch)
     assert "pip install pyarrow" in said and "--format jsonl" in said
 

@@ -125,7 +125,12 @@ def test_imports_no_engine_reads_no_model_opens_no_socket():
     }
     assert engines.isdisjoint(answer["gained"])
     # What analyses waits for the first image: it is half of the pack's modules.
-    waiting = ("pipeline.analyzer", "pipeline.film.analysis", "models.", "backends.onnx_graphs.")
+    waiting = (
+        "pipeline.analyzer",
+        "pipeline.film.film_analysis",
+        "models.",
+        "backends.onnx_graphs.",
+    )
     early = [name for name in answer["ours"] if name.startswith(waiting)]
     assert early == []
     assert answer["cuda"] is False

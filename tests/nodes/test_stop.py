@@ -15,7 +15,7 @@ from fastface.nodes.sockets import (
     FACES_INPUT,
 )
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.utils import host
 from fastface.utils.crops import CropBatch
 from fastface.utils.images import Images

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes import tracks as node_module
-from fastface.nodes.films.people import PeopleOfFilm
+from fastface.nodes.films.people_of_film import PeopleOfFilm
 from fastface.utils.draw import draw_keypoints
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput, ModelError

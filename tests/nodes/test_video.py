@@ -15,7 +15,7 @@ from fastface.nodes import NODE_CLASS_MAPPINGS
 from fastface.nodes.video import FastFaceVideo
 from fastface.pipeline.film.tables import COLUMNS
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import CACHES
+from fastface.pipeline.insightface_compat.result_cache import CACHES
 from fastface.utils import host
 from fastface.utils.errors import BackendUnavailable, InvalidInput
 from fastface.utils.faces import Faces
@@ -207,10 +207,10 @@ def test_runs_again_when_the_film_changed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_says_how_far_it_is(face_analysis: FaceAnalysis, monkeypatch: pytest.MonkeyPatch):
-    from fastface.pipeline.film import analysis
+    from fastface.pipeline.film import film_analysis
 
     said: list[tuple[str | None, str]] = []
-    monkeypatch.setattr(analysis, "_SHOW_SECONDS", 0.0)
+    monkeypatch.setattr(film_analysis, "_SHOW_SECONDS", 0.0)
     monkeypatch.setattr(host, "show_now", lambda *told: said.append(told))
     run(face_analysis, images=images_with(*[1] * 40), node_id="7")
     assert said and all(node_id == "7" for node_id, _ in said)

@@ -18,7 +18,7 @@ from cachetools import LRUCache
 from fastface.backends.registry import all_backends
 from fastface.pipeline import lifecycle
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils.embedding import cosine_similarities

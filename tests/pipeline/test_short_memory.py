@@ -28,9 +28,9 @@ from fastface.models import detection, recognition
 from fastface.models.facenet import mtcnn, proposals, refinement
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
+from fastface.utils import free_memory
 from fastface.utils import images as images_module
-from fastface.utils import memory
 from fastface.utils.detectors import scrfd
 from fastface.utils.errors import FastFaceError, OutOfMemory
 from fastface.utils.faces import Faces
@@ -248,7 +248,7 @@ from install import import_pack
 
 import_pack("fastface")
 from fastface.utils.errors import OutOfMemory
-from fastface.utils.memory import return_memory
+from fastface.utils.free_memory import return_memory
 from tests.pipeline.test_short_memory import analysed, analyzer_of
 
 data, backend = Path(sys.argv[2]), sys.argv[3]
@@ -299,8 +299,8 @@ def test_every_error_of_shortage_is_this_packs_own() -> None:
     for error in (TORCH, NUMPY, OPENCV, ONNXRUNTIME, OPENVINO):
         with (
             pytest.raises(OutOfMemory, match="smaller det_size"),
-            memory.memory_errors_explained(),
+            free_memory.memory_errors_explained(),
         ):
             raise error
-    with pytest.raises(ValueError, match="other"), memory.memory_errors_explained():
+    with pytest.raises(ValueError, match="other"), free_memory.memory_errors_explained():
         raise ValueError("other")

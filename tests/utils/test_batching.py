@@ -7,8 +7,8 @@ import torch
 
 from fastface.utils.errors import OutOfMemory
 from fastface.utils.faces import Faces
+from fastface.utils.free_memory import faces_at_once, images_at_once, run_with_oom_retry
 from fastface.utils.images import ImageBatch
-from fastface.utils.memory import faces_at_once, images_at_once, run_with_oom_retry
 
 BOX = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import host
 from ..names import require_file_name
-from .store import GalleryStore
+from .gallery_store import GalleryStore
 
 
 def galleries_folder() -> Path:

@@ -19,7 +19,7 @@ from ..progress import may_stop
 from ..settings import settings_or_defaults
 from .contents import Gallery
 from .faiss_index import FaissIndex, installed_faiss
-from .store import GalleryStore
+from .gallery_store import GalleryStore
 
 #: Similarities that are worked out at once: 256 MB.
 _MOST_AT_ONCE = 1 << 26

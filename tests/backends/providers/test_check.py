@@ -17,7 +17,7 @@ from fastface.backends.providers.check import (
     read_assignment,
     resolve_actual_provider,
 )
-from fastface.backends.providers.table import CPU, row_of_device
+from fastface.backends.providers.provider_table import CPU, row_of_device
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 PLAIN, GPU = ("onnxruntime", "1.31.1"), ("onnxruntime-gpu", "1.31.1")

@@ -7,6 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastface.backends.providers.provider_table import (
+    CPU,
+    PROVIDERS,
+    device_name,
+    parse_device,
+    row_of_device,
+    row_of_provider,
+)
 from fastface.backends.providers.request import (
     NO_CPU_FALLBACK,
     attempts,
@@ -14,14 +22,6 @@ from fastface.backends.providers.request import (
     listed_providers,
     provider_options,
     session_request,
-)
-from fastface.backends.providers.table import (
-    CPU,
-    PROVIDERS,
-    device_name,
-    parse_device,
-    row_of_device,
-    row_of_provider,
 )
 from fastface.utils.errors import InvalidInput
 

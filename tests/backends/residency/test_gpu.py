@@ -12,8 +12,8 @@ from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.pipeline import lifecycle
 from fastface.pipeline.analyzer import Analyzer
+from fastface.utils.free_memory import return_memory
 from fastface.utils.images import Images
-from fastface.utils.memory import return_memory
 from fastface.utils.packs import ModelPack
 from fastface.utils.packs.read import read_pack
 

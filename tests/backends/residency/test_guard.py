@@ -12,7 +12,7 @@ import torch
 from fastface.backends.placement import Placement
 from fastface.backends.registry import all_backends
 from fastface.pipeline import lifecycle
-from fastface.utils import memory
+from fastface.utils import free_memory
 from fastface.utils.errors import OutOfMemory
 from fastface.utils.host import patcher
 from fastface.utils.packs.checksums import content_bytes
@@ -33,7 +33,7 @@ def ram(world: World, monkeypatch: pytest.MonkeyPatch) -> Free:
     def free() -> int:
         return total["bytes"] - sum(model.size_bytes for model in lifecycle.loaded())
 
-    monkeypatch.setattr(memory, "free_ram", free)
+    monkeypatch.setattr(free_memory, "free_ram", free)
     return lambda size: total.update(bytes=size)
 
 
@@ -41,7 +41,7 @@ def ram(world: World, monkeypatch: pytest.MonkeyPatch) -> Free:
 def vram(monkeypatch: pytest.MonkeyPatch) -> Free:
     free = {"bytes": 10_000 * MB}
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(memory, "free_vram", lambda device: free["bytes"])
+    monkeypatch.setattr(free_memory, "free_vram", lambda device: free["bytes"])
     return lambda size: free.update(bytes=size)
 
 

@@ -24,7 +24,7 @@ from fastface.backends.residency.evictable_model import Movable
 from fastface.backends.residency.model_registry import ModelName
 from fastface.backends.sessions.evictable_session import EvictableSession
 from fastface.backends.sessions.margin_session import MarginSession, MovableMarginSession
-from fastface.backends.sessions.opening import open_batched
+from fastface.backends.sessions.open_batched import open_batched
 from fastface.utils.errors import BackendUnavailable, ModelError
 from fastface.utils.letterbox import Canvas
 from fastface.utils.packs import ModelFile
@@ -58,7 +58,7 @@ def test_what_skips_margins_gives_what_the_whole_gives(name: str, test_data: Pat
     session = backend.open_session(model, Placement("cpu", "fp32"))
     assert isinstance(session, MarginSession)
     with monkeypatch.context() as patched:
-        patched.setattr("fastface.backends.sessions.opening.margin_graphs_of", lambda *_: None)
+        patched.setattr("fastface.backends.sessions.open_batched.margin_graphs_of", lambda *_: None)
         whole = backend.open_session(model, Placement("cpu", "fp32"))
     assert not isinstance(whole, MarginSession)
     assert session.runs_on == whole.runs_on and session.device == whole.device
@@ -228,7 +228,7 @@ def test_a_graph_that_can_not_be_read_here_is_the_engines_to_judge(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("fastface.backends.sessions.opening.margin_graphs_of", refuse)
+    monkeypatch.setattr("fastface.backends.sessions.open_batched.margin_graphs_of", refuse)
     model = ModelFile(tmp_path / "detector.onnx", "detection", family="SCRFD")
     model.path.write_bytes(b"for others to read")
     opened: list[Path] = []

@@ -9,9 +9,9 @@ import pytest
 
 from fastface.backends.onnx_graphs.batched import batched_graph
 from fastface.backends.trt.build import BuildSpec, build
+from fastface.backends.trt.engine_sources import graph_in
 from fastface.backends.trt.library import Library
 from fastface.backends.trt.profile import Profile
-from fastface.backends.trt.sources import graph_in
 from fastface.benchmark.synthetic_models.detectors import SCRFD_500M, scrfd
 from fastface.benchmark.synthetic_models.heads import gender_age
 from fastface.benchmark.synthetic_models.recognizers import mobile_face_net

@@ -12,7 +12,7 @@ import torch
 
 from fastface.backends.onnx_graphs import graph_cache
 from fastface.backends.trt.engines import EngineKey, EngineStore
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.utils.checksummed_file import DamagedFile
 from fastface.utils.embedding import Embedding
 from fastface.utils.embedding_file import load_embedding, save_embedding

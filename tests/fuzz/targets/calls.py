@@ -10,7 +10,7 @@ import numpy as np
 
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.insightface_compat.face import Face
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from tests.fuzz.cases import Broken, Target
 from tests.fuzz.odd_values import odd_array, odd_number, odd_value
 from tests.fuzz.small_pack import small_face_analysis, write_small_pack

@@ -17,7 +17,7 @@ from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.utils import host
 from fastface.utils.packs.graph_header import read_graph_header
 from fastface.utils.packs.read import read_pack

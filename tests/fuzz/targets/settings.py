@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastface.pipeline.choices import backend_names, device_names
-from fastface.pipeline.insightface_compat.results import CACHES
+from fastface.pipeline.insightface_compat.result_cache import CACHES
 from fastface.pipeline.loading import load_face_analysis
 from fastface.pipeline.pack_choice import installed_pack_names
 from fastface.pipeline.status import as_text, status

@@ -18,7 +18,7 @@ from fastface.models.multiview.robust import LOOKS
 from fastface.pipeline import model_batches
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import forget_results
+from fastface.pipeline.insightface_compat.result_cache import forget_results
 from fastface.pipeline.loading import load_for_pack
 from fastface.utils.images import Images
 from fastface.utils.letterbox import Canvas

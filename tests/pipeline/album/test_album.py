@@ -18,12 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fastface.pipeline.album import analysis, reading
+from fastface.pipeline.album import album_analysis, reading
 from fastface.pipeline.album.album import Album, AlbumOptions, AlbumProgress
-from fastface.pipeline.album.analysis import analyze_album
+from fastface.pipeline.album.album_analysis import analyze_album
+from fastface.pipeline.album.album_table import FaceName, write_album
 from fastface.pipeline.album.reading import ReadingLimits
 from fastface.pipeline.album.records import FileRecord
-from fastface.pipeline.album.table import FaceName, write_album
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.utils import host
 from fastface.utils.errors import InvalidInput
@@ -233,7 +233,7 @@ def test_a_damaged_part_is_analysed_again(fake: FaceAnalysis, folder: Path):
 def test_what_ends_a_run_leaves_what_was_found(
     fake: FaceAnalysis, folder: Path, detector: CountingDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(analysis, "_AT_ONCE", 1)
+    monkeypatch.setattr(album_analysis, "_AT_ONCE", 1)
     for number in range(6):
         picture = odd_files.encoded(with_faces(1, 50 + number), "PNG")
         (folder / f"{number}.png").write_bytes(picture)
@@ -261,15 +261,15 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from install import import_pack
 import_pack("fastface")
-from fastface.pipeline.album import analysis
+from fastface.pipeline.album import album_analysis
 from tests.nodes.fakes import SteadyRecogniser, analysis_of
 import os, signal
-analysis._AT_ONCE, analysis._PART_FILES = 1, 2
+album_analysis._AT_ONCE, album_analysis._PART_FILES = 1, 2
 fake = analysis_of(("detection", "recognition"), Path(sys.argv[2]), SteadyRecogniser)
 def die(progress):
     if progress.done == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-analysis.analyze_album(fake, [Path(sys.argv[3])], Path(sys.argv[4]), on_progress=die)
+album_analysis.analyze_album(fake, [Path(sys.argv[3])], Path(sys.argv[4]), on_progress=die)
 """
 
 
@@ -324,7 +324,7 @@ def test_memory_for_pictures_that_wait_is_bounded(
 
     monkeypatch.setattr(reading, "mapped_ahead", spied)
     root = folder
-    files = list(analysis.walk(root, [root]))
+    files = list(album_analysis.walk(root, [root]))
     with reading.files_read_ahead(root, files, ReadingLimits(threads=8), lambda _: None) as read:
         first = next(read)
         assert first.record.path == "00.png"

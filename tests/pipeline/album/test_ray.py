@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fastface.pipeline.album.analysis import analyze_album
+from fastface.pipeline.album.album_analysis import analyze_album
+from fastface.pipeline.album.album_table import FaceName, arrow_table, rows_of, schema
 from fastface.pipeline.album.ray_data import AlbumRows, file_rows
-from fastface.pipeline.album.table import FaceName, arrow_table, rows_of, schema
 from fastface.pipeline.loading import load_face_analysis
 from install import ROOT
 from tests.pipeline.album import odd_files

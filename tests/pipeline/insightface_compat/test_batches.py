@@ -11,7 +11,7 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import BATCHES
+from fastface.pipeline.insightface_compat.result_cache import BATCHES
 from fastface.utils.errors import ModelError
 from fastface.utils.images import Images
 from tests.nodes.fakes import CountingDetector, analysis_of, images_with

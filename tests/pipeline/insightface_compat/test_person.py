@@ -17,7 +17,7 @@ from fastface.backends.interfaces import DetectionOptions
 from fastface.backends.placement import Placement, RunsOn
 from fastface.pipeline.analyzer import Analyzer
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
-from fastface.pipeline.insightface_compat.results import BATCHES
+from fastface.pipeline.insightface_compat.result_cache import BATCHES
 from fastface.utils.embedding import Embedding
 from fastface.utils.errors import InvalidInput, ModelError
 from fastface.utils.faces import Faces

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import torch
 
 from fastface.utils.gallery.contents import Gallery, with_added, with_deleted
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 #: A writer is killed within this time, in seconds: some dozens of changes.

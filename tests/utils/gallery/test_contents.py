@@ -16,7 +16,7 @@ from fastface.utils.gallery.contents import (
     with_merged,
     with_renamed,
 )
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 FACTS = {"pack": "buffalo_l", "content": "0123"}

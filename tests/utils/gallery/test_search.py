@@ -18,8 +18,8 @@ from fastface.utils.gallery.contents import (
     with_deleted,
     with_renamed,
 )
+from fastface.utils.gallery.gallery_store import GalleryStore
 from fastface.utils.gallery.search import GalleryIndex, index_of
-from fastface.utils.gallery.store import GalleryStore
 from tests.utils.gallery.people import SPACE, person, vectors_of
 
 PEOPLE = 40

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from fastface.pipeline.album.album import Album, AlbumProgress
-from fastface.pipeline.album.files import FoundFile
-from fastface.pipeline.album.people import AlbumPeople
+from fastface.pipeline.album.album_people import AlbumPeople
+from fastface.pipeline.album.album_store import AlbumStore
+from fastface.pipeline.album.found_files import FoundFile
 from fastface.pipeline.album.records import FileRecord
 from fastface.pipeline.album.sheet import write_sheet
-from fastface.pipeline.album.store import AlbumStore
 from fastface.utils.faces import Faces
 from fastface.utils.file_kinds import FileKind
 from fastface.utils.gallery.contents import with_added
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from fastface.utils.pictures import square_thumbnail
 from fastface.utils.text import one_line
 from tests.utils.gallery.people import SPACE, person, vectors_of

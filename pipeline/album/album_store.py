@@ -17,7 +17,7 @@ from pathlib import Path
 from ...utils.checksummed_file import DamagedFile, Key, read_checksummed, write_checksummed
 from ...utils.files import file_errors
 from ...utils.pictures import USE_OUTPUT
-from .files import FoundFile
+from .found_files import FoundFile
 from .records import FileRecord, records_from_bytes, records_to_bytes
 
 _log = logging.getLogger("FastFace")
@@ -30,7 +30,7 @@ _HELD = 4
 
 
 @dataclass(frozen=True)
-class Place:
+class RecordPlace:
     """Where a record lies: the number of its part, and its place there."""
 
     part: int
@@ -49,8 +49,8 @@ class AlbumStore:
         self._folder = folder
         self._key = {**key, "version": VERSION}
         self._held: OrderedDict[int, list[FileRecord]] = OrderedDict()
-        self._states: dict[str, tuple[int, int, Place]] = {}
-        self._contents: dict[str, Place] = {}
+        self._states: dict[str, tuple[int, int, RecordPlace]] = {}
+        self._contents: dict[str, RecordPlace] = {}
         self._next = 0
         # Threads that read files ask for records too.
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class AlbumStore:
             with file_errors(path, USE_OUTPUT):
                 path.unlink()
 
-    def place_of(self, file: FoundFile) -> Place | None:
+    def place_of(self, file: FoundFile) -> RecordPlace | None:
         """Where the record of a file is, if the file did not change since it was made.
 
         What could not be analysed is tried again: the reason may have gone.
@@ -100,7 +100,7 @@ class AlbumStore:
             place = self._contents.get(content)
         return None if place is None else self.record(place)
 
-    def add(self, records: Sequence[FileRecord]) -> list[Place]:
+    def add(self, records: Sequence[FileRecord]) -> list[RecordPlace]:
         """Keeps records as one part.
 
         Raises:
@@ -111,9 +111,9 @@ class AlbumStore:
         self._next += 1
         with self._lock:
             self._note(number, records)
-        return [Place(number, row) for row in range(len(records))]
+        return [RecordPlace(number, row) for row in range(len(records))]
 
-    def record(self, place: Place) -> FileRecord:
+    def record(self, place: RecordPlace) -> FileRecord:
         """A record that was kept.
 
         Raises:
@@ -122,7 +122,7 @@ class AlbumStore:
         with self._lock:
             return self._part(place.part)[place.row]
 
-    def keep_only(self, places: Iterable[Place]) -> None:
+    def keep_only(self, places: Iterable[RecordPlace]) -> None:
         """Removes the parts that none of some places is in."""
         kept = {place.part for place in places}
         for path in self._folder.glob(f"*{_SUFFIX}"):
@@ -132,7 +132,7 @@ class AlbumStore:
 
     def _note(self, number: int, records: Sequence[FileRecord]) -> None:
         for row, record in enumerate(records):
-            place = Place(number, row)
+            place = RecordPlace(number, row)
             if record.problem:
                 self._states.pop(record.path, None)
                 continue

@@ -15,8 +15,8 @@ import torch
 pytest.importorskip("av")
 
 from fastface.pipeline.film import ACCURACIES, EXACT, FAST, segments
-from fastface.pipeline.film.analysis import FilmAnalysis, analyze_film
 from fastface.pipeline.film.chunks import chunks_of
+from fastface.pipeline.film.film_analysis import FilmAnalysis, analyze_film
 from fastface.pipeline.film.sparse import full_every
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import load_face_analysis
@@ -173,7 +173,7 @@ from pathlib import Path
 from install import import_pack
 
 import_pack("fastface")
-from fastface.pipeline.film.analysis import analyze_film
+from fastface.pipeline.film.film_analysis import analyze_film
 from fastface.utils import host
 from fastface.utils.video.film import FilmFile
 from fastface.utils.video.selection import Selection

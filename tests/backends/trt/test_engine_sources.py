@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fastface.backends.trt import sources
+from fastface.backends.trt import engine_sources
+from fastface.backends.trt.engine_sources import find_engine, why_not_there
 from fastface.backends.trt.engines import EngineKey, EngineStore
 from fastface.backends.trt.library import Card, Library
-from fastface.backends.trt.sources import find_engine, why_not_there
 from fastface.utils.errors import ModelReplaced
 from fastface.utils.packs import ModelFile
 from fastface.utils.packs.checksums import content_of, model_states
@@ -50,7 +50,7 @@ def key_of(model: ModelFile, library: Library) -> EngineKey:
         content=content_of(model),
         task=model.task,
         precision="fp32",
-        graph=sources._graph_version("fp32"),
+        graph=engine_sources._graph_version("fp32"),
         shapes=(SHAPE, SHAPE, SHAPE),
         takes_batches=True,
         library=str(library),

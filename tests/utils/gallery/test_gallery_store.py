@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fastface.utils.errors import FileError, InvalidInput, ModelError
-from fastface.utils.gallery import store as store_module
+from fastface.utils.gallery import gallery_store as store_module
 from fastface.utils.gallery.contents import (
     Gallery,
     with_added,
@@ -22,7 +22,7 @@ from fastface.utils.gallery.contents import (
     with_merged,
     with_renamed,
 )
-from fastface.utils.gallery.store import GalleryStore
+from fastface.utils.gallery.gallery_store import GalleryStore
 from fastface.utils.progress import heard_by
 from install import ROOT
 from tests.rights import read_only
@@ -241,7 +241,7 @@ _WRITER = """
     from install import import_pack
     import_pack("fastface")
     from fastface.utils.gallery.contents import with_added
-    from fastface.utils.gallery.store import GalleryStore
+    from fastface.utils.gallery.gallery_store import GalleryStore
     from tests.utils.gallery.people import SPACE, person
     store, first, count, at_once = GalleryStore(Path(sys.argv[1])), *map(int, sys.argv[2:])
     for start in range(first, first + count, at_once):

@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fastface.backends.providers import probe
-from fastface.backends.providers.table import CPU, row_of_device
+from fastface.backends.providers import provider_probe
+from fastface.backends.providers.provider_table import CPU, row_of_device
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def test_preloading_happens_once_and_its_prints_are_kept(runtime, capsys):
         sys.stdout.write("Failed to load libcurand.so.10: not found\n")
         sys.stdout.write("Please follow the installation guide\n")
 
-    assert probe.preload_cuda(ModuleType("onnxruntime")) == ""
+    assert provider_probe.preload_cuda(ModuleType("onnxruntime")) == ""
     runtime.preload_dlls = preload_dlls
     for _ in range(2):
-        assert probe.preload_cuda(runtime) == "Failed to load libcurand.so.10: not found"
+        assert provider_probe.preload_cuda(runtime) == "Failed to load libcurand.so.10: not found"
     assert len(calls) == 1
     assert not capsys.readouterr().out
 
@@ -48,21 +48,21 @@ def test_a_runtime_whose_preloading_raises_is_no_obstacle(runtime):
         raise RuntimeError("Invalid parameter of directory")
 
     runtime.preload_dlls = preload_dlls
-    assert "Invalid parameter of directory" in probe.preload_cuda(runtime)
+    assert "Invalid parameter of directory" in provider_probe.preload_cuda(runtime)
 
 
 def test_a_provider_library_that_does_not_load_is_named(runtime, tmp_path):
     cuda = row_of_device("cuda")
-    assert probe.missing_library(runtime, row_of_device("cpu")) == ""
-    assert "onnxruntime_providers_shared" in probe.missing_library(runtime, cuda)
+    assert provider_probe.missing_library(runtime, row_of_device("cpu")) == ""
+    assert "onnxruntime_providers_shared" in provider_probe.missing_library(runtime, cuda)
 
 
 def test_a_library_that_only_lacks_the_driver_is_not_missing(runtime, monkeypatch):
     def no_driver(name, mode=0):
-        raise OSError(f"{probe._NVIDIA_DRIVER}: cannot open shared object file")
+        raise OSError(f"{provider_probe._NVIDIA_DRIVER}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", no_driver)
-    assert probe.missing_library(runtime, row_of_device("cuda")) == ""
+    assert provider_probe.missing_library(runtime, row_of_device("cuda")) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_driver_is_asked_for_gpus(monkeypatch, status, count, index, said):
 
     driver = SimpleNamespace(cuInit=lambda flags: status, cuDeviceGetCount=get_count)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    found = probe.missing_gpu(index)
+    found = provider_probe.missing_gpu(index)
     assert (said in found) if said else found == ""
 
 
@@ -91,8 +91,8 @@ def test_no_driver_is_said_with_what_to_do(monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", none)
-    assert "there is no NVIDIA driver" in probe.missing_gpu(0)
-    assert "device cpu" in probe.missing_gpu(0)
+    assert "there is no NVIDIA driver" in provider_probe.missing_gpu(0)
+    assert "device cpu" in provider_probe.missing_gpu(0)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_no_driver_is_said_with_what_to_do(monkeypatch):
 )
 def test_a_plugin_is_registered_or_its_failure_told(runtime, monkeypatch, registers, said):
     row = row_of_device("nvtensorrtrtx")
-    monkeypatch.setattr(probe, "has_module", lambda name: False)
-    assert probe.prepare(runtime, row) == ""
+    monkeypatch.setattr(provider_probe, "has_module", lambda name: False)
+    assert provider_probe.prepare(runtime, row) == ""
     registered = []
 
     def register(name, path):
@@ -120,11 +120,11 @@ def test_a_plugin_is_registered_or_its_failure_told(runtime, monkeypatch, regist
     plugin = ModuleType(row.plugin)
     plugin.get_library_path = lambda: "library"
     monkeypatch.setitem(sys.modules, row.plugin, plugin)
-    monkeypatch.setattr(probe, "has_module", lambda name: name == row.plugin)
-    found = probe.prepare(runtime, row)
+    monkeypatch.setattr(provider_probe, "has_module", lambda name: name == row.plugin)
+    found = provider_probe.prepare(runtime, row)
     assert (said in found) if said else found == ""
     assert registered == ([(row.provider, "library")] if registers == "fine" else [])
 
 
 def test_the_errors_of_the_runtime_are_its_own_and_pythons(runtime):
-    assert {OwnError, RuntimeError, MemoryError} <= set(probe.runtime_errors(runtime))
+    assert {OwnError, RuntimeError, MemoryError} <= set(provider_probe.runtime_errors(runtime))

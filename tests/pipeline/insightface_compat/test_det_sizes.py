@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastface.pipeline.insightface_compat.sizes import AUTO_SIZES, parse_sizes
+from fastface.pipeline.insightface_compat.det_sizes import AUTO_SIZES, parse_sizes
 from fastface.utils.errors import InvalidInput
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastface.backends.trt.progress import Phases, Watch
+from fastface.backends.trt.build_progress import Phases, Watch
 from tests.backends.trt.on_stub import library_of
 from tests.backends.trt.stub import TENSORRT_11, StubModule
 

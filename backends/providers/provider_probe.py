@@ -16,8 +16,8 @@ from ...utils.devices import DeviceWord
 from ...utils.modules import has_module
 from ...utils.telemetry import decline_events
 from .check import Circumstances, installed_distributions
+from .provider_table import ProviderRow, row_of_device
 from .request import available_devices, listed_providers
-from .table import ProviderRow, row_of_device
 
 _log = logging.getLogger("FastFace")
 

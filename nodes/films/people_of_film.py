@@ -15,12 +15,11 @@ from torch import Tensor
 from ...utils import host
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
-from ...utils.host.films import film_output, new_film
+from ...utils.host.film_outputs import film_output, new_film
 from ...utils.images import floating_rgb
 from ...utils.masks import face_masks
 from ...utils.progress import advance
 from ...utils.tracks.best import best_rows
-from ...utils.tracks.films import write_annotated_film, write_keypoint_film
 from ...utils.tracks.shown import (
     Filling,
     crops_shown,
@@ -29,10 +28,11 @@ from ...utils.tracks.shown import (
     shown_at,
 )
 from ...utils.tracks.timeline import TrackLine
+from ...utils.tracks.track_films import write_annotated_film, write_keypoint_film
 from ...utils.tracks.tracks import Tracks
 from ...utils.video.film import FilmFile
 from ...utils.video.frames import Frames, ImageFrames
-from ...utils.video.sources import film_of_video, sound_of_video
+from ...utils.video.video_objects import film_of_video, sound_of_video
 from ..socket_checks import readable_images
 from ..sockets import (
     or_blocked,

@@ -24,14 +24,14 @@ from ...utils.tracks.best import best_rows
 from ...utils.tracks.tracks import NO_TRACK, Tracks
 from ...utils.video.film import FilmFile
 from ...utils.video.selection import Selection
-from ..film.analysis import analyze_film
+from ..film.film_analysis import analyze_film
 from ..insightface_compat.facade import FaceAnalysis
 from ..result_key import describing_tasks, result_key
 from .album import THUMBNAIL_PX, Album, AlbumOptions, AlbumProgress, Listener
-from .files import FoundFile, common_root, walk
+from .album_store import AlbumStore
+from .found_files import FoundFile, common_root, walk
 from .reading import ReadFile, files_read_ahead, named_in_unicode
 from .records import FileRecord
-from .store import AlbumStore
 
 #: Pictures that are analysed together, and most bytes of their pixels: one may have more.
 _AT_ONCE, _MOST_BYTES = 16, 128_000_000

@@ -15,8 +15,8 @@ from ...backends.residency.idle_evictor import batch_of_work
 from ...utils.ahead import ahead
 from ...utils.errors import InvalidInput
 from ...utils.faces import Faces
+from ...utils.free_memory import trim_heap
 from ...utils.isolation import engine_call
-from ...utils.memory import trim_heap
 from ...utils.packs import Task
 from ...utils.progress import Progress, heard_by
 from ...utils.tracks.linking import link

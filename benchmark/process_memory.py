@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..utils.memory import resident_bytes
+from ..utils.free_memory import resident_bytes
 
 _STATUS = Path("/proc/self/status")
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...utils.files import write_whole
-from ...utils.gallery.store import GalleryStore
+from ...utils.gallery.gallery_store import GalleryStore
 from ...utils.modules import has_module
 from ...utils.pictures import USE_OUTPUT
 from ...utils.text import readable
 from ..insightface_compat.facade import FaceAnalysis
 from .album import Album
-from .people import AlbumPeople
+from .album_people import AlbumPeople
+from .album_table import FORMATS, require_format, write_album
 from .sheet import write_sheet
-from .table import FORMATS, require_format, write_album
 
 #: Lowest similarity of a face to a known person, unless another is chosen.
 THRESHOLD = 0.3

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.gallery.clusters import by_size, people
+from ...utils.gallery.gallery_store import GalleryStore
 from ...utils.gallery.search import index_of
-from ...utils.gallery.store import GalleryStore
 from ...utils.progress import may_stop
 from ...utils.tracks.association import SURE_SCORE
 from ...utils.tracks.best import quality
 from ...utils.tracks.frontal import RECOGNISABLE, frontal
 from ...utils.tracks.tracks import NO_TRACK
 from .album import Album
+from .album_table import FaceName
 from .records import FileRecord
-from .table import FaceName
 
 #: Nobody is told by a face with a shorter side, in pixels: networks see 112.
 _LEAST_SIDE_PX = 20

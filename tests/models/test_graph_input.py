@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastface.models import inputs
-from fastface.models.inputs import colour_planes, network_input, square_side
+from fastface.models import graph_input
+from fastface.models.graph_input import colour_planes, network_input, square_side
 from fastface.utils.errors import ModelError
 from fastface.utils.images import ImageBatch
 from tests.models.fake_network import model_of
@@ -35,7 +35,7 @@ def test_leaves_the_pixels_alone():
 
 def test_opencv_and_torch_agree(monkeypatch: pytest.MonkeyPatch):
     by_opencv = colour_planes(LEVELS)
-    monkeypatch.setattr(inputs, "opencv_is_there", lambda: False)
+    monkeypatch.setattr(graph_input, "opencv_is_there", lambda: False)
     assert torch.equal(colour_planes(LEVELS), by_opencv) and torch.equal(by_opencv, PLANES)
 
 

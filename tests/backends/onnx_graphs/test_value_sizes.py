@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.onnx_graphs.sizes import refuse_absurd_sizes
+from fastface.backends.onnx_graphs.value_sizes import refuse_absurd_sizes
 from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.utils.errors import ModelError

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from fastface.utils import memory
+from fastface.utils import free_memory
 from fastface.utils.errors import ModelError, OutOfMemory
 
 GB = 2**30
@@ -28,20 +28,20 @@ def member_of(tmp_path: Path, text: str) -> Path:
 
 
 def test_no_groups_no_limit(tmp_path: Path) -> None:
-    assert memory._left_in_cgroups(tmp_path, tmp_path / "missing") == []
-    assert memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == []
+    assert free_memory._left_in_cgroups(tmp_path, tmp_path / "missing") == []
+    assert free_memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == []
 
 
 def test_a_container_of_version_2(tmp_path: Path) -> None:
     write(tmp_path, memory__max=4 * GB, memory__current=3 * GB)
     write(tmp_path, memory__stat=f"anon 5\ninactive_file {GB}")
-    assert memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == [2 * GB]
+    assert free_memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == [2 * GB]
 
 
 def test_a_group_may_be_limited_by_those_above_it(tmp_path: Path) -> None:
     write(tmp_path / "user" / "session", memory__max="max", memory__current=GB)
     write(tmp_path / "user", memory__max=2 * GB, memory__current=GB)
-    left = memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/user/session\n"))
+    left = free_memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/user/session\n"))
     assert left == [GB]
 
 
@@ -51,32 +51,33 @@ def test_a_container_of_version_1(tmp_path: Path) -> None:
     write(tmp_path / "memory", memory__limit_in_bytes=2 * GB, memory__usage_in_bytes=GB)
     write(tmp_path / "memory", memory__stat=f"cache 1\ntotal_inactive_file {GB // 2}")
     write(tmp_path / "cpu", memory__limit_in_bytes=1, memory__usage_in_bytes=0)
-    left = memory._left_in_cgroups(tmp_path, member_of(tmp_path, text))
+    left = free_memory._left_in_cgroups(tmp_path, member_of(tmp_path, text))
     assert left == [GB + GB // 2]
 
 
 def test_more_than_the_limit_is_nothing(tmp_path: Path) -> None:
     write(tmp_path, memory__max=GB, memory__current=2 * GB)
-    assert memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == [0]
+    assert free_memory._left_in_cgroups(tmp_path, member_of(tmp_path, "0::/\n")) == [0]
 
 
 def test_the_tightest_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = psutil.virtual_memory().total
-    monkeypatch.setattr(memory, "_left_in_cgroups", lambda: [2**62])
-    assert 0 < memory.free_ram() <= machine
-    monkeypatch.setattr(memory, "_left_in_cgroups", lambda: [5, 7])
-    assert memory.free_ram() == 5
+    monkeypatch.setattr(free_memory, "_left_in_cgroups", lambda: [2**62])
+    assert 0 < free_memory.free_ram() <= machine
+    monkeypatch.setattr(free_memory, "_left_in_cgroups", lambda: [5, 7])
+    assert free_memory.free_ram() == 5
 
 
 def test_memory_is_returned() -> None:
-    memory.return_memory()  # what earlier tests left free would be taken without asking for more
-    before = memory.resident_bytes()
+    # What earlier tests left free would be taken without asking for more.
+    free_memory.return_memory()
+    before = free_memory.resident_bytes()
     blocks = [bytearray(1000) for _ in range(100_000)]
-    assert memory.resident_bytes() > before + 50e6
+    assert free_memory.resident_bytes() > before + 50e6
     kept = blocks[::1000]  # holes between them: without a trim malloc keeps what lies below
     del blocks
-    memory.return_memory()
-    assert memory.resident_bytes() < before + 30e6 and kept
+    free_memory.return_memory()
+    assert free_memory.resident_bytes() < before + 30e6 and kept
 
 
 class WindowsError(OSError):
@@ -95,7 +96,7 @@ class WindowsError(OSError):
     ],
 )
 def test_errors_that_are_about_memory(error: Exception) -> None:
-    assert memory.is_out_of_memory(error)
+    assert free_memory.is_out_of_memory(error)
 
 
 #: As the libraries wrote them, on this kind of machine or in reports of others.
@@ -127,7 +128,7 @@ SAID_OF_SHORTAGE = {
 
 @pytest.mark.parametrize("library", SAID_OF_SHORTAGE)
 def test_what_libraries_say_when_memory_is_short(library: str) -> None:
-    assert memory.is_out_of_memory(RuntimeError(SAID_OF_SHORTAGE[library]))
+    assert free_memory.is_out_of_memory(RuntimeError(SAID_OF_SHORTAGE[library]))
 
 
 @pytest.mark.parametrize(
@@ -143,4 +144,4 @@ def test_what_libraries_say_when_memory_is_short(library: str) -> None:
     ],
 )
 def test_other_errors_are_not(error: Exception) -> None:
-    assert not memory.is_out_of_memory(error)
+    assert not free_memory.is_out_of_memory(error)

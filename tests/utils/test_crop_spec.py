@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.utils.crop_spec import CropSpec, PrecomputedCrops, bytes_of_crops
 from fastface.utils.errors import ModelError
 from fastface.utils.faces import Faces
 from fastface.utils.images import Images
-from fastface.utils.views import CropSpec, PrecomputedCrops, bytes_of_crops
 
 CPU = torch.device("cpu")
 VIEWS = (CropSpec(112), CropSpec(128), CropSpec(192, 1.5), CropSpec(96, 1.5), CropSpec(64, 2.0))
