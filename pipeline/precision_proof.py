@@ -47,8 +47,9 @@ _log = logging.getLogger("FastFace")
 
 #: Tasks whose networks are quantised.
 QUANTISED: tuple[Task, ...] = ("detection", "recognition")
-#: Shares of a network's products that stay in fp32, tried in turn until the answers are proven.
-_EXACT_SHARES = (0.0, 0.25, 0.5)
+#: Shares of a network's products, at its end, that stay in floating point; tried in turn until the
+#: answers are proven.
+_EXACT_SHARES = (0.0, 0.15, 0.25, 0.5)
 #: No other share is tried after so long.
 _MOST_SECONDS = 120.0
 #: Crops that recognition is calibrated on, and how many of them at a time.
@@ -124,7 +125,7 @@ class PrecisionProver:
             recipe = Int8Recipe(self._pictures.digest, share)
             known = self._known(task, precision, str(recipe))
             if known is None or (known.report.is_fit and not self._has_graphs(known)):
-                make_int8_graphs(self._pack.model(task), recipe, self._recorded(task))
+                self.quantise(task, recipe)
                 known = self._found_out(task, precision, str(recipe))
             proof = known
             if proof.report.is_fit or not proof.report.faces:
@@ -132,6 +133,10 @@ class PrecisionProver:
         if proof is None:
             raise BackendUnavailable(f"{task} was not tried in {precision}")
         return proof
+
+    def quantise(self, task: Task, recipe: Int8Recipe) -> None:
+        """Makes the int8 graphs of a task, unless they are there; see `make_int8_graphs`."""
+        make_int8_graphs(self._pack.model(task), recipe, self._recorded(task))
 
     def known(self, task: Task, precision: Precision) -> PrecisionProof | None:
         """What was found out before; of several recipes that which is fit, else the last one."""

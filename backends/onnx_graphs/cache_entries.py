@@ -35,8 +35,8 @@ VERSIONS = {
     "cpu_optimized": 1,
     "folded_weights": 2,
     "ultralytics": 1,
-    "int8": 1,
-    "precision_proof": 1,
+    "int8": 2,
+    "precision_proof": 2,
 }
 
 _SUFFIX = ".entry"

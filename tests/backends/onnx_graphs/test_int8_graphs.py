@@ -91,16 +91,31 @@ def test_each_part_is_quantised_but_for_what_stands_around_the_outputs(model: Mo
         assert quantised_layers(made[sources[part]]) == inner
 
 
-def test_the_first_layers_stay_exact_where_the_recipe_says_so(model: ModelFile):
+def test_the_last_layers_stay_exact_where_the_recipe_says_so(model: ModelFile):
     inputs = recorded(model)
+    sources = graph_sources(model)
     counts = []
     for share in (0.0, 0.25, 0.5):
         recipe = Int8Recipe("pictures", share)
         make_int8_graphs(model, recipe, inputs)
         made = int8_graphs.int8_graphs(model, str(recipe))
         assert made is not None
-        counts.append(len(quantised_layers(made[graph_sources(model)["whole"]])))
+        inner = quantised_layers(made[sources["whole"]])
+        for part in ("rows", "columns"):
+            assert quantised_layers(made[sources[part]]) == inner
+        counts.append(len(inner))
     assert counts[0] > counts[1] > counts[2] > 0
+
+
+def test_what_moves_values_between_quantised_layers_moves_int8(model: ModelFile):
+    make_int8_graphs(model, RECIPE, recorded(model))
+    made = int8_graphs.int8_graphs(model, str(RECIPE))
+    assert made is not None
+    graph = onnx.load(made[graph_sources(model)["rows"]]).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    joins = [node for node in graph.node if node.name.endswith((":kept", ":refilled"))]
+    assert joins
+    assert {makers[node.input[0]] for node in joins} == {"DequantizeLinear"}
 
 
 @pytest.mark.parametrize("kind", [OnnxRuntimeBackend, OpenVinoBackend])
