@@ -25,14 +25,17 @@ from .onnx_graphs.graph import self_contained
 from .onnx_graphs.int8_graphs import opened_graphs
 from .placement import Placement, RunsOn
 from .sessions.open_batched import open_batched
-from .sessions.openvino_session import OpenVinoSession
+from .sessions.openvino_session import OpenVinoSession, Shapes
 
 #: OpenVINO's names of devices, for ours.
 _DEVICES: dict[DeviceWord, str] = {"xpu": "GPU", "cpu": "CPU"}
-#: What OpenVINO computes in, for our names; what a graph says in int8 is computed so.
-_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+#: What OpenVINO computes in, for our names.
+_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 #: What a CPU may compute in instead of fp32, the cheapest first.
 _CPU_PRECISIONS: tuple[Precision, ...] = ("int8", "bf16")
+#: Larger graphs are compiled once, for all shapes: each compilation has weights of its own, and
+#: what is saved is nothing beside a run of theirs.
+_MOST_BYTES_PER_SHAPE = 16 << 20
 
 
 class OpenVinoBackend(GraphBackend):
@@ -111,12 +114,21 @@ class OpenVinoBackend(GraphBackend):
 
         def open_graph(path: Path, note: str) -> OpenVinoSession:
             file, precision = graphs.of(path)
-            compile_again = partial(_compiled, file, model.path, target, precision)
-            compiled = compile_again()
+            compile_graph = partial(_compiled, file, model.path, target, precision)
+            compiled = compile_graph()
+            # In fp32 a compilation for one shape alone is no faster.
+            small = path.stat().st_size <= _MOST_BYTES_PER_SHAPE
+            per_shape = small and target == "CPU" and _floating(precision) != "fp32"
             where = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
             notes = "; ".join(text for text in (graphs.note, note) if text)
             runs_on = RunsOn(placement.device, f"OpenVINO {where} {precision}", 1.0, notes)
-            return OpenVinoSession(compiled, runs_on, model.path.name, compile_again)
+            return OpenVinoSession(
+                compiled,
+                runs_on,
+                model.path.name,
+                compile_graph,
+                compile_graph if per_shape else None,
+            )
 
         # A GPU's kernels are compiled for one size.
         prepare = partial(_prepared, model)
@@ -153,8 +165,18 @@ def _prepared(model: ModelFile) -> BatchedGraph:
     return prepared
 
 
-def _compiled(path: Path, file: Path, target: str, precision: Precision) -> Any:
-    """The CompiledModel of a graph that was made of `file`, which is what users know."""
+def _compiled(
+    path: Path, file: Path, target: str, precision: Precision, shapes: Shapes = ()
+) -> Any:
+    """The CompiledModel of a graph that was made of `file`, which is what users know.
+
+    Args:
+        path: The graph.
+        file: What errors name.
+        target: OpenVINO's name of the device.
+        precision: What to compute in.
+        shapes: Of each input, where it is compiled for them alone; empty for all shapes.
+    """
     core, whole = _core(), self_contained(path)
     try:
         graph = core.read_model(whole)
@@ -169,6 +191,9 @@ def _compiled(path: Path, file: Path, target: str, precision: Precision) -> Any:
             "it and download the pack again, or choose another backend"
         ) from error
     try:
+        if shapes:
+            names = [port.any_name for port in graph.inputs]
+            graph.reshape(dict(zip(names, map(list, shapes), strict=True)))
         return core.compile_model(graph, target, _properties(target, precision))
     except (RuntimeError, MemoryError) as error:
         kind = OutOfMemory if is_out_of_memory(error) else BackendUnavailable
@@ -187,11 +212,18 @@ def _core() -> Any:
     return openvino.Core()
 
 
+def _floating(precision: Precision) -> Precision:
+    """What floating-point numbers are computed in; what a graph says in int8 is computed so."""
+    if precision != "int8":
+        return precision
+    return "fp32" if why_not_native("bf16") else "bf16"
+
+
 def _properties(target: str, precision: Precision) -> dict[str, Any]:
     """How a graph is compiled."""
     # Said outright, because by default GPUs compute in fp16, and some CPUs in bf16.
     properties: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[_floating(precision)],
         "PERFORMANCE_HINT": "LATENCY",
     }
     if target == "CPU":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils.errors import BackendUnavailable, FastFaceError, ModelError
+from ...utils.errors import BackendUnavailable, FastFaceError, ModelError, OutOfMemory
 from ...utils.progress import raised_by_listener
 from ..onnx_graphs.graph import is_image_alone
 from ..placement import RunsOn
 from .running import check_input, endings, explained
+from .shape_cache import ShapeCache
+
+_log = logging.getLogger("FastFace")
 
 #: Types of a graph's image input.
 _DTYPES: dict[str, torch.dtype] = {
@@ -27,15 +31,25 @@ _DTYPES: dict[str, torch.dtype] = {
 #: Types of outputs that torch and numpy have too.
 _OUTPUT_TYPES = {*_DTYPES, "i8", "i16", "i32", "i64", "boolean"}
 
+#: Of each input.
+Shapes = tuple[tuple[int, ...], ...]
+
 
 class OpenVinoSession:
     """One opened network; safe to run from several threads, one after the other.
 
-    Compiled for latency, OpenVINO itself runs one request at a time.
+    Compiled for latency, OpenVINO itself runs one request at a time. Shapes that keep coming are
+    compiled for, where that is asked for: in one compilation for all shapes much of a short run is
+    spent on working out shapes and on memory.
     """
 
     def __init__(
-        self, compiled: Any, runs_on: RunsOn, file_name: str, compile_again: Callable[[], Any]
+        self,
+        compiled: Any,
+        runs_on: RunsOn,
+        file_name: str,
+        compile_again: Callable[[], Any],
+        compile_for: Callable[[Shapes], Any] | None = None,
     ) -> None:
         """Takes over a CompiledModel.
 
@@ -44,6 +58,8 @@ class OpenVinoSession:
             runs_on: What is said of it.
             file_name: Names the graph in errors.
             compile_again: Gives another one: one that failed in a run is of no more use.
+            compile_for: Gives one for inputs of some shapes alone. Its answers may differ in the
+                last digits of the precision that it computes in.
 
         Raises:
             ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
@@ -64,7 +80,9 @@ class OpenVinoSession:
             )
         self._compiled: Any = compiled
         self._compile_again = compile_again
+        self._compile_for = compile_for
         self._request: Any = None
+        self._requests: ShapeCache[Any] = ShapeCache()
         self._lock = threading.Lock()
         self.runs_on = runs_on
         self.device = torch.device("cpu")
@@ -111,22 +129,33 @@ class OpenVinoSession:
         return tuple(torch.from_numpy(result) for result in results)
 
     def _infer(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        compiled = self._whole()
-        if self._request is None:
-            self._request = compiled.create_infer_request()
+        request = self._request_for(tuple(each.shape for each in inputs))
         try:
-            endings.run(partial(self._run_request, inputs), self._request.cancel)
+            endings.run(partial(_run_request, request, inputs), request.cancel)
         except BaseException:
             # OpenVINO 2026.4: after a run that was cancelled, or for which memory ran out, later
             # ones, of new requests too, may answer for the failed run's input.
             self._compiled = self._request = None
+            self._requests.forget()
             raise
-        return [tensor.data.copy() for tensor in self._request.output_tensors]
+        return [tensor.data.copy() for tensor in request.output_tensors]
 
-    def _run_request(self, inputs: list[np.ndarray]) -> None:
-        # Not `infer`: on a single core OpenVINO 2026.4 runs that to its end, cancelled or not.
-        self._request.start_async(inputs, share_inputs=True)
-        self._request.wait()
+    def _request_for(self, shapes: Shapes) -> Any:
+        compiled = self._whole()
+        if self._request is None:
+            self._request = compiled.create_infer_request()
+        if self._compile_for is None:
+            return self._request
+        prepare = partial(self._request_of_its_own, self._compile_for, shapes)
+        return self._requests.runner_for(shapes, self._request, prepare)
+
+    def _request_of_its_own(self, compile_for: Callable[[Shapes], Any], shapes: Shapes) -> Any:
+        """A request for some shapes alone; None where the one for all shapes has to do."""
+        try:
+            return compile_for(shapes).create_infer_request()
+        except (BackendUnavailable, ModelError, OutOfMemory) as error:
+            _log.warning("%s goes on as it was compiled for all shapes: %s", shapes, error)
+            return None
 
     def _whole(self) -> Any:
         if self._compiled is None:
@@ -136,3 +165,9 @@ class OpenVinoSession:
                 # It was good before: whoever keeps this session opens another.
                 raise BackendUnavailable(f"it could not be compiled again: {error}") from error
         return self._compiled
+
+
+def _run_request(request: Any, inputs: list[np.ndarray]) -> None:
+    # Not `infer`: on a single core OpenVINO 2026.4 runs that to its end, cancelled or not.
+    request.start_async(inputs, share_inputs=True)
+    request.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from cachetools import LRUCache
@@ -20,16 +21,20 @@ _PREPARE_AT = 3
 _PREPARED_SHAPES = 4
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
+#: Whatever a session runs inputs with.
+Runner = TypeVar("Runner")
 
 
-class ShapeCache:
+class ShapeCache(Generic[Runner]):
     """Remembers shapes, and how to run those that keep coming. Not for several threads at once."""
 
     def __init__(self) -> None:
-        self._seen: LRUCache = LRUCache(maxsize=64)
-        self._prepared: LRUCache = LRUCache(maxsize=_PREPARED_SHAPES)
+        self._seen: LRUCache[Hashable, int] = LRUCache(maxsize=64)
+        self._prepared: LRUCache[Hashable, Runner | None] = LRUCache(maxsize=_PREPARED_SHAPES)
 
-    def runner_for(self, shape: Hashable, plain: Run, prepare: Callable[[], Run | None]) -> Run:
+    def runner_for(
+        self, shape: Hashable, plain: Runner, prepare: Callable[[], Runner | None]
+    ) -> Runner:
         """The fastest way there is yet to run inputs of a shape.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,61 @@ def test_one_compilation_serves_all_sizes(backend: OpenVinoBackend, test_data: P
     for count, height, width in ((1, 640, 640), (2, 128, 128), (1, 320, 640), (3, 128, 128)):
         scores = session.run(torch.zeros(count, 3, height, width))[0]
         assert scores.shape[:2] == (count, height * width // 64 * 2)
+
+
+class TestShapesThatKeepComing:
+    """They are compiled for, in precisions in which that is faster."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """The shapes of each compilation; a processor with the instructions for bf16."""
+        monkeypatch.setattr(openvino_module, "why_not_native", lambda precision: None)
+        compile_graph, shapes = openvino_module._compiled, []
+
+        def noting(*given: Any) -> Any:
+            shapes.append(given[4:])
+            return compile_graph(*given)
+
+        monkeypatch.setattr(openvino_module, "_compiled", noting)
+        return shapes
+
+    def test_at_the_third_run(self, backend: OpenVinoBackend, case: Any, asked: list[Any]):
+        model, batch = case
+        session = backend.open_session(model, Placement("cpu", "bf16"))
+        before = list(asked)
+        runs = [session.run(batch[:2]) for _ in range(4)]
+        assert asked[len(before) :] == [((tuple(batch[:2].shape),),)]
+        for other in runs[1:]:
+            for want, got in zip(runs[0], other, strict=True):
+                assert torch.cosine_similarity(want.flatten(), got.flatten(), 0) > 0.999
+        # Others run as before.
+        assert session.run(batch[:1])[0].shape[0] == 1
+        assert len(asked) == len(before) + 1
+
+    def test_not_in_fp32(self, backend: OpenVinoBackend, case: Any, asked: list[Any]):
+        model, batch = case
+        session = backend.open_session(model, Placement())
+        runs = [session.run(batch[:2]) for _ in range(4)]
+        assert not any(asked)
+        assert all(torch.equal(runs[0][0], other[0]) for other in runs)
+
+    def test_a_failure_costs_a_line_in_the_log(
+        self, backend: OpenVinoBackend, case: Any, asked: list[Any], monkeypatch, caplog
+    ):
+        model, batch = case
+        session = backend.open_session(model, Placement("cpu", "bf16"))
+        want = session.run(batch[:1])
+
+        def refuse(*_: Any) -> Any:
+            raise OutOfMemory("no memory is left")
+
+        whole = session.whole if isinstance(session, MarginSession) else session
+        monkeypatch.setattr(whole, "_compile_for", refuse)
+        with caplog.at_level(logging.WARNING, logger="FastFace"):
+            runs = [session.run(batch[:1]) for _ in range(5)]
+        (record,) = caplog.records
+        assert "no memory is left" in record.getMessage()
+        assert all(torch.equal(want[0], run[0]) for run in runs)
 
 
 def test_results_are_the_callers(backend: OpenVinoBackend, case: tuple[ModelFile, torch.Tensor]):
