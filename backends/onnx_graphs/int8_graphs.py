@@ -188,6 +188,7 @@ def make_int8_graphs(
     sources = graph_sources(model)
 
     def make(new_file: NewFile) -> dict[str, Any]:
+        quantisation = _quantisation()
         ends = ExactEnds()
         with tempfile.TemporaryDirectory(prefix="fastface-int8-") as folder:
             for part, source in sources.items():
@@ -199,7 +200,8 @@ def make_int8_graphs(
                     if part == "whole":
                         # Graphs of parts compute the same layers.
                         ends = exact_ends(graph, inputs[source][0], _EXACT_FIRST, recipe.exact_last)
-                    _quantise(prepared, new_file(part), graph, inputs[source], ends)
+                    given = inputs[source]
+                    _quantise(quantisation, prepared, new_file(part), graph, given, ends)
         return {}
 
     _obtain(model, str(recipe), make)
@@ -221,10 +223,14 @@ def _obtain(model: ModelFile, recipe: str, make: Any) -> Mapping[str, Path]:
 
 
 def _quantise(
-    prepared: Path, target: Path, graph: Any, inputs: Sequence[GraphInputs], ends: ExactEnds
+    quantisation: Any,
+    prepared: Path,
+    target: Path,
+    graph: Any,
+    inputs: Sequence[GraphInputs],
+    ends: ExactEnds,
 ) -> None:
     """Quantises a graph that `_prepared` wrote."""
-    quantisation = _quantisation()
     kept = before_the_first_weights(graph) | around_outputs(graph) | of_shapes(graph)
     quantisation.quantize_static(
         prepared,

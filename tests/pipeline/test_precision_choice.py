@@ -83,8 +83,8 @@ def test_what_is_proven_runs_in_it(test_data: Path):
 def test_a_spoilt_graph_is_refused(monkeypatch):
     make = int8_graphs._quantise
 
-    def spoilt(source: Path, target: Path, *rest: Any) -> None:
-        make(source, target, *rest)
+    def spoilt(quantisation: Any, source: Path, target: Path, *rest: Any) -> None:
+        make(quantisation, source, target, *rest)
         graph = onnx.load(target)
         for tensor in graph.graph.initializer:
             if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:

@@ -36,7 +36,7 @@ from fastface.utils.errors import FastFaceError, OutOfMemory
 from fastface.utils.faces import Faces
 from fastface.utils.images import ImageBatch, Images
 from fastface.utils.packs.read import read_pack
-from tests.utils.test_memory import SAID_OF_SHORTAGE
+from tests.utils.test_free_memory import SAID_OF_SHORTAGE
 
 cv2 = pytest.importorskip("cv2")
 ROOT = Path(__file__).resolve().parents[2]
