@@ -1,12 +1,15 @@
 """What cheaper precisions of a CPU gain: detection at 640 pixels, and the embedding of every face.
 
     python benchmarks/precisions.py --pack FOLDER --photo PHOTO [--shaped antelopev2 buffalo_s]
+    python benchmarks/precisions.py --pack FOLDER --quality PICTURE [PICTURE ...]
 
 FOLDER is a pack's folder of ONNX files with detection and recognition. `fast` is what is proven for
 it on this machine, and is proven first where it is not. Packs that are only shaped like released
 ones have random weights, which prove nothing: they run in the precisions that were proven for the
 real pack, and embed the faces that the real pack found. insightface's own detector and recognition
 run beside them. All of it takes turns in one process, in random order, with a rest before each.
+With `--quality` nothing is timed: the answers of each precision are held against fp32 on pictures
+that it was not proven on, by the limits of the proof.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from fastface.backends.placement import Placement
 from fastface.backends.registry import get_backend
 from fastface.benchmark.synthetic_models.packs import make_synthetic_pack
 from fastface.models.opening import open_model
-from fastface.pipeline.calibration import as_images, calibration_pictures
+from fastface.pipeline.calibration import CalibrationPictures, as_images, calibration_pictures
 from fastface.pipeline.model_batches import detect_images
 from fastface.pipeline.precision_choice import proven_placement
 from fastface.pipeline.precision_proof import PrecisionProver
@@ -61,12 +64,20 @@ Call = Callable[[], object]
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pack", type=pack_folder, required=True)
-    parser.add_argument("--photo", type=existing_file, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--photo", type=existing_file)
+    what.add_argument("--quality", nargs="+", type=existing_file, metavar="PICTURE")
     parser.add_argument("--shaped", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--backends", nargs="+", default=["onnxruntime", "openvino", "torch"])
     parser.add_argument("--rounds", type=int, default=25)
     options = parser.parse_args(arguments)
     real = read_pack(options.pack.name, options.pack)
+    if options.quality:
+        pictures = tuple(read_picture(picture) for picture in options.quality)
+        print(f"{len(pictures)} pictures")
+        for name in options.backends:
+            compare_answers(real, name, CalibrationPictures((), pictures, "", "given ones"))
+        return 0
     photo = read_picture(options.photo)
     chosen = dict(placements(real, options.backends))
     if not chosen:
@@ -86,6 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pack = replace(pack, det_threshold=real.det_threshold)
         compared(pack, chosen, photo, faces, options.rounds)
     return 0
+
+
+def compare_answers(pack: ModelPack, name: str, pictures: CalibrationPictures) -> None:
+    """Prints what each precision of a backend makes of other pictures than its proof's."""
+    backend = get_backend(name)
+    if not isinstance(backend, GraphBackend) or backend.why_unavailable():
+        return
+    proved = PrecisionProver(pack, backend, "cpu", calibration_pictures())
+    prover = PrecisionProver(pack, backend, "cpu", pictures)
+    for precision in backend.proven_precisions("cpu"):
+        for task in TASKS:
+            proof = proved.proof(task, precision)
+            placement = Placement("cpu", precision, True, ((task, precision, proof.recipe),))
+            report = prover.report(task, open_model(backend, pack, task, placement))
+            print(f"{name} {task} {precision}: by its proof {proof.report.verdict}, here {report}")
 
 
 def placements(pack: ModelPack, backends: Sequence[str]) -> Iterator[tuple[str, Placement]]:

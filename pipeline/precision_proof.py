@@ -169,7 +169,7 @@ class PrecisionProver:
         )
         _log.info("%s: proving %s in %s", self._pack.name, task, precision)
         model = open_model(self._backend, self._pack, task, placement)
-        report = self._report(task, model)
+        report = self.report(task, model)
         exact = self._exact.model(task)
         exact_ms, cheap_ms = _paired_ms(
             partial(self._use, task, exact), partial(self._use, task, model)
@@ -206,7 +206,8 @@ class PrecisionProver:
             proved_by=prover(),
         )
 
-    def _report(self, task: Task, model: Detector | Head) -> AccuracyReport:
+    def report(self, task: Task, model: Detector | Head) -> AccuracyReport:
+        """How a model's answers for the pictures differ from those in fp32."""
         faces = self._found_faces()
         images = len(self._images)
         if isinstance(model, Detector):
