@@ -32,3 +32,8 @@ def small_face_analysis(folder: Path, backend: str = "onnxruntime") -> FaceAnaly
     """The drop-in object over a small pack, at a size that takes no time."""
     analyzer = Analyzer(read_pack(folder.name, folder), get_backend(backend), Placement())
     return FaceAnalysis(analyzer, DetectionOptions(((64, 64),), THRESHOLD), max_faces=4)
+
+
+def without_cheap_instructions() -> frozenset[str]:
+    """What a processor can that computes in fp32 alone: proving int8 takes longer than a case."""
+    return frozenset({"avx2"})

@@ -16,6 +16,7 @@ import torch
 from fastface import nodes
 from fastface.backends.facenet_networks.parameters import MtcnnParameters
 from fastface.nodes.sockets import FACES_INPUT
+from fastface.utils import cores
 from fastface.utils.images import Images
 from fastface.utils.tracks.linking import link
 from fastface.utils.tracks.tracks import FilmSource
@@ -30,7 +31,11 @@ from tests.fuzz.odd_values import (
     odd_tracks,
     odd_value,
 )
-from tests.fuzz.small_pack import small_face_analysis, write_small_pack
+from tests.fuzz.small_pack import (
+    small_face_analysis,
+    without_cheap_instructions,
+    write_small_pack,
+)
 
 #: Take longer than a case may: contests start processes and take turns by the clock, engines are
 #: built for minutes. Their inputs are checked by the code that checks all others.
@@ -47,6 +52,7 @@ class Nodes(Target):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         pack = write_small_pack(folder / "packs" / "small")
+        self._features, cores.cpu_features = cores.cpu_features, without_cheap_instructions
         self._before = {"FASTFACE_MODELS": os.environ.get("FASTFACE_MODELS")}
         os.environ["FASTFACE_MODELS"] = str(pack.parent)
         # Outside ComfyUI nodes keep their files in the working folder.
@@ -137,6 +143,7 @@ class Nodes(Target):
         return self._sound[other]()
 
     def close(self) -> None:
+        cores.cpu_features = self._features
         os.chdir(self._working_folder)
         for name, value in self._before.items():
             if value is None:

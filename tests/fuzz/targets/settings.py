@@ -13,12 +13,13 @@ from fastface.pipeline.insightface_compat.result_cache import CACHES
 from fastface.pipeline.loading import load_face_analysis
 from fastface.pipeline.pack_choice import installed_pack_names
 from fastface.pipeline.status import as_text, status
+from fastface.utils import cores
 from fastface.utils.settings import settings
 from fastface.utils.settings.fields import VARIABLES
 from fastface.utils.settings.variables import PREFIX
 from tests.fuzz.cases import Target
 from tests.fuzz.odd_values import odd_text
-from tests.fuzz.small_pack import write_small_pack
+from tests.fuzz.small_pack import without_cheap_instructions, write_small_pack
 
 _TELLING = (
     "0", "1", "2", "-1", "3.5", "1e3", "true", "off", "64MB", "1,5GB", "64MB x", "1 GiB",
@@ -34,6 +35,10 @@ class Environment(Target):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         write_small_pack(folder / "packs" / "small")
+        self._features, cores.cpu_features = cores.cpu_features, without_cheap_instructions
+
+    def close(self) -> None:
+        cores.cpu_features = self._features
 
     def run(self, chance: random.Random) -> None:
         chosen = chance.sample(VARIABLES, chance.choice((1, 1, 2, 3)))
