@@ -223,9 +223,8 @@ def upright_rgb(opened: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     profile = opened.info.get("icc_profile")
     # Phones store the turn beside the pixels.
     ImageOps.exif_transpose(opened, in_place=True)
-    if opened.mode.startswith(("I", "F")):
-        return _from_wide_levels(np.asarray(opened)), ()
-    to_rgb, notes = _conversion(opened, profile)
+    wide = opened.mode.startswith(("I", "F"))
+    to_rgb, notes = (_from_wide_levels, ()) if wide else _conversion(opened, profile)
     width, height = opened.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _STRIP_ROWS):
@@ -268,12 +267,13 @@ def _colour_space(profile: Any) -> str:
     return profile.profile.xcolor_space
 
 
-def _from_wide_levels(levels: np.ndarray) -> np.ndarray:
-    """Grey levels of more than 8 bits, which Pillow's own conversion would cut off at 255.
+def _from_wide_levels(picture: Image.Image) -> np.ndarray:
+    """`[H,W,3]` uint8 of grey levels of more than 8 bits: Pillow's conversion cuts them off at 255.
 
     Args:
-        levels: `[H,W]`, whole numbers of 0..65535, or floating ones of 0..1.
+        picture: Of whole numbers of 0..65535, or floating ones of 0..1.
     """
+    levels = np.asarray(picture)
     if levels.dtype.kind == "f":
         levels = np.rint(levels * 65535.0)
     # Written so that NaN is refused too.

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fastface.utils import decoding
 from fastface.utils.errors import FileError, InvalidInput
 from fastface.utils.pictures import read_picture, write_picture
 
@@ -120,3 +122,19 @@ def test_what_is_no_picture_is_refused(tmp_path: Path):
     for name in ("picture.png", "missing.png"):
         with pytest.raises(InvalidInput, match="can't be read as a picture"):
             read_picture(tmp_path / name)
+
+
+def test_sixteen_bit_pictures_are_read_a_strip_at_a_time(tmp_path: Path, monkeypatch):
+    rows: list[int] = []
+    convert = decoding._from_wide_levels
+
+    def noting(strip: Any) -> np.ndarray:
+        rows.append(strip.size[1])
+        return convert(strip)
+
+    monkeypatch.setattr(decoding, "_from_wide_levels", noting)
+    levels = np.arange(2 * decoding._STRIP_ROWS + 20, dtype=np.uint16)[:, None] * 7
+    Image.fromarray(levels).save(tmp_path / "tall.tiff")
+    pixels = read_picture(tmp_path / "tall.tiff")
+    assert rows == [decoding._STRIP_ROWS, decoding._STRIP_ROWS, 20]
+    assert np.array_equal(pixels, np.repeat(levels[..., None] >> 8, 3, axis=2))
