@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -34,65 +34,67 @@ def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
         raise ModelError(
             f"{model.path} takes {model.input_dtype} input, expected one of {sorted(_DTYPES)}"
         )
-    planes = colour_planes(batch, model.bgr)
-    if model.mean or model.std != 1.0:
-        if dtype == torch.uint8:
-            raise ModelError(
-                f"{model.path} takes uint8 input, but with mean {model.mean} and std "
-                f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
-            )
-        _scale(planes, model.mean, model.std)
-    return planes.to(dtype)
+    if dtype == torch.uint8 and (model.mean or model.std != 1.0):
+        raise ModelError(
+            f"{model.path} takes uint8 input, but with mean {model.mean} and std "
+            f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
+        )
+    return scaled_planes(batch, model.mean, model.std, model.bgr).to(dtype)
 
 
-def colour_planes(batch: ImageBatch, bgr: bool = False) -> Tensor:
-    """The channels of 8-bit images as planes.
+def scaled_planes(
+    batch: ImageBatch, mean: float | tuple[float, float, float], std: float, bgr: bool = False
+) -> Tensor:
+    """The channels of 8-bit images as planes of `(pixels - mean) / std`.
 
     Args:
         batch: `[B,H,W,3]` uint8 on any device.
+        mean: Of all planes, or of each in the order of `bgr`.
+        std: Of all planes.
         bgr: Whether the planes are blue, green, red; else they are red, green, blue.
 
     Returns:
-        `[B,3,H,W]` float32 0..255 on the same device, in memory of its own.
+        `[B,3,H,W]` float32 on the same device, in memory of its own.
     """
     pixels = batch.pixels
+    means = mean if isinstance(mean, tuple) else (mean,) * 3
     if pixels.device.type == "cpu" and opencv_is_there():
-        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), batch.bgr != bgr))
+        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), means, std, batch.bgr != bgr))
     planes = pixels.permute(0, 3, 1, 2).float()
-    return planes.flip(1) if batch.bgr != bgr else planes
+    if batch.bgr != bgr:
+        planes = planes.flip(1)
+    if isinstance(mean, tuple):
+        for channel, value in enumerate(means):
+            planes[:, channel].sub_(value)
+    elif mean:
+        planes.sub_(mean)
+    return planes if std == 1.0 else planes.div_(std)
 
 
-def _planes_by_opencv(pixels: np.ndarray, reverse: bool) -> np.ndarray:
-    """In the calling thread, and with no more memory than the result, unlike `blobFromImages`:
+def _planes_by_opencv(
+    pixels: np.ndarray, means: tuple[float, float, float], std: float, reverse: bool
+) -> np.ndarray:
+    """By tables of all 256 levels, with no more memory than the result, unlike `blobFromImages`:
     what is taken and given back for every image costs more than the work itself.
     """
     import cv2
 
+    tables = _tables(means, std)
     planes = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
     for image, target in zip(pixels, planes, strict=True):
-        for plane, row in zip(cv2.split(image), target[::-1] if reverse else target, strict=True):
-            np.copyto(row, plane)
+        colours = cv2.split(image)
+        for colour, table, plane in zip(
+            colours[::-1] if reverse else colours, tables, target, strict=True
+        ):
+            cv2.LUT(colour, table, dst=plane)
     return planes
 
 
-def _scale(planes: Tensor, mean: float | tuple[float, float, float], std: float) -> None:
-    """In place: twice the memory would cost more time than the arithmetic."""
-    if planes.device.type == "cpu":
-        # In the calling thread, for the reason given in `utils/pixels.py`.
-        values = planes.numpy()
-        np.subtract(values, np.asarray(mean, dtype=np.float32).reshape(-1, 1, 1), out=values)
-        if math.frexp(std)[0] == 0.5:
-            # Of a power of two the reciprocal is exact, and multiplying is faster.
-            np.multiply(values, np.float32(1 / std), out=values)
-        else:
-            np.divide(values, np.float32(std), out=values)
-    else:
-        if isinstance(mean, tuple):
-            for channel, value in enumerate(mean):
-                planes[:, channel].sub_(value)
-        else:
-            planes.sub_(mean)
-        planes.div_(std)
+@lru_cache(maxsize=16)
+def _tables(means: tuple[float, float, float], std: float) -> np.ndarray:
+    """What each level becomes in each plane, `[3,256]` float32."""
+    levels = np.arange(256, dtype=np.float32)
+    return (levels - np.asarray(means, dtype=np.float32)[:, None]) / np.float32(std)
 
 
 def square_side(model: ModelFile) -> int:

@@ -21,12 +21,8 @@ from ..backends.onnx_graphs.batched import batched_graph
 from ..backends.onnx_graphs.cache_entries import Entry
 from ..backends.onnx_graphs.equivalence import prover, trial_runner
 from ..backends.onnx_graphs.graph_cache import NewFile, graph_cache
-from ..backends.onnx_graphs.int8_graphs import (
-    GraphInputs,
-    Int8Recipe,
-    int8_graphs,
-    make_int8_graphs,
-)
+from ..backends.onnx_graphs.int8_graphs import Int8Recipe, int8_graphs, make_int8_graphs
+from ..backends.onnx_graphs.quantiser import GraphInputs
 from ..backends.placement import Placement, RunsOn
 from ..backends.sessions.open_batched import open_batched
 from ..models.opening import open_model, open_task
@@ -54,7 +50,8 @@ _EXACT_SHARES = (0.0, 0.15, 0.25, 0.5)
 _MOST_SECONDS = 120.0
 #: Crops that recognition is calibrated on, and how many of them at a time.
 _CROPS, _CROPS_AT_ONCE = 64, 8
-_TIMED_ROUNDS = 5
+#: Before anything is timed, shapes that keep coming have been prepared for; see `ShapeCache`.
+_WARM_UP_ROUNDS, _TIMED_ROUNDS = 4, 7
 
 
 @dataclass(frozen=True)
@@ -309,8 +306,9 @@ def _recording(
 
 def _paired_ms(*uses: Callable[[], None]) -> Iterator[float]:
     """The median time of each of some uses, in turn."""
-    for use in uses:
-        use()  # what is made at the first use
+    for _ in range(_WARM_UP_ROUNDS):
+        for use in uses:
+            use()
     seconds: list[list[float]] = [[] for _ in uses]
     for _ in range(_TIMED_ROUNDS):
         for use, taken in zip(uses, seconds, strict=True):

@@ -35,8 +35,8 @@ VERSIONS = {
     "cpu_optimized": 1,
     "folded_weights": 2,
     "ultralytics": 1,
-    "int8": 2,
-    "precision_proof": 2,
+    "int8": 3,
+    "precision_proof": 3,
 }
 
 _SUFFIX = ".entry"

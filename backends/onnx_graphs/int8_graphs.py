@@ -1,9 +1,5 @@
 """A model's graphs in int8: quantised once on recorded inputs, kept on disk, never used unproved.
 
-Weights become int8, one scale a channel, and what flows between layers uint8, by the ranges that it
-had for the recorded inputs. Quantised is by ONNX Runtime's own tool, as `QuantizeLinear` and
-`DequantizeLinear` around each layer, which OpenVINO reads as well.
-
 What comes of it are other answers, not those of the original to the last digits, so nothing here
 holds them against each other: `pipeline.precision_proof` does, on pictures.
 """
@@ -11,59 +7,35 @@ holds them against each other: `pipeline.precision_proof` does, on pictures.
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...utils.errors import BackendUnavailable, ModelError, OutOfMemory
 from ...utils.free_memory import free_ram
 from ...utils.packs import ModelFile
 from ...utils.packs.checksums import content_bytes
 from ...utils.precision import Precision
-from ...utils.progress import may_stop
 from ..placement import Placement
-from .batch_axis import open_inputs
 from .batched import batched_graph
 from .cache_entries import VERSIONS, Entry
 from .foreign import foreign_graph
-from .graph import import_onnx, read_model
 from .graph_cache import NewFile, graph_cache
-from .kept_nodes import (
-    WEIGHTED,
-    ExactEnds,
-    around_outputs,
-    before_the_first_weights,
-    exact_ends,
-    exact_layers,
-    name_nodes,
-    of_shapes,
-)
+from .kept_nodes import ExactEnds, exact_ends
 from .margin_graphs import margin_graphs_of
 from .margin_rewrite import AXES
+from .quantiser import GraphInputs, Quantiser
 
 _log = logging.getLogger("FastFace")
 
-#: What a graph is given in one run: images `[B,C,H,W]` float32, and its further inputs likewise.
-GraphInputs = tuple[np.ndarray, ...]
-
-#: What is quantised besides layers with weights, so that no value becomes float in between.
-_OPERATORS = (
-    *sorted(WEIGHTED),
-    *("Add", "AveragePool", "Concat", "MaxPool", "Relu", "Resize", "Slice"),
-)
 #: Share of the products whose layers stay in floating point at the beginning of the network: their
 #: few channels don't fill the instructions. SCRFD-2.5G's first two took ONNX Runtime 9 ms of 34 in
 #: int8, at 640 pixels on two cores of an Intel Xeon with AMX.
 _EXACT_FIRST = 0.05
 #: Memory that quantising takes, in sizes of the graph: ResNet100 took 9.9 on 32 crops.
 _MEMORY_FACTOR = 10
-#: One scale a channel is written from this version of ONNX's operators on.
-_OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -188,20 +160,19 @@ def make_int8_graphs(
     sources = graph_sources(model)
 
     def make(new_file: NewFile) -> dict[str, Any]:
-        quantisation = _quantisation()
+        quantiser = Quantiser()
         ends = ExactEnds()
         with tempfile.TemporaryDirectory(prefix="fastface-int8-") as folder:
             for part, source in sources.items():
-                if not inputs.get(source):
+                given = inputs.get(source)
+                if not given:
                     continue
                 with foreign_graph(model.path, "quantised"):
-                    prepared = Path(folder) / f"{part}.onnx"
-                    graph = _prepared(source, Path(folder) / "newer.onnx", prepared)
+                    graph = quantiser.prepared(source, Path(folder) / part)
                     if part == "whole":
                         # Graphs of parts compute the same layers.
-                        ends = exact_ends(graph, inputs[source][0], _EXACT_FIRST, recipe.exact_last)
-                    given = inputs[source]
-                    _quantise(quantisation, prepared, new_file(part), graph, given, ends)
+                        ends = exact_ends(graph.model, given[0], _EXACT_FIRST, recipe.exact_last)
+                    quantiser.quantise(graph, given, ends, new_file(part))
         return {}
 
     _obtain(model, str(recipe), make)
@@ -220,90 +191,3 @@ def _obtain(model: ModelFile, recipe: str, make: Any) -> Mapping[str, Path]:
         recipe=recipe,
         made_of=[VERSIONS["batched"], VERSIONS["margins"]],
     )
-
-
-def _quantise(
-    quantisation: Any,
-    prepared: Path,
-    target: Path,
-    graph: Any,
-    inputs: Sequence[GraphInputs],
-    ends: ExactEnds,
-) -> None:
-    """Quantises a graph that `_prepared` wrote."""
-    kept = before_the_first_weights(graph) | around_outputs(graph) | of_shapes(graph)
-    quantisation.quantize_static(
-        prepared,
-        target,
-        _reader(graph, inputs, quantisation.CalibrationDataReader),
-        quant_format=quantisation.QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=quantisation.QuantType.QUInt8,
-        weight_type=quantisation.QuantType.QInt8,
-        nodes_to_exclude=sorted(kept | exact_layers(graph, ends)),
-        op_types_to_quantize=list(_OPERATORS),
-        # By default what only moves values is left in floating point behind an activation.
-        extra_options={"ForceQuantizeNoInputCheck": True},
-    )
-
-
-def _quantisation() -> Any:
-    """ONNX Runtime's `quantization` package.
-
-    Raises:
-        BackendUnavailable: It does not load.
-    """
-    before = list(sys.path)
-    try:
-        import onnxruntime
-
-        # What it imports expects to find its neighbours there, as the first import of that package
-        # sees to; `trt/half.py` takes that back.
-        sys.path.append(str(Path(onnxruntime.__file__).parent / "transformers"))
-        from onnxruntime import quantization
-        from onnxruntime.quantization import shape_inference  # noqa: F401  imported by name later
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"int8 graphs are made by onnxruntime's quantisation, which does not load ({error}); "
-            "run `python install.py` in the pack's folder, or choose another precision"
-        ) from error
-    finally:
-        sys.path[:] = before
-    # It warns of what is done here already.
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
-    return quantization
-
-
-def _prepared(source: Path, newer: Path, prepared: Path) -> Any:
-    """Writes the graph with newer operators, then with batch norms folded and every node named.
-
-    Returns:
-        The latter, as a `ModelProto`.
-    """
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    onnx = import_onnx()
-    model = read_model(source)
-    if max(entry.version for entry in model.opset_import if not entry.domain) < _OPSET:
-        model = onnx.version_converter.convert_version(model, _OPSET)
-    onnx.save(model, str(newer))
-    # Files, since graphs in memory go through external data, which it can't read back.
-    quant_pre_process(newer, prepared, skip_symbolic_shape=True)
-    model = onnx.load(str(prepared))
-    name_nodes(model)
-    onnx.save(model, str(prepared))
-    return model
-
-
-def _reader(model: Any, inputs: Sequence[GraphInputs], base: type) -> Any:
-    """Recorded inputs as ONNX Runtime's calibration wants them: a subclass of its own class."""
-    names = [entry.name for entry in open_inputs(model.graph)]
-    waiting = iter(inputs)
-
-    class Inputs(base):
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            may_stop()
-            given = next(waiting, None)
-            return None if given is None else dict(zip(names, given, strict=True))
-
-    return Inputs()

@@ -60,6 +60,30 @@ def of_shapes(model: Any) -> set[str]:
     return kept
 
 
+def around_upsampling(model: Any) -> set[str]:
+    """Names of the nodes that scale features up and add them to larger ones, and of their makers.
+
+    The top of a feature pyramid: few products, but every finer level gets their rounding too.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    kept = set()
+    for node in model.graph.node:
+        if node.op_type in {"Resize", "Upsample"}:
+            kept.update(_names(makers, node.input[:1]))
+        elif node.op_type == "Add" and any(
+            name in makers and makers[name].op_type in {"Resize", "Upsample"} for name in node.input
+        ):
+            kept.update(_names(makers, node.input))
+        else:
+            continue
+        kept.add(node.name)
+    return kept
+
+
+def _names(makers: Mapping[str, Any], values: Sequence[str]) -> set[str]:
+    return {makers[value].name for value in values if value in makers}
+
+
 class ExactEnds(NamedTuple):
     """Which layers with weights stay as they are at both ends of a graph.
 

@@ -19,7 +19,7 @@ from ...utils.faces import Faces
 from ...utils.images import ImageBatch
 from ...utils.packs import Task
 from ...utils.progress import may_stop
-from ..graph_input import colour_planes
+from ..graph_input import scaled_planes
 
 #: Images whose sums are held at once.
 _IMAGES_AT_ONCE = 4
@@ -67,7 +67,7 @@ class InceptionEmbedder:
 
     def embed(self, crops: ImageBatch) -> Tensor:
         """Embeds crops `[N,160,160,3]` uint8: `[N,512]` float32 of length 1."""
-        planes = colour_planes(crops).sub_(127.5).div_(128.0)
+        planes = scaled_planes(crops, 127.5, 128.0)
         pieces = planes.split(_CROPS_ON_CPU) if self.device.type == "cpu" else (planes,)
         embeddings = []
         for piece in pieces:

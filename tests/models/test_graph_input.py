@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastface.models import graph_input
-from fastface.models.graph_input import colour_planes, network_input, square_side
+from fastface.models.graph_input import network_input, scaled_planes, square_side
 from fastface.utils.errors import ModelError
 from fastface.utils.images import ImageBatch
 from tests.models.fake_network import model_of
@@ -33,10 +33,16 @@ def test_leaves_the_pixels_alone():
     assert torch.equal(LEVELS.pixels, before)
 
 
-def test_opencv_and_torch_agree(monkeypatch: pytest.MonkeyPatch):
-    by_opencv = colour_planes(LEVELS)
+@pytest.mark.parametrize("mean", [0.0, 127.5, (123.7, 116.3, 103.5)])
+@pytest.mark.parametrize("std", [1.0, 128.0, 127.5, 58.4])
+@pytest.mark.parametrize("bgr", [False, True])
+def test_opencv_and_torch_agree_to_the_bit(mean, std, bgr, monkeypatch: pytest.MonkeyPatch):
+    by_opencv = scaled_planes(LEVELS, mean, std, bgr)
     monkeypatch.setattr(graph_input, "opencv_is_there", lambda: False)
-    assert torch.equal(colour_planes(LEVELS), by_opencv) and torch.equal(by_opencv, PLANES)
+    assert torch.equal(scaled_planes(LEVELS, mean, std, bgr), by_opencv)
+    means = torch.tensor(mean).expand(3)[:, None, None]
+    planes = PLANES.flip(1) if bgr else PLANES
+    assert torch.equal(by_opencv, (planes - means) / torch.tensor(std))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8])

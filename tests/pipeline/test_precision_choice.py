@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastface.backends.onnx_graphs import graph_cache, int8_graphs
+from fastface.backends.onnx_graphs import graph_cache
+from fastface.backends.onnx_graphs.quantiser import Quantiser
 from fastface.pipeline import calibration, precision_proof, precision_report
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
@@ -81,18 +82,18 @@ def test_what_is_proven_runs_in_it(test_data: Path):
 
 
 def test_a_spoilt_graph_is_refused(monkeypatch):
-    make = int8_graphs._quantise
+    make = Quantiser.quantise
 
-    def spoilt(quantisation: Any, source: Path, target: Path, *rest: Any) -> None:
-        make(quantisation, source, target, *rest)
-        graph = onnx.load(target)
-        for tensor in graph.graph.initializer:
+    def spoilt(self: Quantiser, graph: Any, inputs: Any, ends: Any, target: Path) -> None:
+        make(self, graph, inputs, ends, target)
+        spoilt_graph = onnx.load(target)
+        for tensor in spoilt_graph.graph.initializer:
             if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:
                 tensor.raw_data = bytes(len(tensor.raw_data))
                 break
-        onnx.save(graph, target)
+        onnx.save(spoilt_graph, target)
 
-    monkeypatch.setattr(int8_graphs, "_quantise", spoilt)
+    monkeypatch.setattr(Quantiser, "quantise", spoilt)
     # Other pictures, and so graphs of their own.
     monkeypatch.setattr(calibration, "_views", lambda picture: (picture, picture[::-1].copy()))
     with pytest.raises(BackendUnavailable, match=r"int8 is refused for pack 'models'.*recall"):

@@ -12,7 +12,6 @@ import torch
 
 from fastface.backends.onnx_graphs import graph_cache, int8_graphs
 from fastface.backends.onnx_graphs.int8_graphs import (
-    GraphInputs,
     Int8Recipe,
     graph_sources,
     make_int8_graphs,
@@ -21,6 +20,7 @@ from fastface.backends.onnx_graphs.int8_graphs import (
 from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of
 from fastface.backends.onnx_graphs.margin_points import plan_of
 from fastface.backends.onnx_graphs.margin_rewrite import refills
+from fastface.backends.onnx_graphs.quantiser import GraphInputs
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement
@@ -105,6 +105,28 @@ def test_the_last_layers_stay_exact_where_the_recipe_says_so(model: ModelFile):
             assert quantised_layers(made[sources[part]]) == inner
         counts.append(len(inner))
     assert counts[0] > counts[1] > counts[2] > 0
+
+
+def test_ranges_are_wider_than_what_was_recorded(model: ModelFile):
+    inputs = recorded(model)
+    make_int8_graphs(model, RECIPE, inputs)
+    made = int8_graphs.int8_graphs(model, str(RECIPE))
+    source = graph_sources(model)["whole"]
+    assert made is not None
+    graph = onnx.load(made[source]).graph
+    numbers = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    whole = onnx.load(source)
+    known = {name for node in whole.graph.node for name in node.output}
+    steps = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    steps = [node for node in steps if node.input[0] in known]
+    whole.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n.input[0]) for n in steps)
+    session = ort.InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert len(steps) > 20
+    for node in steps:
+        seen = [session.run([node.input[0]], {"input.1": each})[0] for (each,) in inputs[source]]
+        low, high = min(0.0, *map(np.min, seen)), max(0.0, *map(np.max, seen))
+        span = 255 * float(numbers[node.input[1]])
+        assert span == pytest.approx(1.2 * (high - low), rel=0.02)
 
 
 def test_what_moves_values_between_quantised_layers_moves_int8(model: ModelFile):

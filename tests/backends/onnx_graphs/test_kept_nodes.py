@@ -11,6 +11,7 @@ import pytest
 from fastface.backends.onnx_graphs.kept_nodes import (
     ExactEnds,
     around_outputs,
+    around_upsampling,
     before_the_first_weights,
     exact_ends,
     exact_layers,
@@ -140,3 +141,20 @@ def test_what_works_out_shapes_is_no_pixels():
         {"w": (4, 3, 1, 1), "place": (1,)},
     )
     assert of_shapes(model) == {"shape", "height", "end"}
+
+
+def test_the_top_of_a_pyramid_is_what_is_scaled_up_and_what_that_is_added_to():
+    model = graph_of(
+        [
+            ("Conv", "fine", ["image", "w"]),
+            ("Conv", "coarse", ["fine", "w"]),
+            ("Conv", "lateral", ["fine", "w"]),
+            ("Conv", "top", ["coarse", "w"]),
+            ("Resize", "larger", ["top", "", "scales"]),
+            ("Add", "joined", ["lateral", "larger"]),
+            ("Conv", "head", ["joined", "w"]),
+            ("Add", "residual", ["head", "fine"]),
+        ],
+        {"w": (3, 3, 1, 1), "scales": (4,)},
+    )
+    assert around_upsampling(model) == {"top", "larger", "lateral", "joined"}
