@@ -1,13 +1,14 @@
 """What a pack takes of main memory, from import to unloading, each case in a process of its own.
 
     python benchmarks/memory.py [--packs PACK [PACK ...]] [--backends BACKEND [BACKEND ...]]
-        [--rounds 10] [--weights FOLDER] [--picture PNG]
+        [--profile PROFILE] [--rounds 10] [--weights FOLDER] [--picture PNG]
 
 A pack is the folder of one, or the name of one that there are stand-ins for: those have the layers
 of the released networks and random weights, which take the same memory. In each process the pack is
 imported, loaded as the loader node does it, called (6 faces found and embedded in a picture of
 1280 x 960), left alone until it has gone by itself, and then called and unloaded time and again.
 `eager` opens every model of the pack first, as FASTFACE_PRELOAD does; `lazy` is the default.
+With `--profile low-memory` precisions are what is proven for them, which takes real weights.
 Graphs are prepared and weights converted before, as they are once after an installation.
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from inputs import pack_folder
 
 STAGES = ("import", "loader", "opened", "first call", "idle unload")
 MB = 1e6
@@ -42,10 +44,12 @@ class Case:
     pack: Path
     backend: str
     eager: bool
+    profile: str = "standard"
 
     @property
     def title(self) -> str:
-        return f"{self.pack.name}, {self.backend}, {'eager' if self.eager else 'lazy'}"
+        of_profile = "" if self.profile == "standard" else f", {self.profile}"
+        return f"{self.pack.name}, {self.backend}, {'eager' if self.eager else 'lazy'}{of_profile}"
 
 
 class Recorder:
@@ -94,10 +98,13 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     from fastface.utils.faces import Faces
     from fastface.utils.images import Images
     from fastface.utils.packs.read import read_pack
+    from fastface.utils.settings import settings
 
     images = Images.from_comfy(torch.rand(1, 960, 1280, 3))
     pack = read_pack(case.pack.name, case.pack)
-    app = load_for_pack(pack, DetectionOptions(), backend=case.backend, device="cpu")
+    side_px = settings().det_size
+    options = DetectionOptions(((side_px, side_px),))
+    app = load_for_pack(pack, options, backend=case.backend, device="cpu")
     time.sleep(0.3)
     recorder.mark("loader")
     if case.eager:
@@ -141,6 +148,7 @@ def in_a_process(case: Case, rounds: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--inside", str(case.pack), case.backend]
     command += [str(int(case.eager)), str(rounds)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTFACE_")}
+    kept["FASTFACE_PROFILE"] = case.profile
     done = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{case.title} failed:\n{done.stderr}")
@@ -202,25 +210,35 @@ def main() -> None:
         print(json.dumps(measure(Case(Path(pack), backend, eager == "1"), int(rounds))))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--packs", nargs="+", default=["buffalo_s", "antelopev2"])
+    parser.add_argument(
+        "--packs", nargs="+", type=folder_or_name, default=["buffalo_s", "antelopev2"]
+    )
     parser.add_argument("--backends", nargs="+", default=["onnxruntime", "torch"])
+    parser.add_argument("--profile", choices=["standard", "low-memory"], default="standard")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--weights", type=Path, help="where stand-ins are kept or made")
     parser.add_argument("--picture", type=Path, default=Path("memory.png"))
     chosen = parser.parse_args()
     results = {}
     for name in chosen.packs:
-        folder = Path(name) if Path(name).is_dir() else stand_in(name, chosen.weights)
+        folder = name if isinstance(name, Path) else stand_in(name, chosen.weights)
         for backend in chosen.backends:
-            in_a_process(Case(folder, backend, eager=True), rounds=0)  # prepares and converts
+            # Prepares, converts and proves.
+            in_a_process(Case(folder, backend, True, chosen.profile), rounds=0)
         for eager in (False, True):
             for backend in chosen.backends:
-                case = Case(folder, backend, eager)
+                case = Case(folder, backend, eager, chosen.profile)
                 results[case.title] = in_a_process(case, chosen.rounds)
                 print(f"  {case.title} done", file=sys.stderr, flush=True)
     print(table(results))
     draw(results, chosen.picture)
     print(f"picture: {chosen.picture}")
+
+
+def folder_or_name(text: str) -> Path | str:
+    """A pack's folder, or the name of one that there may be stand-ins for."""
+    is_name = text.isidentifier() and not Path(text).exists()
+    return text if is_name else pack_folder(text)
 
 
 def stand_in(name: str, folder: Path | None) -> Path:

@@ -90,6 +90,7 @@ class Quantiser:
         quant_pre_process(newer, prepared, skip_symbolic_shape=True)
         model = onnx.load(str(prepared))
         name_nodes(model)
+        _drop_unused(model.graph)
         onnx.save(model, str(prepared))
         return PreparedGraph(prepared, model)
 
@@ -164,6 +165,14 @@ def _quantization() -> Any:
     # It warns of what is done here already.
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
     return quantization
+
+
+def _drop_unused(graph: Any) -> None:
+    """Drops constants that nothing reads, of each of which ONNX Runtime would warn on stderr."""
+    used = {name for node in graph.node for name in node.input}
+    used.update(value.name for value in graph.output)
+    for tensor in [each for each in graph.initializer if each.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _reader(model: Any, inputs: Sequence[GraphInputs], base: type) -> Any:

@@ -168,6 +168,11 @@ class OpenVinoSession:
 
 
 def _run_request(request: Any, inputs: list[np.ndarray]) -> None:
+    from openvino import Tensor
+
+    # One by one, where they lie: working out what a list of them is takes 0.3 ms of Python.
+    for place, values in enumerate(inputs):
+        request.set_input_tensor(place, Tensor(values, shared_memory=True))
     # Not `infer`: on a single core OpenVINO 2026.4 runs that to its end, cancelled or not.
-    request.start_async(inputs, share_inputs=True)
+    request.start_async()
     request.wait()
