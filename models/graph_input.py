@@ -57,7 +57,7 @@ def scaled_planes(
         `[B,3,H,W]` float32 on the same device, in memory of its own.
     """
     pixels = batch.pixels
-    means = mean if isinstance(mean, tuple) else (mean,) * 3
+    means = mean if isinstance(mean, tuple) else (mean, mean, mean)
     if pixels.device.type == "cpu" and opencv_is_there():
         return torch.from_numpy(_planes_by_opencv(pixels.numpy(), means, std, batch.bgr != bgr))
     planes = pixels.permute(0, 3, 1, 2).float()

@@ -8,34 +8,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..backends.base import Backend
-from ..backends.interfaces import DetectionOptions, Detector, GraphSession, Head
-from ..backends.onnx_graphs.batched import batched_graph
+from ..backends.interfaces import DetectionOptions, Detector, Head
 from ..backends.onnx_graphs.cache_entries import Entry
-from ..backends.onnx_graphs.equivalence import prover, trial_runner
+from ..backends.onnx_graphs.equivalence import prover
 from ..backends.onnx_graphs.graph_cache import NewFile, graph_cache
 from ..backends.onnx_graphs.int8_graphs import Int8Recipe, int8_graphs, make_int8_graphs
-from ..backends.onnx_graphs.quantiser import GraphInputs
-from ..backends.placement import Placement, RunsOn
-from ..backends.sessions.open_batched import open_batched
-from ..models.opening import open_model, open_task
+from ..backends.placement import Placement
+from ..models.opening import open_model
 from ..utils.accuracy_report import UNFIT, UNTESTED, AccuracyReport
 from ..utils.cores import cpu_features
 from ..utils.errors import BackendUnavailable, ModelError
 from ..utils.faces import Faces
-from ..utils.packs import ModelFile, ModelPack, Task
+from ..utils.packs import ModelPack, Task
 from ..utils.packs.checksums import content_of
 from ..utils.precision import Precision
 from .accuracy_check import AccuracyCheck
 from .analyzer import Analyzer
 from .calibration import CalibrationPictures, as_images
+from .graph_recording import Recordings, record
 from .model_batches import detect_images
 from .precision_report import CANVAS_SIDE, detection_report, recognition_report, with_speed
 
@@ -48,8 +43,8 @@ QUANTISED: tuple[Task, ...] = ("detection", "recognition")
 _EXACT_SHARES = (0.0, 0.15, 0.25, 0.5)
 #: No other share is tried after so long.
 _MOST_SECONDS = 120.0
-#: Crops that recognition is calibrated on, and how many of them at a time.
-_CROPS, _CROPS_AT_ONCE = 64, 8
+#: Crops that recognition is timed on.
+_TIMED_CROPS = 8
 #: Before anything is timed, shapes that keep coming have been prepared for; see `ShapeCache`.
 _WARM_UP_ROUNDS, _TIMED_ROUNDS = 4, 7
 
@@ -101,6 +96,7 @@ class PrecisionProver:
         )
         self._images = as_images([*pictures.calibrating, *pictures.held_back])
         self._faces: Faces | None = None
+        self._recorded: tuple[Task, Recordings] | None = None
 
     def proof(self, task: Task, precision: Precision) -> PrecisionProof:
         """What is known of a task in a precision; found out now where nothing is.
@@ -133,7 +129,14 @@ class PrecisionProver:
 
     def quantise(self, task: Task, recipe: Int8Recipe) -> None:
         """Makes the int8 graphs of a task, unless they are there; see `make_int8_graphs`."""
-        make_int8_graphs(self._pack.model(task), recipe, self._recorded(task))
+        make_int8_graphs(self._pack.model(task), recipe, self._recordings_of(task))
+
+    def _recordings_of(self, task: Task) -> Recordings:
+        """Those of one task at a time, since they hold all of its pictures."""
+        if self._recorded is None or self._recorded[0] != task:
+            self._recorded = None
+            self._recorded = task, record(self._exact, task, self._pictures, self._options)
+        return self._recorded[1]
 
     def known(self, task: Task, precision: Precision) -> PrecisionProof | None:
         """What was found out before; of several recipes that which is fit, else the last one."""
@@ -241,67 +244,11 @@ class PrecisionProver:
             return
         faces = self._found_faces()
         if len(faces):
-            model.describe(self._images, faces[:_CROPS_AT_ONCE])
-
-    def _recorded(self, task: Task) -> Mapping[Path, list[GraphInputs]]:
-        """What the graphs of a task are given for the pictures to calibrate on."""
-        model = self._pack.model(task)
-        inputs: dict[Path, list[GraphInputs]] = {}
-        pictures = self._pictures.calibrating
-        images = as_images(pictures)
-        if task == "detection":
-            shaped = as_images([part for picture in pictures for part in _high_and_wide(picture)])
-            # Without margins, for the graph for each of their sides, and with them, for the whole.
-            for skips_margins, shown in ((True, shaped), (False, images)):
-                detector = _recording(self._pack, model, inputs, skips_margins)
-                if isinstance(detector, Detector):
-                    detect_images(detector, shown, self._options)
-            return inputs
-        faces = self._exact.detect(images, self._options).to("cpu")
-        head = _recording(self._pack, model, inputs, False)
-        if isinstance(head, Head):
-            for start in range(0, min(len(faces), _CROPS), _CROPS_AT_ONCE):
-                head.describe(images, faces[start : start + _CROPS_AT_ONCE])
-        return inputs
+            model.describe(self._images, faces[:_TIMED_CROPS])
 
 
 class _Unknown(Exception):
     """Nothing was found out before."""
-
-
-class _RecordingSession:
-    """A graph on the CPU in fp32, whose inputs are kept."""
-
-    def __init__(self, path: Path, model: ModelFile, inputs: list[GraphInputs]) -> None:
-        self.device = torch.device("cpu")
-        self.runs_on = RunsOn("cpu", "recording")
-        self._run = trial_runner(path, model)
-        self._inputs = inputs
-
-    def run(self, x: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        given = tuple(each.contiguous().numpy().copy() for each in (x, *more))
-        self._inputs.append(given)
-        return tuple(torch.from_numpy(output) for output in self._run(*given))
-
-
-def _high_and_wide(picture: np.ndarray) -> Iterator[np.ndarray]:
-    """A picture's middle at 3:4 and at 4:3, which leave a margin at the right and one below."""
-    height, width = picture.shape[:2]
-    for wide, high in ((3, 4), (4, 3)):
-        scale = min(width / wide, height / high)
-        columns, rows = max(1, int(scale * wide)), max(1, int(scale * high))
-        left, top = (width - columns) // 2, (height - rows) // 2
-        yield picture[top : top + rows, left : left + columns]
-
-
-def _recording(
-    pack: ModelPack, model: ModelFile, inputs: dict[Path, list[GraphInputs]], skips_margins: bool
-) -> Detector | Head:
-    def open_graph(path: Path, note: str) -> GraphSession:
-        return _RecordingSession(path, model, inputs.setdefault(path, []))
-
-    session = open_batched(model, partial(batched_graph, model), open_graph, any_size=skips_margins)
-    return open_task(pack, model, session)
 
 
 def _paired_ms(*uses: Callable[[], None]) -> Iterator[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from .graph_cache import NewFile, graph_cache
 from .kept_nodes import ExactEnds, exact_ends
 from .margin_graphs import margin_graphs_of
 from .margin_rewrite import AXES
-from .quantiser import GraphInputs, Quantiser
+from .quantiser import Quantiser, Recording
 
 _log = logging.getLogger("FastFace")
 
@@ -131,14 +131,14 @@ def int8_graphs(model: ModelFile, recipe: str) -> Mapping[Path, Path] | None:
 
 
 def make_int8_graphs(
-    model: ModelFile, recipe: Int8Recipe, inputs: Mapping[Path, Sequence[GraphInputs]]
+    model: ModelFile, recipe: Int8Recipe, recordings: Mapping[Path, Recording]
 ) -> None:
     """Makes the int8 graphs of a model, unless they are there.
 
     Args:
         model: The model.
         recipe: How.
-        inputs: What each of `graph_sources` was given.
+        recordings: What each of `graph_sources` was given.
 
     Raises:
         BackendUnavailable: ONNX Runtime's quantisation is not installed.
@@ -164,15 +164,16 @@ def make_int8_graphs(
         ends = ExactEnds()
         with tempfile.TemporaryDirectory(prefix="fastface-int8-") as folder:
             for part, source in sources.items():
-                given = inputs.get(source)
-                if not given:
+                recording = recordings.get(source)
+                if recording is None or not recording.inputs:
                     continue
                 with foreign_graph(model.path, "quantised"):
                     graph = quantiser.prepared(source, Path(folder) / part)
                     if part == "whole":
                         # Graphs of parts compute the same layers.
-                        ends = exact_ends(graph.model, given[0], _EXACT_FIRST, recipe.exact_last)
-                    quantiser.quantise(graph, given, ends, new_file(part))
+                        given = recording.inputs[0]
+                        ends = exact_ends(graph.model, given, _EXACT_FIRST, recipe.exact_last)
+                    quantiser.quantise(graph, recording, ends, new_file(part))
         return {}
 
     _obtain(model, str(recipe), make)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,20 @@ _OPERATORS = (
 _RANGE_MARGIN = 1.2
 #: One scale a channel is written from this version of ONNX's operators on.
 _OPSET = 17
+
+
+@dataclass
+class Recording:
+    """What a graph was given.
+
+    Attributes:
+        inputs: Of each run.
+        ranges: Of its values meanwhile, wider than they were; None until they are worked out, which
+            takes most of the time of quantising.
+    """
+
+    inputs: list[GraphInputs] = field(default_factory=list)
+    ranges: Any = None
 
 
 class PreparedGraph(NamedTuple):
@@ -95,18 +110,20 @@ class Quantiser:
         return PreparedGraph(prepared, model)
 
     def quantise(
-        self, graph: PreparedGraph, inputs: Sequence[GraphInputs], ends: ExactEnds, target: Path
+        self, graph: PreparedGraph, recording: Recording, ends: ExactEnds, target: Path
     ) -> None:
         """Writes the int8 form of a graph.
 
         Args:
             graph: The graph.
-            inputs: What it was given.
+            recording: What it was given; its ranges are worked out unless they are there.
             ends: Which layers stay in floating point.
             target: The file to write.
         """
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
+        if recording.ranges is None:
+            recording.ranges = self._ranges(graph, recording.inputs)
         model = graph.model
         kept = before_the_first_weights(model) | around_outputs(model) | of_shapes(model)
         kept |= around_upsampling(model) | exact_layers(model, ends)
@@ -116,7 +133,7 @@ class Quantiser:
             reduce_range=False,
             weight_qType=self._tool.QuantType.QInt8,
             activation_qType=self._tool.QuantType.QUInt8,
-            tensors_range=self._ranges(graph, inputs),
+            tensors_range=recording.ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=sorted(kept),
             op_types_to_quantize=list(_OPERATORS),

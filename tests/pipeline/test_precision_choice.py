@@ -84,8 +84,8 @@ def test_what_is_proven_runs_in_it(test_data: Path):
 def test_a_spoilt_graph_is_refused(monkeypatch):
     make = Quantiser.quantise
 
-    def spoilt(self: Quantiser, graph: Any, inputs: Any, ends: Any, target: Path) -> None:
-        make(self, graph, inputs, ends, target)
+    def spoilt(self: Quantiser, graph: Any, recording: Any, ends: Any, target: Path) -> None:
+        make(self, graph, recording, ends, target)
         spoilt_graph = onnx.load(target)
         for tensor in spoilt_graph.graph.initializer:
             if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:

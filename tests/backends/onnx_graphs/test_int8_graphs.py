@@ -20,7 +20,7 @@ from fastface.backends.onnx_graphs.int8_graphs import (
 from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of
 from fastface.backends.onnx_graphs.margin_points import plan_of
 from fastface.backends.onnx_graphs.margin_rewrite import refills
-from fastface.backends.onnx_graphs.quantiser import GraphInputs
+from fastface.backends.onnx_graphs.quantiser import GraphInputs, Recording
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement
@@ -51,12 +51,13 @@ def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "cpu_features", lambda: features)
 
 
-def recorded(model: ModelFile) -> Mapping[Path, list[GraphInputs]]:
+def recorded(model: ModelFile) -> Mapping[Path, Recording]:
     """Noise, and what an empty canvas's features are where margins are skipped."""
     sources = graph_sources(model)
     random = np.random.default_rng(0)
     noise = [random.uniform(-1, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(3)]
-    inputs = {sources["whole"]: [(image,) for image in noise]}
+    whole: list[GraphInputs] = [(image,) for image in noise]
+    recordings = {sources["whole"]: Recording(whole)}
     margins = margin_graphs_of(sources["whole"], model)
     assert margins is not None
     features = ort.InferenceSession(margins.empty, providers=["CPUExecutionProvider"])
@@ -66,8 +67,8 @@ def recorded(model: ModelFile) -> Mapping[Path, list[GraphInputs]]:
         assert plan is not None
         given = [each.numpy() for each in refills(plan, [torch.from_numpy(f) for f in empty], 1)]
         parts = [np.take(image, range(plan.pixels), plan.axis) for image in noise]
-        inputs[sources[part]] = [(image, *given) for image in parts]
-    return inputs
+        recordings[sources[part]] = Recording([(image, *given) for image in parts])
+    return recordings
 
 
 def quantised_layers(path: Path) -> set[str]:
@@ -123,7 +124,9 @@ def test_ranges_are_wider_than_what_was_recorded(model: ModelFile):
     session = ort.InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
     assert len(steps) > 20
     for node in steps:
-        seen = [session.run([node.input[0]], {"input.1": each})[0] for (each,) in inputs[source]]
+        seen = [
+            session.run([node.input[0]], {"input.1": each})[0] for (each,) in inputs[source].inputs
+        ]
         low, high = min(0.0, *map(np.min, seen)), max(0.0, *map(np.max, seen))
         span = 255 * float(numbers[node.input[1]])
         assert span == pytest.approx(1.2 * (high - low), rel=0.02)
