@@ -59,6 +59,7 @@ def all_backends() -> dict[str, Backend]:
             _log.exception("backends/%s.py does not load", info.name)
             reason = (
                 f"backends/{info.name}.py does not load: {error!r}; run `python install.py doctor`"
+                ", or mend the file if it is yours"
             )
             for name in _declared_names(Path(folder[0], f"{info.name}.py")):
                 found[name] = BrokenBackend(name, reason)
@@ -73,14 +74,24 @@ def _declared_names(file: Path) -> list[str]:
 
 
 def _backends_of(module: ModuleType) -> list[Backend]:
-    """One object of each `Backend` class that is written in a file."""
+    """One object of each `Backend` class that is written in a file and has a name."""
     return [
-        kind()
+        _made(kind)
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if kind.__module__ == module.__name__
         and issubclass(kind, Backend)
-        and not inspect.isabstract(kind)
+        and isinstance(getattr(kind, "name", None), str)
     ]
+
+
+def _made(kind: type[Backend]) -> Backend:
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if not missing:
+        return kind()
+    lacks = ", ".join(f"{name}()" for name in missing)
+    reason = f"{kind.__name__} lacks {lacks}; write what `Backend` in backends/base.py asks for"
+    _log.error("backend %r: %s", kind.name, reason)
+    return BrokenBackend(kind.name, reason)
 
 
 def get_backend(name: str) -> Backend:

@@ -19,10 +19,12 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "ARCHITECTURE.md"
 
 
 def module_of(title: str, package: str) -> ModuleType:
-    """The code below a title, as a file of a folder of the pack."""
+    """The first code below a title, as a file of a folder of the pack."""
     section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     code = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    assert len(code) == 1, f"{title!r} shows {len(code)} pieces of code"
+    assert code, f"{title!r} shows no code"
+    for piece in code:
+        compile(piece, f"{PAGE.name}, {title}", "exec")
     module = ModuleType(f"{package}.shown")
     module.__package__ = package
     exec(compile(code[0], f"{PAGE.name}, {title}", "exec"), vars(module))
@@ -55,3 +57,4 @@ def test_the_node_counts():
     )
     shown = getattr(node(), node.FUNCTION)(faces=faces)
     assert shown["result"] == (2,) and "2 faces in 1 of 2 images" in str(shown["ui"])
+    assert getattr(node(), node.FUNCTION)(faces=faces, score=1.1)["result"] == (0,)

@@ -113,6 +113,16 @@ print(*(name.removeprefix("fastface.") for name in sys.modules if name.startswit
 """
 
 
+def importing_early() -> dict[str, list[str]]:
+    """What files of nodes import at their top that is imported when a node runs."""
+    later = tuple(f"from ..{name}" for name in LATER)
+    lines = {file.name: file.read_text().splitlines() for file in (ROOT / "nodes").glob("*.py")}
+    found = {
+        name: [line for line in text if line.startswith(later)] for name, text in lines.items()
+    }
+    return {name: imports for name, imports in found.items() if imports}
+
+
 def test_comfyuis_start_imports_no_more_than_the_nodes_say():
     done = subprocess.run(
         [sys.executable, "-c", START, str(ROOT)], capture_output=True, text=True, check=True
@@ -120,4 +130,6 @@ def test_comfyuis_start_imports_no_more_than_the_nodes_say():
     imported = done.stdout.split()
     nodes = {path.stem for path in (ROOT / "nodes").glob("[!_]*.py")}
     assert {f"nodes.{name}" for name in nodes} <= set(imported)
-    assert not [name for name in imported if f"{name}.".startswith(tuple(f"{x}." for x in LATER))]
+    early = [name for name in imported if f"{name}.".startswith(tuple(f"{x}." for x in LATER))]
+    assert not early, f"""import these in the functions that need them, not at the top of a node:
+{early}; files of nodes that import such things at their top: {importing_early()}"""

@@ -90,6 +90,23 @@ def test_a_file_that_does_not_load_breaks_the_backends_it_declares_alone(
     assert broken == expected and set(backends) == everyone
 
 
+def test_one_that_lacks_a_method_says_so(caplog: pytest.LogCaptureFixture):
+    class Unfinished(Backend):
+        name = "unfinished"
+
+        def why_unavailable(self) -> str | None:
+            return None
+
+    module = ModuleType("fastface.backends.unfinished")
+    Unfinished.__module__ = module.__name__
+    module.Unfinished = Unfinished
+    with caplog.at_level(logging.ERROR, "FastFace"):
+        (found,) = registry._backends_of(module)
+    assert found.name == "unfinished" and found.devices() == ()
+    assert "Unfinished lacks devices(), open()" in found.why_unavailable()
+    assert found.why_unavailable() in caplog.text
+
+
 @pytest.mark.parametrize("name", ["", "onnx", "base", "ONNXRUNTIME"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str):
     with pytest.raises(BackendUnavailable, match=r"expected one of .*'facenet'.*'onnxruntime'"):
