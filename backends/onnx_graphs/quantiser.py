@@ -100,6 +100,7 @@ class Quantiser:
         model = read_model(source)
         if max(entry.version for entry in model.opset_import if not entry.domain) < _OPSET:
             model = onnx.version_converter.convert_version(model, _OPSET)
+        _drop_unused(model.graph)
         onnx.save(model, str(newer))
         # Files, since graphs in memory go through external data, which it can't read back.
         quant_pre_process(newer, prepared, skip_symbolic_shape=True)
@@ -190,6 +191,9 @@ def _drop_unused(graph: Any) -> None:
     used.update(value.name for value in graph.output)
     for tensor in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(tensor)
+    for node in [each for each in graph.node if each.op_type == "Constant"]:
+        if used.isdisjoint(node.output):
+            graph.node.remove(node)
 
 
 def _reader(model: Any, inputs: Sequence[GraphInputs], base: type) -> Any:

@@ -222,3 +222,16 @@ def test_what_is_no_precision_of_a_network_is_refused_by_name(model: ModelFile, 
     pack = read_pack("pack", model.path.parent)
     with pytest.raises(BackendUnavailable, match=f"got precision '{precision}', offered: fp32"):
         OnnxRuntimeBackend().open(pack, "detection", Placement("cpu", precision))
+
+
+def test_the_runtime_has_nothing_to_warn_of(model: ModelFile, capfd):
+    graph = onnx.load(model.path)
+    unused = onnx.numpy_helper.from_array(np.ones(3, np.float32), "unused")
+    graph.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["idle"], value=unused))
+    graph.graph.initializer.append(unused)
+    onnx.save(graph, model.path)
+    again = read_pack("pack", model.path.parent).model("detection")
+    inputs = recorded(again)
+    capfd.readouterr()
+    make_int8_graphs(again, RECIPE, inputs)
+    assert capfd.readouterr().err == ""
