@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +135,7 @@ class Quantiser:
             reduce_range=False,
             weight_qType=self._tool.QuantType.QInt8,
             activation_qType=self._tool.QuantType.QUInt8,
-            tensors_range=recording.ranges,
+            tensors_range=deepcopy(recording.ranges),  # it narrows some where they are
             nodes_to_quantize=[],
             nodes_to_exclude=sorted(kept),
             op_types_to_quantize=list(_OPERATORS),

@@ -20,7 +20,7 @@ from fastface.backends.onnx_graphs.int8_graphs import (
 from fastface.backends.onnx_graphs.margin_graphs import margin_graphs_of
 from fastface.backends.onnx_graphs.margin_points import plan_of
 from fastface.backends.onnx_graphs.margin_rewrite import refills
-from fastface.backends.onnx_graphs.quantiser import GraphInputs, Recording
+from fastface.backends.onnx_graphs.quantiser import GraphInputs, Quantiser, Recording
 from fastface.backends.onnxruntime import OnnxRuntimeBackend
 from fastface.backends.openvino import OpenVinoBackend
 from fastface.backends.placement import Placement
@@ -130,6 +130,23 @@ def test_ranges_are_wider_than_what_was_recorded(model: ModelFile):
         low, high = min(0.0, *map(np.min, seen)), max(0.0, *map(np.max, seen))
         span = 255 * float(numbers[node.input[1]])
         assert span == pytest.approx(1.2 * (high - low), rel=0.02)
+
+
+def test_a_recipe_leaves_the_ranges_as_they_were_worked_out(model: ModelFile, monkeypatch):
+    work_out, made = Quantiser._ranges, []
+
+    def remembered(self: Quantiser, *given: Any) -> Any:
+        ranges = work_out(self, *given)
+        made.append((ranges, {name: data.range_value for name, data in ranges.items()}))
+        return ranges
+
+    monkeypatch.setattr(Quantiser, "_ranges", remembered)
+    recordings = recorded(model)
+    for share in (0.0, 0.5):
+        make_int8_graphs(model, Int8Recipe("pictures", share), recordings)
+    assert len(made) == len(recordings) == 3
+    for ranges, as_they_were in made:
+        assert {name: data.range_value for name, data in ranges.items()} == as_they_were
 
 
 def test_what_moves_values_between_quantised_layers_moves_int8(model: ModelFile):
