@@ -1,4 +1,4 @@
-"""`Quantiser`: ONNX Runtime's own tool for int8 graphs, and what it is told.
+"""`Quantiser`: ONNX Runtime's own tool for int8 graphs, with its options.
 
 Weights become int8, one scale a channel, and what flows between layers uint8, by the ranges that it
 had for recorded inputs. They are written as `QuantizeLinear` and `DequantizeLinear` around each
