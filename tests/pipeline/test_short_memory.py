@@ -218,7 +218,7 @@ def test_openvino_is_compiled_again_after_a_run_that_failed(
 
         class Full:
             def set_input_tensor(self, *_: Any) -> None:
-                pass
+                """As a request has it; what it is given is never computed."""
 
             def start_async(self) -> None:
                 """As a request has it: what goes wrong is raised to who waits."""

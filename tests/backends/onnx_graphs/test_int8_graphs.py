@@ -246,6 +246,8 @@ def test_the_runtime_has_nothing_to_warn_of(model: ModelFile, capfd):
     unused = onnx.numpy_helper.from_array(np.ones(3, np.float32), "unused")
     graph.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["idle"], value=unused))
     graph.graph.initializer.append(unused)
+    # As old graphs have them: a constant is an input too.
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("unused", 1, [3]))
     onnx.save(graph, model.path)
     again = read_pack("pack", model.path.parent).model("detection")
     inputs = recorded(again)
