@@ -17,7 +17,9 @@ from .base import GraphBackend
 from .interfaces import Session
 from .onnx_graphs.batched import batched_graph
 from .onnx_graphs.folded_weights import folded_graph
+from .onnx_graphs.fuse_convolutions import fuse_convolutions
 from .onnx_graphs.network import Network
+from .onnx_graphs.onednn_convolution import pack_weights, why_not_onednn
 from .placement import Placement, RunsOn, placed_in_torch
 from .sessions.open_batched import open_batched
 from .sessions.torch_session import TorchSession
@@ -69,11 +71,18 @@ class TorchBackend(GraphBackend):
         precision = placement.precision_of(model.task)
         dtype = _DTYPES[precision]
         compiles = settings().torch_compile
+        # In fp32 it gains nothing, and answers would differ in the last digit.
+        fuses = device.type == "cpu" and dtype == torch.bfloat16 and not compiles
+        fuses = fuses and why_not_onednn() is None
 
         def open_graph(path: Path, note: str) -> TorchSession:
             notes = "; ".join(text for text in (fallback, note) if text)
             runs_on = RunsOn(str(device), f"torch {precision}", 1.0, notes)
-            network = Network(folded_graph(path, model.path.name)).eval().to(device, dtype)
+            graph = folded_graph(path, model.path.name)
+            network = Network(fuse_convolutions(graph) if fuses else graph).eval()
+            network.to(device, dtype)
+            if fuses:
+                pack_weights(network)
             return TorchSession(network, device, dtype, runs_on, compiles=compiles)
 
         return open_batched(model, partial(batched_graph, model), open_graph)

@@ -59,8 +59,6 @@ class TensorRTBackend(GraphBackend):
         wanted: list[Precision] = [
             name for name in self.precisions(device) if precision in ("auto", name)
         ]
-        if not wanted:
-            return f"offers no {precision}"
         placements = [Placement(device, name) for name in wanted]
         built = [each for each in placements if not self._not_built(pack, each)]
         if not built:

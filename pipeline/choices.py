@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -34,6 +34,11 @@ _AUTO_BACKENDS = (
     ("facenet", False),
 )
 
+#: Backends that `auto` tries for `fast` on a CPU before those, best first: where OpenVINO is not,
+#: torch's bf16 is faster than ONNX Runtime's int8 and keeps the answers of more networks. See
+#: benchmarks/RESULTS.md.
+_FAST_BACKENDS = ("openvino", "torch", "onnxruntime")
+
 #: Devices that `auto` takes, best first. Others (TensorRT builds for minutes, CoreML and OpenVINO
 #: take part of a graph) are for those who ask for them.
 _GPUS: tuple[DeviceWord, ...] = ("cuda", "rocm", "xpu", "mps", "directml")
@@ -51,10 +56,26 @@ def device_names() -> list[str]:
     return [AUTO, *DEVICE_WORDS, *further]
 
 
+def wanted_precision(precision: str) -> str:
+    """What `auto` stands for by the settings."""
+    return FAST if precision == AUTO and settings().fast else precision
+
+
 def choose_backend(
-    name: str, pack: ModelPack, device: str, precision: str = AUTO
+    name: str,
+    pack: ModelPack,
+    device: str,
+    precision: str = AUTO,
+    no_cheaper: Collection[str] = (),
 ) -> tuple[Backend, str]:
     """The backend of a name, and why; `auto` takes the best that runs a pack here.
+
+    Args:
+        name: Of a backend, or `auto`.
+        pack: The pack.
+        device: A device word, with an index if wanted, or `auto`.
+        precision: As the user chose it, or `auto`.
+        no_cheaper: Backends in which nothing cheaper than fp32 is proven for the pack.
 
     Raises:
         BackendUnavailable: None can run the pack; says what each lacks.
@@ -68,17 +89,17 @@ def choose_backend(
     passed_over: dict[str, str] = {}
     elsewhere: Backend | None = None
     backends = all_backends()
-    for candidate, gpu_only in _AUTO_BACKENDS:
-        if candidate not in backends:
-            continue
+    for candidate, gpu_only in _candidates(precision, no_cheaper):
         backend = backends[candidate]
         reason = backend.why_unavailable()
         if reason and (gpu_only or backend.extra):
             continue  # that a machine lacks what only some have goes without saying
         reason = refused_by_settings(backend) or reason or backend.why_unsupported(pack)
         if reason is None:
-            reason = _lacks(backend, device, gpu_only)
-            reason = reason or backend.why_not_auto(pack, device, precision)
+            reason = _lacks(backend, device, gpu_only) or _why_not_in(backend, device, precision)
+            reason = reason or backend.why_not_auto(
+                pack, device, AUTO if precision == FAST else precision
+            )
             if not (gpu_only or backend.extra):
                 elsewhere = elsewhere or backend
         if reason is None:
@@ -92,15 +113,31 @@ def choose_backend(
                 f"auto: the first in its order that runs {pack.name} here; FastFace Benchmark "
                 "measures which is fastest"
             )
-            return backend, "; ".join([first, *others])
+            refused = [f"passed over {name}: nothing cheaper is proven" for name in no_cheaper]
+            return backend, "; ".join([first, *others, *refused])
         passed_over[candidate] = reason
     if elsewhere is not None:
         # It says itself what it could not do, or refuses if it is to be strict.
-        return elsewhere, f"auto: no backend has device {device} here"
+        return elsewhere, f"auto: no backend has device {device} in precision {precision} here"
     raise BackendUnavailable(
         f"no backend can run pack {pack.name!r} here:\n"
         + "\n".join(f"{name}: {reason}" for name, reason in passed_over.items())
     )
+
+
+def _candidates(precision: str, no_cheaper: Collection[str]) -> list[tuple[str, bool]]:
+    """The backends that `auto` tries, best first, and whether only where they have a GPU."""
+    backends = all_backends()
+    there = [(name, gpu_only) for name, gpu_only in _AUTO_BACKENDS if name in backends]
+    if wanted_precision(precision) != FAST:
+        return there
+    cheaper = [
+        (name, False)
+        for name in _FAST_BACKENDS
+        if name in backends and name not in no_cheaper and backends[name].proven_precisions("cpu")
+    ]
+    gpus = [each for each in there if each[1]]
+    return [*gpus, *cheaper, *(each for each in there if not each[1])]
 
 
 def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
@@ -115,6 +152,21 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
     if device == AUTO:
         return None if set(devices) & set(_GPUS) else "finds no GPU"
     return None if Device.parse(device).word in _GPUS else f"is not the fastest on {device}"
+
+
+def _why_not_in(backend: Backend, device: str, precision: str) -> str | None:
+    """Why a backend does not compute in a precision on a device that it has, or None."""
+    device = _device_of(backend, device)
+    if precision not in PRECISIONS or precision in backend.precisions(device):
+        return None
+    return backend.why_not_offered(precision, device)
+
+
+def _device_of(backend: Backend, device: str) -> str:
+    """The device that a backend is to take for the one that was asked for."""
+    if device != AUTO:
+        return device
+    return best_device(backend.devices() if settings().prefer_gpu else ("cpu",))
 
 
 def best_device(offered: Sequence[DeviceWord]) -> DeviceWord:
@@ -135,12 +187,9 @@ def choose_placement(
     Raises:
         InvalidInput: The device has no such precision there.
     """
-    if device == AUTO:
-        offered = backend.devices()
-        device = best_device(offered if settings().prefer_gpu else ("cpu",))
+    device = _device_of(backend, device)
     precisions = backend.precisions(device)
-    if precision == AUTO and settings().fast:
-        precision = FAST
+    precision = wanted_precision(precision)
     if precision == AUTO or (precision == FAST and not backend.proven_precisions(device)):
         precision = backend.best_precision(pack, device)
     elif precision not in (*precisions, FAST):

@@ -143,22 +143,28 @@ def load_for_pack(
         mtcnn: Parameters of MTCNN, for packs of facenet-pytorch only.
         other_embeddings: See `load_face_analysis`.
     """
-    chosen, why = choose_backend(backend, pack, device, precision)
-    if mtcnn is not None:
-        chosen = chosen.with_parameters(mtcnn)
-    placement = choose_placement(chosen, pack, device, precision, strict)
     # Here, so that ComfyUI's start does not wait for it: half of the pack's modules.
     from .insightface_compat.facade import FaceAnalysis
     from .pool import shared_analyzer
     from .precision_choice import needs_proof, proven_placement
 
-    if needs_proof(chosen, placement.device, placement.precision):
-        asked: list[Task] = [
-            task for task in pack.tasks if task == "detection" or tasks is None or task in tasks
-        ]
+    asked: list[Task] = [
+        task for task in pack.tasks if task == "detection" or tasks is None or task in tasks
+    ]
+    no_cheaper: list[str] = []
+    while True:
+        chosen, why = choose_backend(backend, pack, device, precision, no_cheaper)
+        if mtcnn is not None:
+            chosen = chosen.with_parameters(mtcnn)
+        placement = choose_placement(chosen, pack, device, precision, strict)
+        if not needs_proof(chosen, placement.device, placement.precision):
+            if precision == FAST:
+                why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
+            break
         placement = proven_placement(pack, chosen, placement, asked)
-    elif precision == FAST:
-        why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
+        if placement.proven or backend != AUTO or chosen.name in no_cheaper:
+            break
+        no_cheaper.append(chosen.name)
     analyzer = shared_analyzer(pack, chosen, placement)
     pack.model("detection")
     if strict or placement.device != "cpu":

@@ -36,7 +36,7 @@ VERSIONS = {
     "folded_weights": 2,
     "ultralytics": 1,
     "int8": 3,
-    "precision_proof": 3,
+    "precision_proof": 4,
 }
 
 _SUFFIX = ".entry"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,7 +60,22 @@ def _pool(build: Build, operation: Operation, fill: float, **extra: Any) -> Laye
 
 
 def max_pool(build: Build) -> Layer:
-    return _pool(build, F.max_pool2d, float("-inf"))
+    return _pool(build, _max_pool, float("-inf"))
+
+
+def _max_pool(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil_mode: bool,
+) -> Tensor:
+    """torch's, but for halves of even sides on the CPU: there torch's looks for places too."""
+    is_halving = (*kernel, *stride, *padding) == (2, 2, 2, 2, 0, 0)
+    if not is_halving or x.device.type != "cpu" or x.shape[2] % 2 or x.shape[3] % 2:
+        return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode)
+    rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def average_pool(build: Build) -> Layer:

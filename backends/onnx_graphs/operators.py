@@ -18,7 +18,9 @@ from torch import Tensor
 
 from . import image_operators as images
 from . import shape_operators as shapes
+from .fuse_convolutions import FUSED_CONV
 from .layers import Build, Layer, Operation, Value, of_one_kind
+from .onednn_convolution import onednn_convolution
 
 
 def _arithmetic(operation: Operation) -> Callable[[Build], Layer]:
@@ -101,6 +103,7 @@ BOUND_INPUTS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
     "ConstantOfShape": (0,),
     "Conv": (1, 2),
+    FUSED_CONV: (1, 2),
     "Expand": (1,),
     "Gather": (1,),
     "Gemm": (1, 2),
@@ -129,6 +132,7 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
     "Dropout": _identity,
     "Expand": shapes.expand,
     "Flatten": shapes.flatten,
+    FUSED_CONV: onednn_convolution,
     "Floor": _arithmetic(lambda a: np.floor(a) if isinstance(a, np.ndarray) else a.floor()),
     "Gather": shapes.gather,
     "Gemm": images.gemm,
@@ -165,5 +169,5 @@ OPERATORS: dict[str, Callable[[Build], Layer]] = {
 #: Operators whose result lies in memory of its own, or in that of an input that was theirs to take.
 #: Not those that may hand on what they got, whole or in part, such as Identity, Reshape and Slice.
 FRESH_OUTPUT_OPS = frozenset(
-    {"Add", "AveragePool", "BatchNormalization", "Clip", "Conv", "MaxPool", "Relu"}
+    {"Add", "AveragePool", "BatchNormalization", "Clip", "Conv", FUSED_CONV, "MaxPool", "Relu"}
 )

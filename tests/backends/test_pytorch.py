@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.backends.onnx_graphs.onednn_convolution import OneDnnConvolution, why_not_onednn
 from fastface.backends.placement import Placement, _warn_once
 from fastface.backends.pytorch import TorchBackend
 from fastface.utils.errors import BackendUnavailable, ModelError
@@ -53,6 +54,22 @@ def test_half_precision(tmp_path: Path, precision: str, dtype: torch.dtype) -> N
     assert {output.dtype for output in half} == {dtype}
     for want, got in zip(exact, half, strict=True):
         torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("reason", [None, "torch has no such operators"])
+def test_in_bf16_convolutions_do_what_follows_them_where_torch_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    if why_not_onednn() is not None and reason is None:
+        pytest.skip(str(why_not_onednn()))
+    monkeypatch.setattr("fastface.backends.pytorch.why_not_onednn", lambda: reason)
+    model = written(detector(), tmp_path, "detection")
+    for precision in ("fp32", "bf16"):
+        session = TorchBackend().open_session(model, Placement(precision=precision))
+        network = getattr(session, "whole", session).raw
+        fused = any(isinstance(layer, OneDnnConvolution) for layer in network.modules())
+        assert fused == (precision == "bf16" and reason is None)
+        assert len(session.run(torch.zeros(1, 3, 64, 64))) == 9
 
 
 def test_mixed_precision_halves_recognition_alone(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Backend(FakeBackend):
         self.reason: str | None = None
         self.refusal: str | None = None
         self.offered: tuple[str, ...] = ("cpu",)
+        self.cheaper: tuple[str, ...] = ()
         self.own: tuple[ModelPack, ...] = ()
         self.opened: list[tuple[str, str, Placement]] = []
 
@@ -42,7 +43,10 @@ class Backend(FakeBackend):
         return self.offered
 
     def precisions(self, device: str) -> tuple[str, ...]:
-        return ("fp32",) if device == "cpu" else ("fp16", "fp32")
+        return ("fp32", *self.cheaper) if device == "cpu" else ("fp16", "fp32")
+
+    def proven_precisions(self, device: str) -> tuple[str, ...]:
+        return self.cheaper if device == "cpu" else ()
 
     def packs(self) -> tuple[ModelPack, ...]:
         return self.own
@@ -318,6 +322,59 @@ class TestBackend:
         app = load_face_analysis(device=device)
         assert app.analyzer.backend.name == taken
         assert "is not installed" not in app.why, "nobody misses it"
+
+    @pytest.mark.parametrize(
+        ("openvino_is", "torch_has", "proven_by", "taken"),
+        [
+            (None, ("bf16",), {"openvino", "torch", "onnxruntime"}, "openvino"),
+            ("not installed", ("bf16",), {"torch", "onnxruntime"}, "torch"),
+            ("not installed", (), {"onnxruntime"}, "onnxruntime"),
+            (None, ("bf16",), {"torch", "onnxruntime"}, "torch"),
+            (None, ("bf16",), {"onnxruntime"}, "onnxruntime"),
+            # What it would take for fp32.
+            (None, ("bf16",), set(), "openvino"),
+            ("not installed", ("bf16",), set(), "onnxruntime"),
+        ],
+    )
+    def test_fast_takes_the_best_in_which_something_cheaper_is_proven(
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        openvino_is: str | None,
+        torch_has: tuple[str, ...],
+        proven_by: set[str],
+        taken: str,
+    ):
+        asked: list[str] = []
+
+        def proven(pack: Any, backend: Any, placement: Placement, tasks: Any) -> Placement:
+            asked.append(backend.name)
+            task = ("detection", "bf16", "")
+            return replace(placement, proven=(task,) if backend.name in proven_by else ())
+
+        monkeypatch.setattr("fastface.pipeline.precision_choice.proven_placement", proven)
+        for name, cheaper in (("openvino", ("int8", "bf16")), ("torch", torch_has)):
+            world.backends[name] = Backend(name)
+            world.backends[name].cheaper = cheaper
+        world.backends["openvino"].reason = openvino_is
+        world.backends["onnxruntime"].cheaper = ("int8",)
+        app = load_face_analysis(precision="fast")
+        assert app.analyzer.backend.name == taken
+        for name in set(asked) - {taken}:
+            assert f"passed over {name}: nothing cheaper is proven" in app.why
+        asked.clear()
+        monkeypatch.setenv("FASTFACE_FAST", "1")
+        assert load_face_analysis().analyzer.backend.name == taken and taken in asked
+        assert load_face_analysis(backend="onnxruntime", precision="fast").why == "as chosen"
+
+    def test_auto_takes_one_that_computes_in_the_precision(self, world: World):
+        world.backends["torch"] = Backend("torch")
+        world.backends["torch"].cheaper = ("mixed",)
+        app = load_face_analysis(precision="mixed")
+        assert app.analyzer.backend.name == "torch"
+        assert "passed over onnxruntime: backend 'onnxruntime' does not compute in it" in app.why
+        with pytest.raises(InvalidInput, match=r"got precision 'bf16', expected .*'onnxruntime'"):
+            load_face_analysis(precision="bf16")
 
     def test_auto_takes_one_that_has_the_device(self, world: World):
         world.backends["insightface"].offered = ("cuda", "cpu")

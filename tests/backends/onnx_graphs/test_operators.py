@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastface.backends.onnx_graphs.fuse_convolutions import FUSED_CONV
 from fastface.backends.onnx_graphs.graph import graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.onnx_graphs.operators import OPERATORS
@@ -98,6 +99,8 @@ CASES = [
     case("LeakyRelu", alpha=0.3),
     case("MatMul", floats(10, 3)),
     case("MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
+    case("MaxPool", shape=(2, 4, 6, 8), kernel_shape=[2, 2], strides=[2, 2]),
+    case("MaxPool", shape=(2, 4, 6, 7), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
     case("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1], storage_order=0),
     case("Mul", np.float32(0.5).reshape(())),
     case("PRelu", floats(4, 1, 1)),
@@ -182,7 +185,8 @@ def model_of(case: Case) -> Any:
 
 def test_every_operator_has_a_case() -> None:
     others = {"ConstantOfShape", "Range", "Split"}  # see `test_places_worked_out_of_the_input`
-    assert {case.op for case in CASES} | others == OPERATORS.keys()
+    ours = {FUSED_CONV}  # see `test_fuse_convolutions.py`
+    assert {case.op for case in CASES} | others | ours == OPERATORS.keys()
 
 
 @pytest.mark.parametrize("size_hw", [(6, 10), (5, 7)])
