@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+import torch
+
 from ..utils.devices import Device, DeviceWord
 from ..utils.errors import InvalidInput
 from ..utils.packs import ModelFile, ModelPack, Task
@@ -194,6 +196,8 @@ class GraphBackend(Backend):
     #: Whether `open_session` itself deals with devices that are not there: goes elsewhere and says
     #: so, or refuses where `strict` is asked for. Else they are refused before.
     explains_missing_devices: ClassVar[bool] = False
+    #: The order in memory in which its sessions have the least to do with images on the CPU.
+    input_format: ClassVar[torch.memory_format] = torch.contiguous_format
 
     def why_unsupported(self, pack: ModelPack) -> str | None:
         # Checkpoints whose header was read are made graphs of.
@@ -253,4 +257,5 @@ class GraphBackend(Backend):
             self.fallback_placement(placement),
             model.black,
             self.opening_factor,
+            self.input_format,
         )

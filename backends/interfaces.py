@@ -76,6 +76,14 @@ class Session(Protocol):
         ...
 
 
+def input_format(session: Session) -> torch.memory_format:
+    """The order in which a session has the least to do with images: planes unless it says more.
+
+    Any order gives the same results.
+    """
+    return getattr(session, "input_format", torch.contiguous_format)
+
+
 class GraphSession(Session, Protocol):
     """The session of one graph, which may have further inputs besides the image."""
 

@@ -9,6 +9,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..utils import host
 from ..utils.cores import is_x86, usable_cores, why_not_native
 from ..utils.devices import Device, DeviceWord
@@ -47,6 +49,7 @@ class OpenVinoBackend(GraphBackend):
 
     name = "openvino"
     extra = True
+    input_format = torch.channels_last
 
     def why_unavailable(self) -> str | None:
         remedy = f"{Path(sys.executable)} -m pip install openvino"
@@ -128,6 +131,7 @@ class OpenVinoBackend(GraphBackend):
                 model.path.name,
                 compile_graph,
                 compile_graph if per_shape else None,
+                channels_last=_takes_channels_last(compiled, target),
             )
 
         # A GPU's kernels are compiled for one size.
@@ -191,6 +195,8 @@ def _compiled(
             "it and download the pack again, or choose another backend"
         ) from error
     try:
+        if _takes_channels_last(graph, target):
+            graph = _with_channels_last(graph)
         if shapes:
             names = [port.any_name for port in graph.inputs]
             graph.reshape(dict(zip(names, map(list, shapes), strict=True)))
@@ -201,6 +207,26 @@ def _compiled(
             f"{file.name}: OpenVINO can't compile it for {target}: {error}; free memory by "
             "unloading models, or choose backend onnxruntime or torch"
         ) from error
+
+
+def _takes_channels_last(graph: Any, target: str) -> bool:
+    """Whether a graph is compiled for images `[B,H,W,C]`."""
+    if target != "CPU" or not graph.inputs:
+        return False
+    rank = graph.inputs[0].partial_shape.rank
+    return rank.is_static and rank.get_length() == 4
+
+
+def _with_channels_last(graph: Any) -> Any:
+    """The same graph for images `[B,H,W,C]`, the order in which its convolutions want them."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(graph)
+    image = steps.input(0)
+    image.tensor().set_layout(Layout("NHWC"))
+    image.model().set_layout(Layout("NCHW"))
+    return steps.build()
 
 
 @lru_cache(maxsize=1)

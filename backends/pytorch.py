@@ -36,6 +36,7 @@ class TorchBackend(GraphBackend):
 
     name = "torch"
     explains_missing_devices = True
+    input_format = torch.channels_last
 
     def why_unavailable(self) -> str | None:
         if not has_module("onnx"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends.interfaces import CanvasSession, DetectionOptions
+from ..backends.interfaces import CanvasSession, DetectionOptions, input_format
 from ..backends.pending import PaddedFaces
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
@@ -109,7 +109,7 @@ class FaceDetector:
 
         with stage("letterbox"):
             part = letterbox(batch, canvas, self.session.input_hw(canvas))
-            x = network_input(part, self.model)
+            x = network_input(part, self.model, input_format(self.session))
         with stage("detector"):
             outputs = self.session.run(x, canvas)
         with stage("decode"):

@@ -16,12 +16,17 @@ from ..utils.pixels import opencv_is_there
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
 
-def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
-    """`(pixels - mean) / std` as planes in the dtype of the graph's input.
+def network_input(
+    batch: ImageBatch,
+    model: ModelFile,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """`(pixels - mean) / std` in the dtype of the graph's input.
 
     Args:
         batch: `[B,H,W,3]` uint8, canvases or crops.
         model: Says mean, std and dtype; mean 0 and std 1 mean that the graph does it itself.
+        memory_format: See `scaled_planes`.
 
     Returns:
         `[B,3,H,W]` on the batch's device, in the model's order of channels.
@@ -39,11 +44,15 @@ def network_input(batch: ImageBatch, model: ModelFile) -> Tensor:
             f"{model.path} takes uint8 input, but with mean {model.mean} and std "
             f"{model.std:g}, expected 0 and 1; such a graph scales its input itself"
         )
-    return scaled_planes(batch, model.mean, model.std, model.bgr).to(dtype)
+    return scaled_planes(batch, model.mean, model.std, model.bgr, memory_format).to(dtype)
 
 
 def scaled_planes(
-    batch: ImageBatch, mean: float | tuple[float, float, float], std: float, bgr: bool = False
+    batch: ImageBatch,
+    mean: float | tuple[float, float, float],
+    std: float,
+    bgr: bool = False,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """The channels of 8-bit images as planes of `(pixels - mean) / std`.
 
@@ -52,6 +61,7 @@ def scaled_planes(
         mean: Of all planes, or of each in the order of `bgr`.
         std: Of all planes.
         bgr: Whether the planes are blue, green, red; else they are red, green, blue.
+        memory_format: In which they lie in memory on the CPU; elsewhere that is left open.
 
     Returns:
         `[B,3,H,W]` float32 on the same device, in memory of its own.
@@ -59,7 +69,10 @@ def scaled_planes(
     pixels = batch.pixels
     means = mean if isinstance(mean, tuple) else (mean, mean, mean)
     if pixels.device.type == "cpu" and opencv_is_there():
-        return torch.from_numpy(_planes_by_opencv(pixels.numpy(), means, std, batch.bgr != bgr))
+        scale = _planes_by_opencv
+        if memory_format == torch.channels_last:
+            scale = _scaled_by_opencv
+        return torch.from_numpy(scale(pixels.numpy(), means, std, batch.bgr != bgr))
     planes = pixels.permute(0, 3, 1, 2).float()
     if batch.bgr != bgr:
         planes = planes.flip(1)
@@ -88,6 +101,24 @@ def _planes_by_opencv(
         ):
             cv2.LUT(colour, table, dst=plane)
     return planes
+
+
+def _scaled_by_opencv(
+    pixels: np.ndarray, means: tuple[float, float, float], std: float, reverse: bool
+) -> np.ndarray:
+    """The same as a view `[B,3,H,W]` of images whose pixels lie together, in half the time."""
+    import cv2
+
+    # All values of an image have one table, or each of its channels has.
+    tables = _tables(means, std)
+    is_one = means[0] == means[1] == means[2]
+    table = tables[0] if is_one else np.ascontiguousarray(tables.T)[None]
+    scaled = np.empty(pixels.shape, dtype=np.float32)
+    for image, target in zip(pixels, scaled, strict=True):
+        ordered = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if reverse else image
+        shape = (len(image), -1) if is_one else image.shape
+        cv2.LUT(ordered.reshape(shape), table, dst=target.reshape(shape))
+    return scaled.transpose(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backends.interfaces import Session
+from ..backends.interfaces import Session, input_format
 from ..backends.placement import RunsOn
 from ..backends.residency.evictable_model import EvictableModel, managed_among
 from ..utils.crop_spec import CropSource, CropSpec
@@ -66,5 +66,6 @@ class Recognition:
         Raises:
             ModelError: The network gives no such thing.
         """
-        outputs = self.session.run(network_input(crops, self.model))
+        x = network_input(crops, self.model, input_format(self.session))
+        outputs = self.session.run(x)
         return values_a_face(outputs, self.model, len(crops.pixels))

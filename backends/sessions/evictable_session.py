@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -29,15 +30,18 @@ class EvictableSession(EvictableModel[Session]):
         slower: Placement | None = None,
         black: float = 0.0,
         opening_factor: float = 2.0,
+        input_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         """
         Args:
             name, open_at, placement, size_bytes, slower: See `EvictableModel`.
             black: A black pixel in the network's input.
             opening_factor: See `make_room`.
+            input_format: See `interfaces.input_format`.
         """
         super().__init__(name, open_at, placement, size_bytes, slower, opening_factor)
         self._black = black
+        self.input_format = input_format
 
     def input_hw(self, canvas: Canvas) -> tuple[int, int]:
         """See `CanvasSession.input_hw`."""

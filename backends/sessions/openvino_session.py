@@ -50,6 +50,7 @@ class OpenVinoSession:
         file_name: str,
         compile_again: Callable[[], Any],
         compile_for: Callable[[Shapes], Any] | None = None,
+        channels_last: bool = False,
     ) -> None:
         """Takes over a CompiledModel.
 
@@ -60,6 +61,7 @@ class OpenVinoSession:
             compile_again: Gives another one: one that failed in a run is of no more use.
             compile_for: Gives one for inputs of some shapes alone. Its answers may differ in the
                 last digits of the precision that it computes in.
+            channels_last: Whether it takes images `[B,H,W,C]`.
 
         Raises:
             ModelError: The graph doesn't take one image tensor, or doesn't give numbers.
@@ -87,9 +89,9 @@ class OpenVinoSession:
         self.runs_on = runs_on
         self.device = torch.device("cpu")
         self._dtype = _DTYPES[types[0]]
-        self._shape = tuple(
-            side.get_length() if side.is_static else None for side in inputs[0].partial_shape
-        )
+        shape = [side.get_length() if side.is_static else None for side in inputs[0].partial_shape]
+        self._channels_last = channels_last
+        self._shape = (shape[0], shape[3], *shape[1:3]) if channels_last else tuple(shape)
         self._file_name = file_name
 
     @property
@@ -103,8 +105,8 @@ class OpenVinoSession:
 
         Args:
             x: `[B,C,H,W]` on the CPU, of any dtype: it is cast to the graph's. Not copied when it
-                is contiguous and has that dtype already.
-            more: The graph's further inputs, likewise.
+                has that dtype already and lies in memory as the graph takes it.
+            more: The graph's further inputs, likewise, as planes.
 
         Returns:
             The graph's outputs in its order, on the CPU.
@@ -117,7 +119,9 @@ class OpenVinoSession:
             BaseException: What whoever listens to this thread's work raised; it ends the run.
         """
         check_input(x, self.device, self._shape, self._file_name)
-        inputs = [each.detach().to(self._dtype).contiguous().numpy() for each in (x, *more)]
+        image = x.permute(0, 2, 3, 1) if self._channels_last else x
+        given = [each.detach().to(self._dtype).contiguous() for each in (image, *more)]
+        inputs = [each.numpy() for each in given]
         try:
             with self._lock:
                 results = self._infer(inputs)

@@ -45,6 +45,17 @@ def test_opencv_and_torch_agree_to_the_bit(mean, std, bgr, monkeypatch: pytest.M
     assert torch.equal(by_opencv, (planes - means) / torch.tensor(std))
 
 
+@pytest.mark.parametrize("mean", [127.5, (123.7, 116.3, 103.5)])
+@pytest.mark.parametrize("bgr", [False, True])
+def test_pixels_lie_together_where_that_is_wanted(mean, bgr: bool):
+    two = ImageBatch(torch.cat([LEVELS.pixels, LEVELS.pixels.flip(1)]), (0, 1), bgr=False)
+    planes = scaled_planes(two, mean, 128.0, bgr)
+    last = scaled_planes(two, mean, 128.0, bgr, torch.channels_last)
+    assert planes.is_contiguous() and torch.equal(last, planes)
+    if graph_input.opencv_is_there():
+        assert last.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8])
 def test_gives_the_dtype_of_the_graph(dtype: torch.dtype):
     name = str(dtype).removeprefix("torch.")
