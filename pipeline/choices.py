@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -66,7 +67,7 @@ def choose_backend(
     pack: ModelPack,
     device: str,
     precision: str = AUTO,
-    no_cheaper: Collection[str] = (),
+    not_fast: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Backend, str]:
     """The backend of a name, and why; `auto` takes the best that runs a pack here.
 
@@ -75,7 +76,7 @@ def choose_backend(
         pack: The pack.
         device: A device word, with an index if wanted, or `auto`.
         precision: As the user chose it, or `auto`.
-        no_cheaper: Backends in which nothing cheaper than fp32 is proven for the pack.
+        not_fast: Backends that were found to be no faster for `fast`, and why.
 
     Raises:
         BackendUnavailable: None can run the pack; says what each lacks.
@@ -89,7 +90,7 @@ def choose_backend(
     passed_over: dict[str, str] = {}
     elsewhere: Backend | None = None
     backends = all_backends()
-    for candidate, gpu_only in _candidates(precision, no_cheaper):
+    for candidate, gpu_only in _candidates(precision, not_fast):
         backend = backends[candidate]
         reason = backend.why_unavailable()
         if reason and (gpu_only or backend.extra):
@@ -113,8 +114,8 @@ def choose_backend(
                 f"auto: the first in its order that runs {pack.name} here; FastFace Benchmark "
                 "measures which is fastest"
             )
-            refused = [f"passed over {name}: nothing cheaper is proven" for name in no_cheaper]
-            return backend, "; ".join([first, *others, *refused])
+            slower = [f"for fast passed over {name}: {reason}" for name, reason in not_fast.items()]
+            return backend, "; ".join([first, *others, *slower])
         passed_over[candidate] = reason
     if elsewhere is not None:
         # It says itself what it could not do, or refuses if it is to be strict.
@@ -125,7 +126,7 @@ def choose_backend(
     )
 
 
-def _candidates(precision: str, no_cheaper: Collection[str]) -> list[tuple[str, bool]]:
+def _candidates(precision: str, not_fast: Collection[str]) -> list[tuple[str, bool]]:
     """The backends that `auto` tries, best first, and whether only where they have a GPU."""
     backends = all_backends()
     there = [(name, gpu_only) for name, gpu_only in _AUTO_BACKENDS if name in backends]
@@ -134,7 +135,7 @@ def _candidates(precision: str, no_cheaper: Collection[str]) -> list[tuple[str, 
     cheaper = [
         (name, False)
         for name in _FAST_BACKENDS
-        if name in backends and name not in no_cheaper and backends[name].proven_precisions("cpu")
+        if name in backends and name not in not_fast and backends[name].proven_precisions("cpu")
     ]
     gpus = [each for each in there if each[1]]
     return [*gpus, *cheaper, *(each for each in there if not each[1])]

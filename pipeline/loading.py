@@ -18,14 +18,7 @@ from ..utils.packs.detector_files import PACKS_OWN, DetectorFolders
 from ..utils.packs.provenance import provenance
 from ..utils.settings import settings
 from ..utils.text import readable
-from .choices import (
-    AUTO,
-    FAST,
-    choose_backend,
-    choose_placement,
-    device_names,
-    why_not_cheaper,
-)
+from .choices import AUTO, device_names
 from .insightface_compat.det_sizes import AUTO_SIZES
 from .pack_choice import choose_pack, with_chosen_detector
 
@@ -146,25 +139,12 @@ def load_for_pack(
     # Here, so that ComfyUI's start does not wait for it: half of the pack's modules.
     from .insightface_compat.facade import FaceAnalysis
     from .pool import shared_analyzer
-    from .precision_choice import needs_proof, proven_placement
+    from .proven_choice import choose_running
 
     asked: list[Task] = [
         task for task in pack.tasks if task == "detection" or tasks is None or task in tasks
     ]
-    no_cheaper: list[str] = []
-    while True:
-        chosen, why = choose_backend(backend, pack, device, precision, no_cheaper)
-        if mtcnn is not None:
-            chosen = chosen.with_parameters(mtcnn)
-        placement = choose_placement(chosen, pack, device, precision, strict)
-        if not needs_proof(chosen, placement.device, placement.precision):
-            if precision == FAST:
-                why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
-            break
-        placement = proven_placement(pack, chosen, placement, asked)
-        if placement.proven or backend != AUTO or chosen.name in no_cheaper:
-            break
-        no_cheaper.append(chosen.name)
+    chosen, placement, why = choose_running(pack, backend, device, precision, strict, asked, mtcnn)
     analyzer = shared_analyzer(pack, chosen, placement)
     pack.model("detection")
     if strict or placement.device != "cpu":

@@ -22,7 +22,7 @@ from .precision_proof import PrecisionProof, PrecisionProver
 _log = logging.getLogger("FastFace")
 
 #: Less is not worth other answers.
-_LEAST_SPEED = 1.1
+LEAST_SPEED = 1.1
 #: Of precisions whose speeds differ by less, the one with the better answers is taken: timings of a
 #: busy machine differ as much from one proof to the next.
 _ALIKE = 1.15
@@ -57,7 +57,7 @@ def proven_placement(
     for task in tasks:
         fit = [proof for proof in proofs if proof.task == task and proof.report.is_fit]
         if placement.precision == FAST:
-            fit = [proof for proof in fit if proof.speed >= _LEAST_SPEED]
+            fit = [proof for proof in fit if proof.speed >= LEAST_SPEED]
         if fit:
             best = _best(fit)
             chosen.append((task, best.precision, best.recipe))

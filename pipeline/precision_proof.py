@@ -170,9 +170,9 @@ class PrecisionProver:
         _log.info("%s: proving %s in %s", self._pack.name, task, precision)
         model = open_model(self._backend, self._pack, task, placement)
         report = self.report(task, model)
-        exact = self._exact.model(task)
-        exact_ms, cheap_ms = _paired_ms(
-            partial(self._use, task, exact), partial(self._use, task, model)
+        exact = self.exact_model(task)
+        exact_ms, cheap_ms = paired_ms(
+            partial(self.use, task, exact), partial(self.use, task, model)
         )
         report = with_speed(report, exact_ms, cheap_ms)
         facts = {"report": report.as_json()}
@@ -237,7 +237,11 @@ class PrecisionProver:
             self._faces = self._exact.detect(self._images, self._options)
         return self._faces
 
-    def _use(self, task: Task, model: Detector | Head) -> None:
+    def exact_model(self, task: Task) -> Detector | Head:
+        """The model of a task in fp32."""
+        return self._exact.model(task)
+
+    def use(self, task: Task, model: Detector | Head) -> None:
         """One use of a model, as long as those that users wait for."""
         if isinstance(model, Detector):
             detect_images(model, as_images(self._pictures.calibrating[:1]), self._options)
@@ -251,8 +255,8 @@ class _Unknown(Exception):
     """Nothing was found out before."""
 
 
-def _paired_ms(*uses: Callable[[], None]) -> Iterator[float]:
-    """The median time of each of some uses, in turn."""
+def paired_ms(*uses: Callable[[], None]) -> Iterator[float]:
+    """The median milliseconds of each of some uses, which take turns."""
     for _ in range(_WARM_UP_ROUNDS):
         for use in uses:
             use()

@@ -37,6 +37,7 @@ VERSIONS = {
     "ultralytics": 1,
     "int8": 3,
     "precision_proof": 4,
+    "backend_speed": 1,
 }
 
 _SUFFIX = ".entry"

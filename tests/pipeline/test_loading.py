@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from fastface.backends import registry
 from fastface.backends.placement import Placement
-from fastface.pipeline import choices, pack_choice
+from fastface.pipeline import choices, pack_choice, proven_choice
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.pipeline.pool import forget_analyzers
 from fastface.utils.errors import BackendUnavailable, InvalidInput, ModelError
@@ -324,25 +325,28 @@ class TestBackend:
         assert "is not installed" not in app.why, "nobody misses it"
 
     @pytest.mark.parametrize(
-        ("openvino_is", "torch_has", "proven_by", "taken"),
+        ("openvino_is", "torch_has", "proven_by", "torch_speed", "taken"),
         [
-            (None, ("bf16",), {"openvino", "torch", "onnxruntime"}, "openvino"),
-            ("not installed", ("bf16",), {"torch", "onnxruntime"}, "torch"),
-            ("not installed", (), {"onnxruntime"}, "onnxruntime"),
-            (None, ("bf16",), {"torch", "onnxruntime"}, "torch"),
-            (None, ("bf16",), {"onnxruntime"}, "onnxruntime"),
+            (None, ("bf16",), {"openvino", "torch", "onnxruntime"}, 2.0, "openvino"),
+            ("not installed", ("bf16",), {"torch", "onnxruntime"}, 2.0, "torch"),
+            ("not installed", ("bf16",), {"torch", "onnxruntime"}, 1.0, "onnxruntime"),
+            ("not installed", ("bf16",), {"torch"}, 1.0, "onnxruntime"),
+            ("not installed", (), {"onnxruntime"}, 2.0, "onnxruntime"),
+            (None, ("bf16",), {"torch", "onnxruntime"}, 2.0, "torch"),
+            (None, ("bf16",), {"torch"}, 1.0, "openvino"),
             # What it would take for fp32.
-            (None, ("bf16",), set(), "openvino"),
-            ("not installed", ("bf16",), set(), "onnxruntime"),
+            (None, ("bf16",), set(), 2.0, "openvino"),
+            ("not installed", ("bf16",), set(), 2.0, "onnxruntime"),
         ],
     )
-    def test_fast_takes_the_best_in_which_something_cheaper_is_proven(
+    def test_fast_takes_the_best_that_is_faster_than_fp32_elsewhere(
         self,
         world: World,
         monkeypatch: pytest.MonkeyPatch,
         openvino_is: str | None,
         torch_has: tuple[str, ...],
         proven_by: set[str],
+        torch_speed: float,
         taken: str,
     ):
         asked: list[str] = []
@@ -352,7 +356,12 @@ class TestBackend:
             task = ("detection", "bf16", "")
             return replace(placement, proven=(task,) if backend.name in proven_by else ())
 
-        monkeypatch.setattr("fastface.pipeline.precision_choice.proven_placement", proven)
+        def speed_over(usual: Any, pack: Any, backend: Any, placement: Placement, tasks: Any):
+            assert usual.name == ("onnxruntime" if openvino_is else "openvino")
+            return torch_speed if backend.name == "torch" else 1.5
+
+        monkeypatch.setattr(proven_choice, "proven_placement", proven)
+        monkeypatch.setattr(proven_choice, "speed_over", speed_over)
         for name, cheaper in (("openvino", ("int8", "bf16")), ("torch", torch_has)):
             world.backends[name] = Backend(name)
             world.backends[name].cheaper = cheaper
@@ -361,7 +370,8 @@ class TestBackend:
         app = load_face_analysis(precision="fast")
         assert app.analyzer.backend.name == taken
         for name in set(asked) - {taken}:
-            assert f"passed over {name}: nothing cheaper is proven" in app.why
+            reason = r"nothing cheaper than fp32 is proven|is 1\.00 times as fast as \w+ in fp32"
+            assert re.search(f"for fast passed over {name}: ({reason})", app.why)
         asked.clear()
         monkeypatch.setenv("FASTFACE_FAST", "1")
         assert load_face_analysis().analyzer.backend.name == taken and taken in asked

@@ -12,7 +12,8 @@ import pytest
 
 from fastface.backends.onnx_graphs import graph_cache
 from fastface.backends.onnx_graphs.quantiser import Quantiser
-from fastface.pipeline import calibration, precision_proof, precision_report
+from fastface.backends.openvino import OpenVinoBackend
+from fastface.pipeline import calibration, precision_proof, precision_report, proven_choice
 from fastface.pipeline.insightface_compat.facade import FaceAnalysis
 from fastface.pipeline.loading import describe_loaded, load_face_analysis
 from fastface.pipeline.pool import forget_analyzers
@@ -112,7 +113,7 @@ def test_what_was_found_out_is_remembered(monkeypatch):
 
 @pytest.mark.parametrize(("ms", "precision"), [((10.0, 5.0), "int8"), ((10.0, 9.9), "fp32")])
 def test_fast_takes_what_is_proven_and_faster(ms, precision, monkeypatch, tmp_path):
-    monkeypatch.setattr(precision_proof, "_paired_ms", lambda *uses: ms)
+    monkeypatch.setattr(precision_proof, "paired_ms", lambda *uses: ms)
     # What was found out by another engine is not known of this one.
     monkeypatch.setattr(precision_proof, "prover", lambda: f"timed {ms}")
     app = loaded(precision="fast")
@@ -128,9 +129,32 @@ def test_processors_without_the_instructions(monkeypatch):
     assert "no instructions for int8" in describe_loaded(app)
 
 
+@pytest.mark.parametrize(("ms", "taken"), [((30.0, 10.0), "torch"), ((10.0, 10.0), "onnxruntime")])
+def test_without_openvino_fast_takes_torch_where_that_is_faster(ms, taken, monkeypatch):
+    """With the real networks, and with times that are made up."""
+    features = cores.cpu_features() | {"avx512_bf16"}
+    monkeypatch.setattr(cores, "cpu_features", lambda: features)
+    monkeypatch.setattr(OpenVinoBackend, "why_unavailable", lambda self: "not installed")
+    monkeypatch.setattr(precision_proof, "paired_ms", lambda *uses: (10.0, 5.0))
+    monkeypatch.setattr(proven_choice, "paired_ms", lambda *uses: ms)
+    for module in (precision_proof, proven_choice):
+        monkeypatch.setattr(module, "prover", lambda: f"timed {ms} against others")
+
+    def chosen() -> FaceAnalysis:
+        return load_face_analysis(model_pack="models", heads="detection", precision="fast")
+
+    app = chosen()
+    assert app.analyzer.backend.name == taken
+    slower = "for fast passed over torch: is 1.00 times as fast as onnxruntime in fp32"
+    assert (slower in describe_loaded(app)) == (taken != "torch")
+    # It is timed once.
+    monkeypatch.setattr(proven_choice, "paired_ms", None)
+    assert chosen().analyzer.backend.name == taken
+
+
 def test_auto_is_fast_where_the_settings_say_so(monkeypatch):
     monkeypatch.setenv("FASTFACE_FAST", "1")
-    monkeypatch.setattr(precision_proof, "_paired_ms", lambda *uses: (10.0, 5.0))
+    monkeypatch.setattr(precision_proof, "paired_ms", lambda *uses: (10.0, 5.0))
     monkeypatch.setattr(precision_proof, "prover", lambda: "timed as twice as fast")
     assert loaded().analyzer.placement.precision_of("detection") == "int8"
     assert loaded(precision="fp32").analyzer.placement.precision_of("detection") == "fp32"
