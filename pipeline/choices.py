@@ -92,6 +92,8 @@ def choose_backend(
     backends = all_backends()
     for candidate, gpu_only in _candidates(precision, not_fast):
         backend = backends[candidate]
+        if gpu_only and device != AUTO and Device.parse(device).word not in _GPUS:
+            continue
         reason = backend.why_unavailable()
         if reason and (gpu_only or backend.extra):
             continue  # that a machine lacks what only some have goes without saying
@@ -150,9 +152,7 @@ def _lacks(backend: Backend, device: str, gpu_only: bool) -> str | None:
         return f"has no device {device}, only {', '.join(devices)}"
     if not gpu_only:
         return None
-    if device == AUTO:
-        return None if set(devices) & set(_GPUS) else "finds no GPU"
-    return None if Device.parse(device).word in _GPUS else f"is not the fastest on {device}"
+    return None if device != AUTO or set(devices) & set(_GPUS) else "finds no GPU"
 
 
 def _why_not_in(backend: Backend, device: str, precision: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -66,30 +67,33 @@ def choose_running(
         placement = proven_placement(pack, chosen, placement, tasks)
         if backend != AUTO or placement.precision != FAST or chosen.name in not_so:
             return chosen, placement, why
-        reason = _why_not_faster(pack, chosen, placement, tasks)
-        if reason is None:
-            return chosen, placement, why
-        not_so[chosen.name] = reason
+        speed, text = _compared(pack, chosen, placement, tasks)
+        if speed >= LEAST_SPEED:
+            return chosen, placement, "; ".join(filter(None, [why, text]))
+        not_so[chosen.name] = text
 
 
-def _why_not_faster(
+def _compared(
     pack: ModelPack, backend: Backend, placement: Placement, tasks: Sequence[Task]
-) -> str | None:
-    """Why a backend in what is proven is no faster than what `auto` takes for fp32; or None."""
+) -> tuple[float, str]:
+    """How many times as fast as what `auto` takes for fp32 a backend is in what is proven.
+
+    Returns:
+        The number, and what there is to say of it.
+    """
     if not placement.proven:
-        return "nothing cheaper than fp32 is proven"
+        return 0.0, "nothing cheaper than fp32 is proven"
     usual, _ = choose_backend(AUTO, pack, placement.device, "fp32")
     if usual.name == backend.name:
-        return None
+        return math.inf, ""
     try:
         with heard_by(lambda done: host.check_interrupted()):
             speed = speed_over(usual, pack, backend, placement, tasks)
     except (FastFaceError, OSError) as error:
-        _log.warning("%s can't be timed against %s: %s", backend.name, usual.name, error)
-        return None
-    if speed >= LEAST_SPEED:
-        return None
-    return f"is {speed:.2f} times as fast as {usual.name} in fp32"
+        text = f"it can't be timed against {usual.name}: {error}"
+        _log.warning("%s: %s", backend.name, text)
+        return math.inf, text
+    return speed, f"it is {speed:.2f} times as fast as {usual.name} in fp32"
 
 
 def speed_over(

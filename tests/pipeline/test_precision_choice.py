@@ -145,7 +145,7 @@ def test_without_openvino_fast_takes_torch_where_that_is_faster(ms, taken, monke
 
     app = chosen()
     assert app.analyzer.backend.name == taken
-    slower = "for fast passed over torch: is 1.00 times as fast as onnxruntime in fp32"
+    slower = "for fast passed over torch: it is 1.00 times as fast as onnxruntime in fp32"
     assert (slower in describe_loaded(app)) == (taken != "torch")
     # It is timed once.
     monkeypatch.setattr(proven_choice, "paired_ms", None)
