@@ -84,8 +84,9 @@ class FastFaceLoader:
                         "and bf16 are faster on GPUs and may swap faces of almost equal score. "
                         "On a CPU bf16 and int8 are used only for networks whose answers were held "
                         "against fp32 first, which takes seconds to minutes, once; fast takes for "
-                        "each network the fastest one that is proven so. What the backend or the "
-                        "processor can't do is refused; info shows what was found."
+                        "each network the fastest one that is proven so, and with backend auto "
+                        "the backend that is fastest with it. What the backend or the processor "
+                        "can't do is refused; info shows what was found."
                     },
                 ),
                 "detection": (
