@@ -91,7 +91,7 @@ class Backend(ABC):
         Args:
             pack: The pack.
             device: One of its `devices`, with an index if wanted, or `auto`.
-            precision: As the user chose it, or `auto`.
+            precision: One of its `precisions` on that device, or `auto`.
         """
         return None
 
