@@ -56,7 +56,8 @@ class Layer(nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, *inputs: Value) -> Any:
-        return self._operation(*inputs, **{name: getattr(self, name) for name in self._names})
+        # Not as attributes, which torch looks up in three places, in Python.
+        return self._operation(*inputs, **{name: self._buffers[name] for name in self._names})
 
 
 #: Attributes that change nothing here: hints, what the weights tell too, what only training uses.
