@@ -120,8 +120,7 @@ class Network(nn.Module):
         for layer, inputs, outputs, done in steps:
             if x.device.type == "cpu":  # other devices only note here what they will compute
                 may_stop()
-            # Not by calling the module, which looks for hooks: 115 layers take 0.5 ms less so.
-            result = layer.forward(*[values[name] for name in inputs])
+            result = layer(*[values[name] for name in inputs])
             if isinstance(result, tuple):
                 values.update(zip(outputs, result, strict=True))
             else:

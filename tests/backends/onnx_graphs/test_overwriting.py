@@ -83,15 +83,7 @@ def network_of(nodes: list[Any], outputs: list[str]) -> Network:
 def memory_of(network: Network) -> set[int]:
     """Where a network's outputs and the result of its first layer lie."""
     places = []
-    first = network.layers[0]
-    compute = first.forward
-
-    def noted(*inputs: torch.Tensor) -> torch.Tensor:
-        result = compute(*inputs)
-        places.append(result.data_ptr())
-        return result
-
-    first.forward = noted
+    network.layers[0].register_forward_hook(lambda *call: places.append(call[-1].data_ptr()))
     with torch.inference_mode():
         outputs = network(torch.randn(1, CHANNELS, 6, 8))
     return {places[0], *(output.data_ptr() for output in outputs)}
