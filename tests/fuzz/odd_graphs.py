@@ -235,7 +235,8 @@ def _whole_numbers(model: Any, chance: random.Random) -> None:
     """Shapes, axes and bounds."""
     tensor = _some([t for t in model.graph.initializer if t.data_type == 7 and t.raw_data], chance)
     if tensor is not None:
-        numbers = np.frombuffer(tensor.raw_data, np.int64).copy()
+        # Another change may have left half a number at the end.
+        numbers = np.frombuffer(tensor.raw_data, np.int64, len(tensor.raw_data) // 8).copy()
         if len(numbers):
             numbers[chance.randrange(len(numbers))] = chance.choice(_SIZES)
             tensor.raw_data = numbers.tobytes()
