@@ -54,9 +54,10 @@ def choose_running(
         InvalidInput: A backend has no such device, precision or parameters.
         BackendUnavailable: None can run the pack so.
     """
-    not_so: dict[str, str] = {}
+    passed_over: dict[str, str] = {}
+    # It ends: at last the order comes back to one that was passed over, which is taken in fp32.
     while True:
-        chosen, why = choose_backend(backend, pack, device, precision, not_so)
+        chosen, why = choose_backend(backend, pack, device, precision, passed_over)
         if mtcnn is not None:
             chosen = chosen.with_parameters(mtcnn)
         placement = choose_placement(chosen, pack, device, precision, strict)
@@ -65,12 +66,12 @@ def choose_running(
                 why = f"{why}; fast: {why_not_cheaper(chosen, placement.device)}"
             return chosen, placement, why
         placement = proven_placement(pack, chosen, placement, tasks)
-        if backend != AUTO or placement.precision != FAST or chosen.name in not_so:
+        if backend != AUTO or placement.precision != FAST or chosen.name in passed_over:
             return chosen, placement, why
         speed, text = _compared(pack, chosen, placement, tasks)
         if speed >= LEAST_SPEED:
             return chosen, placement, "; ".join(filter(None, [why, text]))
-        not_so[chosen.name] = text
+        passed_over[chosen.name] = text
 
 
 def _compared(

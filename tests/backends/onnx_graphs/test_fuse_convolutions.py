@@ -14,6 +14,7 @@ from fastface.backends.onnx_graphs.fuse_convolutions import FUSED_CONV, fuse_con
 from fastface.backends.onnx_graphs.graph import Graph, graph_of
 from fastface.backends.onnx_graphs.network import Network
 from fastface.backends.onnx_graphs.onednn_convolution import pack_weights, why_not_onednn
+from fastface.utils.cores import why_not_native
 from tests.backends.onnx_graphs.small_graphs import model_of
 
 helper = pytest.importorskip("onnx.helper")
@@ -119,6 +120,15 @@ CASES = {
 }
 
 
+def skip_where_onednn_is_not_to_be_had() -> None:
+    """Not where the processor and torch's build have all that it takes: there it has to work."""
+    reason = why_not_onednn()
+    if reason and why_not_native("bf16") is None and torch.backends.mkldnn.is_available():
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_merged(name: str):
     graph, left = CASES[name]
@@ -127,8 +137,7 @@ def test_what_is_merged(name: str):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_answers_are_those_of_one_after_the_other(name: str):
-    if reason := why_not_onednn():
-        pytest.skip(reason)
+    skip_where_onednn_is_not_to_be_had()
     graph, _ = CASES[name]
     x = torch.rand(2, 3, 20, 24, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.inference_mode():
@@ -155,8 +164,7 @@ def test_a_torch_without_the_operators_says_so(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_torch_with_other_answers_is_not_believed(monkeypatch: pytest.MonkeyPatch):
-    if reason := why_not_onednn():
-        pytest.skip(reason)
+    skip_where_onednn_is_not_to_be_had()
     why_not_onednn.cache_clear()
     monkeypatch.setitem(onednn_convolution._ACTIVATIONS, "Clip", "none")
     try:
